@@ -1,0 +1,11 @@
+"""Text-based person search for Hugging Face Transformers: find the images of a person from a sentence."""
+
+from tbps.auto import register
+from tbps.configuration_tbps import TBPSConfig
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
+
+__version__ = "0.1.0"
+__all__ = ["TBPSConfig", "TBPSImageProcessor", "TBPSModel", "TBPSProcessor"]
+
+register()

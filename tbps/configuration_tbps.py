@@ -1,0 +1,158 @@
+"""Configuration of a text-based person search model: two towers, a part decoder shared by both, the training losses."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+GLOBAL_LOSSES = ("sdm", "itc")
+COMMONALITIES = ("none", "mean_similarity", "soft_rank", "entropy", "sigmoid")
+
+
+@strict
+class TBPSConfig(PreTrainedConfig):
+    r"""
+    Settings of a [`TBPSModel`]. D = `projection_dim`, K = `num_parts`, d = `part_dim`; one retrieval vector has
+    E = D + K*d numbers.
+
+    Args:
+        vision_config, text_config: tower configurations, as objects or as dicts with a `model_type`. The defaults are
+            CLIP ViT-B/16 at 384x128 pixels and CLIP's text tower. A non-square CLIP tower takes
+            `image_size=[height, width]`.
+        projection_dim: width D that both towers are projected to; size of the global embedding.
+        num_parts, part_dim: number K of part queries and size d of one part embedding.
+        decoder_layers, decoder_attention_heads, decoder_intermediate_size, decoder_dropout: the part decoder. The
+            intermediate size is 4 D where it is None.
+        part_weight: share w of the parts in the retrieval vector, 0 <= w < 1. 0 compares global embeddings only.
+        text_part_weights: let a sentence weigh the parts (a caption that says nothing of shoes should not compare
+            shoes). The weights learn through `part_matching_loss_weight` only.
+        stem_channels: channels of 3x3 stride-2 convolutions put before the vision tower (Xiao et al., "Early
+            Convolutions Help Transformers See Better", NeurIPS 2021). The tower's own `image_size` and `num_channels`
+            then describe the map after the stem, 2**len(stem_channels) times smaller than the picture.
+        special_token_ids: ids that parts never look at (BOS, EOT, CLS, padding). None takes those that the text
+            tower's configuration names.
+        num_identities: size N of the instance-loss head; 0 builds none.
+        logit_scale_init_value: logarithm of the similarity scale; ln(50) is IRRA's temperature of 0.02.
+        learn_logit_scale: train the scale (CLIP does); SDM is defined for a fixed one.
+        global_loss: "sdm" (IRRA, CVPR 2023, eq. 6) or "itc" (CLIP's InfoNCE, with all images of a person as
+            positives), on global embeddings.
+        global_loss_weight, id_loss_weight, cmr_loss_weight, part_matching_loss_weight: coefficients of the loss terms;
+            a term with coefficient 0 is not computed.
+        cmr_margin, cmr_margin_floor: full margin m and its floor m_min of the commonality-based margin ranking loss.
+        commonality: how the commonality of a part is estimated (see `loss_tbps.COMMONALITY`); "none" keeps the margin
+            fixed at m.
+
+    Raises:
+        ValueError: a value out of its range; the message names it.
+    """
+
+    model_type = "tbps"
+    sub_configs_defaults = {  # noqa: RUF012 - transformers reads it as a class attribute
+        "vision_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="clip_vision_model",
+            init_kwargs={"image_size": [384, 128], "patch_size": 16},
+        ),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_text_model"),
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    projection_dim: int = 512
+    num_parts: int = 8
+    part_dim: int = 64
+    decoder_layers: int = 2
+    decoder_attention_heads: int = 8
+    decoder_intermediate_size: int | None = None
+    decoder_dropout: float | int = 0.0
+    part_weight: float | int = 0.5
+    text_part_weights: bool = False
+    stem_channels: list[int] | tuple[int, ...] | None = None
+    special_token_ids: list[int] | None = None
+    num_identities: int = 0
+    initializer_range: float = 0.02
+    logit_scale_init_value: float | int = 3.912023
+    learn_logit_scale: bool = False
+    global_loss: str = "sdm"
+    global_loss_weight: float | int = 1.0
+    id_loss_weight: float | int = 1.0
+    cmr_loss_weight: float | int = 1.0
+    part_matching_loss_weight: float | int = 0.0
+    cmr_margin: float | int = 0.2
+    cmr_margin_floor: float | int = 0.05
+    commonality: str = "mean_similarity"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        # JSON knows no tuples: what is saved must equal what is loaded back
+        self.stem_channels = list(self.stem_channels or ())
+        for name in ("image_size", "patch_size"):
+            if isinstance(getattr(self.vision_config, name, None), tuple):
+                setattr(self.vision_config, name, list(getattr(self.vision_config, name)))
+        # CLIP's published configurations name a wrong end id, 2; the tower then pools at the highest id of the row
+        # (transformers PR 24773). The ids that the vocabulary really ends with say the same and can be masked.
+        if self.text_config.model_type == "clip_text_model" and self.text_config.eos_token_id == 2:
+            self.text_config.bos_token_id = self.text_config.vocab_size - 2
+            self.text_config.eos_token_id = self.text_config.vocab_size - 1
+            self.text_config.pad_token_id = self.text_config.vocab_size - 1
+
+    @property
+    def masked_token_ids(self) -> list[int]:
+        """Ids of the text tower's vocabulary that parts never look at."""
+        if self.special_token_ids is not None:
+            return self.special_token_ids
+        names = ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id")
+        found = (getattr(self.text_config, name, None) for name in names)
+        return sorted({token for token in found if isinstance(token, int)})
+
+    @property
+    def embedding_dim(self) -> int:
+        """E = D + K*d, the length of one retrieval vector."""
+        return self.projection_dim + self.num_parts * self.part_dim
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of `pixel_values`, in pixels: the tower's own size times the reduction of the stem."""
+        height, width = as_pair(self.vision_config.image_size)
+        reduction = 2 ** len(self.stem_channels or ())
+        return height * reduction, width * reduction
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """(rows, columns) of patch tokens that the vision tower gives."""
+        height, width = as_pair(self.vision_config.image_size)
+        rows, columns = as_pair(self.vision_config.patch_size)
+        return height // rows, width // columns
+
+    def validate_decoder(self) -> None:
+        """Part of `@strict`: sizes of the part decoder."""
+        for name in ("projection_dim", "num_parts", "part_dim", "decoder_layers", "decoder_attention_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more.")
+        if self.projection_dim % self.decoder_attention_heads:
+            raise ValueError(
+                f"projection_dim={self.projection_dim} is not a multiple of "
+                f"decoder_attention_heads={self.decoder_attention_heads}: change one of them."
+            )
+
+    def validate_losses(self) -> None:
+        """Part of `@strict`: names and ranges of the loss settings."""
+        if not 0 <= self.part_weight < 1:
+            raise ValueError(f"part_weight={self.part_weight}: expected 0 <= part_weight < 1.")
+        if self.global_loss not in GLOBAL_LOSSES:
+            raise ValueError(f"global_loss={self.global_loss!r}: expected one of {', '.join(GLOBAL_LOSSES)}.")
+        if self.commonality not in COMMONALITIES:
+            raise ValueError(f"commonality={self.commonality!r}: expected one of {', '.join(COMMONALITIES)}.")
+        if self.cmr_margin_floor > self.cmr_margin:
+            raise ValueError(
+                f"cmr_margin_floor={self.cmr_margin_floor} is above cmr_margin={self.cmr_margin}: "
+                "the floor is the margin of the most common part and cannot exceed the full one."
+            )
+        if self.num_identities < 0:
+            raise ValueError(f"num_identities={self.num_identities}: expected 0 (no instance loss) or more.")
+
+
+def as_pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    """A size given as one number or as (height, width), as (height, width)."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

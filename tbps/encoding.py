@@ -1,0 +1,86 @@
+"""Retrieval vectors of many images or sentences, batch by batch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from tbps.data.images import open_image
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSProcessor
+
+ImageLike = str | Path | Image.Image
+
+
+@torch.no_grad()
+def encode_images(
+    model: TBPSModel,
+    processor: TBPSProcessor,
+    images: Sequence[ImageLike],
+    *,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> torch.Tensor:
+    """Retrieval vectors of person crops: (N, E) float32 on the CPU.
+
+    Raises:
+        BadImageError: a file that is no readable picture; the message names it.
+    """
+
+    def embed(batch: Sequence[ImageLike]) -> torch.Tensor:
+        opened = [open_image(image) for image in batch]
+        inputs = processor(images=opened, return_tensors="pt").to(model.device)
+        return model.get_image_features(**inputs).pooler_output
+
+    return _encode(model, images, embed, batch_size, progress, "images")
+
+
+@torch.no_grad()
+def encode_texts(
+    model: TBPSModel,
+    processor: TBPSProcessor,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 256,
+    progress: bool = True,
+) -> torch.Tensor:
+    """Retrieval vectors of sentences: (N, E) float32 on the CPU.
+
+    Raises:
+        ValueError: an empty or blank sentence.
+    """
+
+    def embed(batch: Sequence[str]) -> torch.Tensor:
+        inputs = processor(text=list(batch), padding=True, return_tensors="pt").to(model.device)
+        return model.get_text_features(**inputs).pooler_output
+
+    return _encode(model, texts, embed, batch_size, progress, "sentences")
+
+
+def _encode(
+    model: TBPSModel,
+    items: Sequence[Any],
+    embed: Callable[[Sequence[Any]], torch.Tensor],
+    batch_size: int,
+    progress: bool,
+    what: str,
+) -> torch.Tensor:
+    """Run `embed` over batches in evaluation mode; the model's mode is put back."""
+    if not len(items):
+        return torch.empty(0, model.config.embedding_dim)
+    was_training = model.training
+    model.eval()
+    try:
+        bar = tqdm(batches(items, batch_size), total=-(-len(items) // batch_size), desc=what, disable=not progress)
+        return torch.cat([embed(batch).float().cpu() for batch in bar])
+    finally:
+        model.train(was_training)
+
+
+def batches(items: Sequence[Any], batch_size: int) -> Iterator[Sequence[Any]]:
+    """Consecutive slices of at most `batch_size` items."""
+    for start in range(0, len(items), batch_size):
+        yield items[start : start + batch_size]

@@ -1,0 +1,192 @@
+"""Retrieval metrics of text-based person search: rank-k, mAP and mINP from scores and person ids.
+
+Protocol: every query (a caption) ranks the whole gallery (images); a match is a gallery image of the query's person.
+With m matches of a query at ranks r_1 < ... < r_m, counted from 1:
+
+- rank_k: share of the queries with r_1 <= k.
+- mAP: mean over queries of AP = (1/m) sum_j j / r_j.
+- mINP: mean over queries of INP = m / r_m (Ye et al., "Deep Learning for Person Re-identification", TPAMI 2021).
+
+Ties are resolved against the model: an image of another person with the same score as a match counts as ranked before
+it. A model that gives every image one score therefore gets the worst ranks, and the order of the gallery never matters.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+DEFAULT_RANKS = (1, 5, 10)
+SHOWN = 5  # how many of the queries at fault an error names
+
+
+class RetrievalMetrics:
+    """Accumulates the metrics over chunks of queries, so that the full score matrix need never exist.
+
+    Args:
+        gallery_ids: person ids of the gallery, (G,) integers.
+        ranks: the k of every `rank_k` to report.
+
+    Raises:
+        ValueError: the gallery is empty, the ids are not a vector of integers, or a rank is below 1.
+    """
+
+    def __init__(self, gallery_ids: Tensor, ranks: Sequence[int] = DEFAULT_RANKS) -> None:
+        self.gallery_ids = _id_vector(gallery_ids, "gallery_ids")
+        self.ranks = tuple(ranks)
+        if not len(self.gallery_ids):
+            raise ValueError("gallery_ids is empty: expected the person id of at least one gallery image.")
+        if any(k < 1 for k in self.ranks):
+            raise ValueError(f"ranks is {self.ranks}: ranks count from 1, expected positive integers.")
+        self._num_queries = 0
+        self._first_ranks: list[Tensor] = []  # of every chunk, (q,)
+        self._average_precisions: list[Tensor] = []
+        self._inverse_negative_penalties: list[Tensor] = []
+
+    def update(self, scores: Tensor, query_ids: Tensor) -> None:
+        """Add queries: `scores` (q, G), higher is more similar, and the person id of each query, (q,) integers.
+
+        Raises:
+            ValueError: the shapes disagree, a score is NaN or infinite, or a query has no match in the gallery.
+        """
+        query_ids = _id_vector(query_ids, "query_ids").to(scores.device)
+        expected = (len(query_ids), len(self.gallery_ids))
+        if tuple(scores.shape) != expected:
+            raise ValueError(
+                f"scores has shape {tuple(scores.shape)}: expected (queries, gallery) = {expected} "
+                "from the lengths of query_ids and gallery_ids."
+            )
+        if not len(query_ids):
+            return
+        self._check_finite(scores)
+        matches = query_ids[:, None] == self.gallery_ids.to(scores.device)  # (q, G)
+        self._check_matched(matches, query_ids)
+        ranks, num_matches = match_ranks(scores, matches)  # (q, M), (q,)
+        self._accumulate(ranks.cpu(), num_matches.cpu())
+        self._num_queries += len(query_ids)
+
+    def compute(self) -> dict[str, float]:
+        """The metrics over all queries so far, each in [0, 1]: `rank_1 rank_5 rank_10 mAP mINP` by default.
+
+        Raises:
+            ValueError: no query was added.
+        """
+        if not self._num_queries:
+            raise ValueError("no queries: call update() with the scores of at least one query before compute().")
+        first_ranks = torch.cat(self._first_ranks)
+        metrics = {f"rank_{k}": (first_ranks <= k).double().mean().item() for k in self.ranks}
+        metrics["mAP"] = torch.cat(self._average_precisions).mean().item()
+        metrics["mINP"] = torch.cat(self._inverse_negative_penalties).mean().item()
+        return metrics
+
+    def _accumulate(self, ranks: Tensor, num_matches: Tensor) -> None:
+        found = torch.arange(1, ranks.shape[1] + 1)  # j, (M,)
+        real = found <= num_matches[:, None]  # (q, M), False at the padding
+        precisions = torch.where(real, found / ranks.double(), 0.0)
+        last_ranks = ranks.gather(1, num_matches[:, None] - 1).squeeze(1)
+        self._first_ranks.append(ranks[:, 0])
+        self._average_precisions.append(precisions.sum(dim=1) / num_matches)
+        self._inverse_negative_penalties.append(num_matches / last_ranks.double())
+
+    def _check_finite(self, scores: Tensor) -> None:
+        finite = scores.isfinite()
+        if finite.all():
+            return
+        bad = torch.nonzero(~finite.all(dim=1)).flatten()
+        first = int(bad[0])
+        image = int(torch.nonzero(~finite[first])[0])
+        raise ValueError(
+            f"{len(bad)} of {len(scores)} queries have scores that are not finite, the first is query "
+            f"{self._num_queries + first}: {scores[first, image].item()} at gallery image {image}. "
+            "Expected finite numbers: look for NaN or overflow in the embeddings."
+        )
+
+    def _check_matched(self, matches: Tensor, query_ids: Tensor) -> None:
+        unmatched = torch.nonzero(~matches.any(dim=1)).flatten().tolist()
+        if not unmatched:
+            return
+        named = ", ".join(f"query {self._num_queries + i} (person {int(query_ids[i])})" for i in unmatched[:SHOWN])
+        more = ", ..." if len(unmatched) > SHOWN else ""
+        raise ValueError(
+            f"{len(unmatched)} of {len(query_ids)} queries have no image of their person in the gallery: "
+            f"{named}{more}. "
+            "Add those images to the gallery or leave the queries out, and check that both use the same person ids."
+        )
+
+
+def match_ranks(scores: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranks of every query's matches, best first, under the pessimistic tie rule.
+
+    Args:
+        scores: (q, G), finite.
+        matches: (q, G) booleans, at least one True in every row.
+
+    Returns:
+        Ranks from 1, (q, M) with M the largest number of matches of a query, meaningless past a query's own matches;
+        and the number of matches of every query, (q,).
+    """
+    num_matches = matches.sum(dim=1)
+    position = torch.arange(int(num_matches.max()), device=scores.device)  # (M,)
+    real = position < num_matches[:, None]
+    match_scores = scores.new_full(real.shape, -torch.inf)
+    match_scores[real] = scores[matches]  # both run row by row
+    match_scores = match_scores.sort(dim=1, descending=True).values  # (q, M), padding last
+    other_scores = scores.masked_fill(matches, -torch.inf).sort(dim=1).values  # (q, G), matches first
+    before = scores.shape[1] - torch.searchsorted(other_scores, match_scores)  # others with score >= the match's
+    return before + position + 1, num_matches
+
+
+@torch.no_grad()
+def retrieval_metrics(
+    query_embeds: Tensor,
+    gallery_embeds: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    *,
+    ranks: Sequence[int] = DEFAULT_RANKS,
+    max_elements: int = 2**22,
+) -> dict[str, float]:
+    """Metrics of embeddings, where the score is the inner product.
+
+    Args:
+        query_embeds: (Q, E). Half precision is raised to float32 before the product: rounding would make ties.
+        gallery_embeds: (G, E).
+        query_ids: person ids, (Q,) integers.
+        gallery_ids: person ids, (G,) integers.
+        ranks: the k of every `rank_k` to report.
+        max_elements: scores held at a time (one query's at least); memory in use peaks near 30 bytes an element.
+
+    Returns:
+        `rank_1 rank_5 rank_10 mAP mINP`, each in [0, 1].
+
+    Raises:
+        ValueError: as `RetrievalMetrics`, or embeddings and ids whose shapes disagree.
+    """
+    _check_embeddings(query_embeds, gallery_embeds, query_ids, gallery_ids)
+    metrics = RetrievalMetrics(gallery_ids, ranks)
+    dtype = torch.promote_types(torch.promote_types(query_embeds.dtype, gallery_embeds.dtype), torch.float32)
+    gallery = gallery_embeds.to(dtype)
+    rows = max(1, max_elements // len(gallery))
+    for queries, ids in zip(query_embeds.split(rows), query_ids.split(rows), strict=True):
+        metrics.update(queries.to(dtype) @ gallery.T, ids)
+    return metrics.compute()
+
+
+def _id_vector(ids: Tensor, name: str) -> Tensor:
+    if ids.ndim != 1 or ids.is_floating_point():
+        raise ValueError(f"{name} is {ids.dtype} of shape {tuple(ids.shape)}: expected a vector of integer person ids.")
+    return ids
+
+
+def _check_embeddings(query_embeds: Tensor, gallery_embeds: Tensor, query_ids: Tensor, gallery_ids: Tensor) -> None:
+    for name, embeds, ids in (("query", query_embeds, query_ids), ("gallery", gallery_embeds, gallery_ids)):
+        if embeds.ndim != 2 or ids.ndim != 1 or len(embeds) != len(ids):
+            raise ValueError(
+                f"{name}_embeds has shape {tuple(embeds.shape)} and {name}_ids {tuple(ids.shape)}: "
+                "expected (n, E) and (n,), one embedding and one person id an item."
+            )
+    if query_embeds.shape[1] != gallery_embeds.shape[1]:
+        raise ValueError(
+            f"query_embeds has width {query_embeds.shape[1]} and gallery_embeds {gallery_embeds.shape[1]}: "
+            "expected one width; encode both with the same model."
+        )

@@ -1,0 +1,317 @@
+"""TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_tbps import TBPSConfig
+from .decoder_tbps import PartDecoder
+from .loss_tbps import tbps_losses
+from .pretrained_tbps import tower_weights
+from .towers_tbps import ConvStem, build_tower, content_mask
+
+
+@dataclass
+class TBPSEmbeddingOutput(BaseModelOutputWithPooling):
+    """
+    One modality's embeddings.
+
+    Args:
+        last_hidden_state: (B, N, D) projected tokens.
+        pooler_output: (B, E) retrieval vectors, E = D + K*d; the inner product of a text's and an image's is the score.
+        global_embeds: (B, D), unit norm. part_embeds: (B, K, d), unit norm.
+        part_weights: (B, K) of a sentence, rows sum to 1; None for images and where `config.text_part_weights` is off.
+        part_attentions: where `output_part_attentions`: images (B, K, rows, columns), texts (B, K, L); each part's map
+            sums to 1.
+    """
+
+    global_embeds: torch.FloatTensor | None = None
+    part_embeds: torch.FloatTensor | None = None
+    part_weights: torch.FloatTensor | None = None
+    part_attentions: torch.FloatTensor | None = None
+
+
+@dataclass
+class TBPSOutput(ModelOutput):
+    """
+    T texts against I images.
+
+    Args:
+        loss: scalar, where `person_ids` were given and `return_loss`; `losses` has its terms, unweighted, by name.
+        logits_per_text: (T, I) scaled scores; logits_per_image: (I, T), its transpose.
+        text_embeds: (T, E); image_embeds: (I, E). The others as in `TBPSEmbeddingOutput`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_image: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    image_embeds: torch.FloatTensor | None = None
+    text_part_embeds: torch.FloatTensor | None = None
+    image_part_embeds: torch.FloatTensor | None = None
+    text_global_embeds: torch.FloatTensor | None = None
+    image_global_embeds: torch.FloatTensor | None = None
+    text_part_weights: torch.FloatTensor | None = None
+    text_part_attentions: torch.FloatTensor | None = None
+    image_part_attentions: torch.FloatTensor | None = None
+    losses: dict[str, torch.Tensor] | None = None
+
+
+class TBPSPreTrainedModel(PreTrainedModel):
+    """What Transformers needs to know of every TBPS model."""
+
+    config: TBPSConfig
+    base_model_prefix = "tbps"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # Trainer must divide the loss by the accumulation steps itself
+    _no_split_modules = ["PartDecoder", "ConvStem", "RectangularVisionEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [r"^id_head\."]  # noqa: RUF012 - not part of what is shared
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, TBPSModel):
+            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+            for projection in (module.visual_projection, module.text_projection):
+                init.normal_(projection.weight, std=projection.in_features**-0.5)
+        elif isinstance(module, PartDecoder):
+            # far apart from the first step: queries that start alike stay alike
+            init.normal_(module.queries, std=1.0)
+        elif isinstance(module, ConvStem):
+            for layer in module:
+                if isinstance(layer, nn.Conv2d):
+                    init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
+class TBPSModel(TBPSPreTrainedModel):
+    """Dual encoder with a shared part decoder (arXiv 2501.00318); see `TBPSConfig` for its settings.
+
+    D = `config.projection_dim`, K = `config.num_parts`, d = `config.part_dim`, E = D + K*d = `config.embedding_dim`.
+    """
+
+    def __init__(self, config: TBPSConfig) -> None:
+        super().__init__(config)
+        self.stem = ConvStem(config.stem_channels) if config.stem_channels else None
+        self.vision_model = build_tower(config.vision_config)
+        self.text_model = build_tower(config.text_config)
+        self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        self.part_decoder = PartDecoder(config)
+        self.part_weighting = nn.Linear(config.projection_dim, config.num_parts) if config.text_part_weights else None
+        self.id_head = nn.Linear(config.projection_dim, config.num_identities) if config.num_identities else None
+        self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
+        self.logit_scale.requires_grad_(config.learn_logit_scale)
+        self.post_init()
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision: str,
+        text: str | None = None,
+        image_size: tuple[int, int] | None = None,
+        interpolation: str = "bicubic",
+        **config_kwargs: Any,
+    ) -> "TBPSModel":
+        """A model whose towers start from published checkpoints, its decoder from random weights.
+
+        Args:
+            vision, text: model ids or directories; one CLIP-like checkpoint for both where `text` is None, else two
+                towers (whose projections then start from random weights too).
+            image_size: (H, W) in pixels; the position table is resized once. None keeps the checkpoint's.
+            interpolation: "bicubic" or "bilinear".
+            config_kwargs: further fields of `TBPSConfig`. `part_weight` is 0 unless given: the parts are untrained.
+        """
+        weights, fields = tower_weights(vision, text, image_size, interpolation)
+        model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
+        missing = set(weights) - set(model.state_dict())
+        if missing:
+            raise ValueError(f"{vision}: these tower weights have no place in the model: {sorted(missing)[:5]}.")
+        model.load_state_dict(weights, strict=False)
+        return model
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The text tower's token table."""
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the text tower's token table."""
+        self.text_model.set_input_embeddings(value)
+
+    @can_return_tuple
+    def get_text_features(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        output_part_attentions: bool = False,
+        **kwargs: Any,
+    ) -> TBPSEmbeddingOutput:
+        """(B, L) token ids -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
+        if position_ids is not None:
+            kwargs["position_ids"] = position_ids
+        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **{**kwargs, "return_dict": True})
+        config = self.config
+        end_id = config.text_config.eos_token_id
+        content = content_mask(
+            input_ids, attention_mask, config.masked_token_ids, end_id if isinstance(end_id, int) else None
+        )
+        embedded = self._embed(
+            output, self.text_projection, content, self.part_decoder.text_norm, output_part_attentions
+        )
+        if self.part_weighting is not None:
+            embedded.part_weights = self.part_weighting(embedded.global_embeds).softmax(dim=-1)  # (B, K)
+        embedded.pooler_output = self._retrieval_vector(embedded)
+        return embedded
+
+    @can_return_tuple
+    def get_image_features(
+        self, pixel_values: torch.FloatTensor, output_part_attentions: bool = False, **kwargs: Any
+    ) -> TBPSEmbeddingOutput:
+        """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
+        if self.stem is not None:
+            pixel_values = self.stem(pixel_values.to(self.dtype))
+        output = self.vision_model(pixel_values=pixel_values, **{**kwargs, "return_dict": True})
+        rows, columns = self.config.patch_grid
+        batch, tokens = output.last_hidden_state.shape[:2]
+        content = torch.ones(batch, tokens, dtype=torch.bool, device=output.last_hidden_state.device)
+        prefix = tokens - rows * columns  # CLS and its kin stand before the patches
+        content[:, :prefix] = False
+        embedded = self._embed(
+            output, self.visual_projection, content, self.part_decoder.image_norm, output_part_attentions
+        )
+        if embedded.part_attentions is not None:
+            embedded.part_attentions = embedded.part_attentions[..., prefix:].unflatten(-1, (rows, columns))
+        embedded.pooler_output = self._retrieval_vector(embedded)
+        return embedded
+
+    def _embed(
+        self,
+        output: BaseModelOutputWithPooling,
+        projection: nn.Linear,
+        content: torch.Tensor,
+        norm: nn.LayerNorm,
+        output_part_attentions: bool,
+    ) -> TBPSEmbeddingOutput:
+        """What both modalities do to their tower's output (B, N, width) and pooled (B, width)."""
+        tokens = projection(output.last_hidden_state)  # (B, N, D)
+        parts, attentions = self.part_decoder(tokens, norm, content, output_part_attentions)
+        return TBPSEmbeddingOutput(
+            last_hidden_state=tokens,
+            hidden_states=output.get("hidden_states"),
+            attentions=output.get("attentions"),
+            global_embeds=F.normalize(projection(output.pooler_output), dim=-1),  # (B, D)
+            part_embeds=parts,  # (B, K, d)
+            part_attentions=attentions,
+        )
+
+    def _retrieval_vector(self, embedded: TBPSEmbeddingOutput) -> torch.Tensor:
+        """[ sqrt(1-w) global | sqrt(w/K) part_1 | ... ] (B, E); a sentence's part k is multiplied by K a_k."""
+        weight, count = self.config.part_weight, self.config.num_parts
+        parts = (weight / count) ** 0.5 * embedded.part_embeds
+        if embedded.part_weights is not None:
+            parts = parts * (count * embedded.part_weights)[:, :, None]
+        return torch.cat([(1 - weight) ** 0.5 * embedded.global_embeds, parts.flatten(1)], dim=1)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        person_ids: torch.LongTensor | None = None,
+        return_loss: bool = True,
+        output_part_attentions: bool = False,
+        **kwargs: Any,
+    ) -> TBPSOutput:
+        """Embeds either modality or both; with `person_ids` (B,) and both, also the training loss on this batch.
+
+        Raises:
+            ValueError: neither modality; `person_ids` that do not fit the pairs.
+            RuntimeError: run under `torch.nn.DataParallel`.
+        """
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                "torch.nn.DataParallel splits a batch and with it the negatives of its loss: start one process a "
+                "device with `torchrun` or `accelerate launch` instead (or show this process one device only)."
+            )
+        if input_ids is None and pixel_values is None:
+            raise ValueError("TBPSModel got neither input_ids nor pixel_values: give sentences, images or both.")
+        text = image = None
+        if input_ids is not None:
+            text = self.get_text_features(
+                input_ids, attention_mask, position_ids, output_part_attentions, **{**kwargs, "return_dict": True}
+            )
+        if pixel_values is not None:
+            image = self.get_image_features(pixel_values, output_part_attentions, **{**kwargs, "return_dict": True})
+        output = self._join(text, image)
+        if person_ids is not None and return_loss:
+            output.losses = self.compute_losses(output, person_ids)
+            output.loss = self.total_loss(output.losses)
+        return output
+
+    def _join(self, text: TBPSEmbeddingOutput | None, image: TBPSEmbeddingOutput | None) -> TBPSOutput:
+        """The two modalities' outputs, and their scores where both are there."""
+        output = TBPSOutput()
+        if text is not None:
+            output.text_embeds, output.text_global_embeds = text.pooler_output, text.global_embeds
+            output.text_part_embeds, output.text_part_weights = text.part_embeds, text.part_weights
+            output.text_part_attentions = text.part_attentions
+        if image is not None:
+            output.image_embeds, output.image_global_embeds = image.pooler_output, image.global_embeds
+            output.image_part_embeds, output.image_part_attentions = image.part_embeds, image.part_attentions
+        if text is not None and image is not None:
+            output.logits_per_text = self.logit_scale.exp() * text.pooler_output @ image.pooler_output.T
+            output.logits_per_image = output.logits_per_text.T
+        return output
+
+    def compute_losses(self, output: TBPSOutput, person_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The loss terms by name, unweighted, on the pairs (row b of texts and of images) of `output`.
+
+        `output` may hold embeddings gathered from several processes. The instance loss is left out of evaluation:
+        people of val and test are none of its classes.
+
+        Raises:
+            ValueError: one modality only, or numbers of texts, images and ids that differ.
+        """
+        sizes = [None if x is None else len(x) for x in (output.text_embeds, output.image_embeds, person_ids)]
+        if len(set(sizes)) != 1:
+            raise ValueError(
+                f"The loss needs pairs: got {sizes[0]} texts, {sizes[1]} images and {sizes[2]} person_ids; "
+                "give as many of each (repeat an image for each of its captions)."
+            )
+        return tbps_losses(
+            self.config,
+            text_global=output.text_global_embeds,
+            image_global=output.image_global_embeds,
+            text_parts=output.text_part_embeds,
+            image_parts=output.image_part_embeds,
+            text_part_weights=output.text_part_weights,
+            person_ids=person_ids,
+            scale=self.logit_scale.exp().clamp(max=100),
+            id_head=self.id_head if self.training else None,
+        )
+
+    def total_loss(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of the loss terms, each times its coefficient in the configuration."""
+        return torch.stack([getattr(self.config, f"{name}_loss_weight") * term for name, term in losses.items()]).sum()
+
+    def drop_id_head(self) -> None:
+        """Forget the instance-loss head: it belongs to the training set and is left out of what is shared."""
+        self.id_head = None
+        self.config.num_identities = 0
+
+
+__all__ = ["TBPSEmbeddingOutput", "TBPSModel", "TBPSOutput", "TBPSPreTrainedModel"]
