@@ -6,7 +6,6 @@ positives of each other, never negatives. Similarities are computed in float32 w
 
 import torch
 import torch.nn.functional as F
-
 from torch import nn
 
 from .commonality_tbps import COMMONALITY, EPSILON, own_similarity, same_person

@@ -154,7 +154,7 @@ def retrieval_metrics(
         query_ids: person ids, (Q,) integers.
         gallery_ids: person ids, (G,) integers.
         ranks: the k of every `rank_k` to report.
-        max_elements: scores held at a time (one query's at least); memory in use peaks near 30 bytes an element.
+        max_elements: scores held at a time (one query's at least); memory in use peaks near 25 bytes an element.
 
     Returns:
         `rank_1 rank_5 rank_10 mAP mINP`, each in [0, 1].

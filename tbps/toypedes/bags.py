@@ -12,7 +12,9 @@ def draw_bag_behind(pen: Pen, body: Body, person: Person) -> None:
     """The parts that the trunk hides: seen from the front a backpack looks out above and beside the shoulders."""
     if person.bag == "backpack" and not body.back:
         half = body.shoulder + 5.5
-        pen.polygon([(-half, 22), (-half + 4, 16), (half - 4, 16), (half, 22), (half, 47), (-half, 47)], _colour(person))
+        pen.polygon(
+            [(-half, 22), (-half + 4, 16), (half - 4, 16), (half, 22), (half, 47), (-half, 47)], _colour(person)
+        )
 
 
 def draw_bag_in_front(pen: Pen, body: Body, person: Person) -> None:
@@ -32,10 +34,11 @@ def _backpack(pen: Pen, body: Body, person: Person) -> None:
             middle = side * (body.shoulder - 3.6)
             pen.block(middle - 2.0, SHOULDER - 1.5, middle + 2.0, 42, colour)
         return
-    half = body.shoulder - 0.5
-    pen.polygon([(-half, 25), (-half + 3, 21), (half - 3, 21), (half, 25), (half, 50), (-half, 50)], colour)
-    pen.block(-half + 2.5, 38, half - 2.5, 47, shade(colour))
-    pen.block(-2.5, 19, 2.5, 21.5, shade(colour))
+    half = body.shoulder - 1.5  # the collar, the yoke and the sides of the garment stay in sight
+    for side in SIDES:
+        pen.block(side * (half - 3) - 1.6, SHOULDER - 0.5, side * (half - 3) + 1.6, 30, colour)
+    pen.polygon([(-half, 30), (-half + 3, 26), (half - 3, 26), (half, 30), (half, 50), (-half, 50)], colour)
+    pen.block(-half + 2.5, 39, half - 2.5, 47, shade(colour))
 
 
 def _shoulder_bag(pen: Pen, body: Body, person: Person) -> None:

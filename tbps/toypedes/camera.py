@@ -10,6 +10,7 @@ from tbps.toypedes.streams import Stream, pick, stream
 
 WIDTH, HEIGHT = 64, 128  # pixels
 DOLL_HEIGHT = 100.0  # the doll's own units, crown to sole
+HAT_ROOM = 6.0  # doll units above the crown
 DOLL_HALF_WIDTH = 19.0  # shoulders and arms of the broadest doll; bags may reach further and be cut by the frame
 
 OCCLUDERS = {"none": 0.82, "pole": 0.07, "plant": 0.06, "box": 0.05}
@@ -92,8 +93,8 @@ def draw_camera(seed: int, person: int, image: int, name: str) -> Camera:
 
 def _place(rng: np.random.Generator) -> dict[str, float]:
     """Scale and position. The place really varies: attention at a fixed spot of the image must not be enough."""
-    scale = float(rng.uniform(0.86, 1.18))
+    scale = float(rng.uniform(0.84, 1.16))
     reach = WIDTH / 2 - DOLL_HALF_WIDTH * scale
     x = WIDTH / 2 + float(rng.uniform(-1, 1)) * reach
-    y = float(rng.uniform(3, HEIGHT - 2 - DOLL_HEIGHT * scale))
+    y = float(rng.uniform(HAT_ROOM * scale, HEIGHT - 2 - DOLL_HEIGHT * scale))
     return {"scale": scale, "x": x, "y": y}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tbps.toypedes.attributes import NONE, Person
-from tbps.toypedes.body import SIDES, SHOULDER, Body
+from tbps.toypedes.body import SHOULDER, SIDES, Body
 from tbps.toypedes.palette import COLOURS, HAIR, RGB, SKIN, contrast, shade
 from tbps.toypedes.pen import Pen
 
@@ -15,9 +15,10 @@ def draw_head(pen: Pen, body: Body, person: Person) -> None:
     """Neck, head, hair and hat. Long hair falls over the shoulders, on the back over the garment."""
     skin = SKIN[person.skin]
     hair = SKIN[person.skin] if person.hair_colour == NONE else HAIR[person.hair_colour]
-    pen.block(-2.8, 14, 2.8, SHOULDER + 0.5, skin)
     if person.hair_length == "long":
         _long_hair(pen, body, hair)
+    if person.hair_length != "long" or not body.back:
+        pen.block(-2.8, 14, 2.8, SHOULDER + 0.5, skin)
     pen.ellipse(CENTRE, FACE, skin)
     if person.hair_length != "bald":
         _hair_on_head(pen, body, hair)
@@ -28,10 +29,11 @@ def draw_head(pen: Pen, body: Body, person: Person) -> None:
 
 
 def _long_hair(pen: Pen, body: Body, hair: RGB) -> None:
-    bottom = 33.0 if body.back else 30.0
-    pen.polygon([(-7.8, 8), (7.8, 8), (8.8, bottom), (-8.8, bottom)], hair)
-    if not body.back:  # the neck and the collar stay free between two locks
-        pen.polygon([(-4.0, 12), (4.0, 12), (4.0, bottom), (-4.0, bottom)], shade(hair, 0.45))
+    if body.back:
+        pen.polygon([(-7.8, 8), (7.8, 8), (8.8, 33), (-8.8, 33)], hair)
+        return
+    for side in SIDES:  # two locks: the neck and the collar stay free between them
+        pen.polygon([(side * 8.2, 8), (side * 3.0, 8), (side * 4.6, 30), (side * 9.2, 30)], hair)
 
 
 def _hair_on_head(pen: Pen, body: Body, hair: RGB) -> None:

@@ -16,7 +16,7 @@ def _stripes(pen: Pen, body: Body, colour: RGB) -> None:
 
 def _logo(pen: Pen, body: Body, colour: RGB) -> None:
     size = body.shoulder * 0.52
-    pen.ellipse((0, 32.0), (size, 6.0), colour)
+    pen.ellipse((0, 36.0), (size, 6.5), colour)
 
 
 def _checks(pen: Pen, body: Body, colour: RGB) -> None:

@@ -49,7 +49,7 @@ def _street(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, hei
 
 
 def _wall(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, height: int) -> None:
-    colour, floor = _muted(rng, 130, 205), int(height * rng.uniform(0.7, 0.9))
+    colour, floor = _muted(rng, 145, 210), int(height * rng.uniform(0.7, 0.9))
     draw.rectangle((0, 0, width, height), fill=colour)
     for row, y in enumerate(range(0, floor, 14)):  # bricks
         draw.line((0, y, width, y), fill=shade(colour, 0.14), width=2)
@@ -71,7 +71,7 @@ def _corridor(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, h
 
 
 def _tiles(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, height: int) -> None:
-    colour, size = _muted(rng, 140, 205), int(rng.integers(18, 34))
+    colour, size = _muted(rng, 150, 210), int(rng.integers(18, 34))
     draw.rectangle((0, 0, width, height), fill=colour)
     other = shade(colour, 0.1 + 0.12 * float(rng.random()))
     for row, y in enumerate(range(0, height, size)):
@@ -85,10 +85,12 @@ def _park(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, heigh
     for _ in range(int(rng.integers(3, 7))):  # trees
         x, y, size = int(rng.integers(0, width)), int(rng.integers(0, horizon)), int(rng.integers(14, 34))
         draw.ellipse((x - size, y - size, x + size, y + size), fill=(96, int(rng.integers(112, 140)), 86))
-        draw.rectangle((x - 3, y + size // 2, x + 3, horizon + 6), fill=(104, 86, 70))
+        draw.rectangle((x - 3, y + size // 2, x + 3, max(y + size, horizon + 6)), fill=(104, 86, 70))
     _gradient(draw, (148, int(rng.integers(158, 176)), 122), width, horizon, height)
     left = int(rng.integers(-10, width // 2))
-    draw.polygon([(left, height), (left + 60, height), (width // 2 + 8, horizon), (width // 2, horizon)], (196, 186, 166))
+    draw.polygon(
+        [(left, height), (left + 60, height), (width // 2 + 8, horizon), (width // 2, horizon)], (196, 186, 166)
+    )
 
 
 SCENES = {"street": _street, "wall": _wall, "corridor": _corridor, "tiles": _tiles, "park": _park}

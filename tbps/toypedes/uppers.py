@@ -68,14 +68,14 @@ def _hoodie(pen: Pen, body: Body, colour: RGB, inner: RGB) -> None:
     pen.polygon([(-9.0, 15.5), (9.0, 15.5), (6.0, 22.5), (0, 24.5), (-6.0, 22.5)], dark)
     for side in SIDES:
         pen.block(side * 2.2 - 0.7, 23.0, side * 2.2 + 0.7, 30.0, contrast(colour))
-    pen.polygon([(-4.5, 40), (4.5, 40), (7.0, 48.5), (-7.0, 48.5)], dark)
+    pen.polygon([(-4.5, 42), (4.5, 42), (7.0, 49), (-7.0, 49)], dark)
 
 
 def _jacket(pen: Pen, body: Body, colour: RGB, inner: RGB) -> None:
     dark, hem = shade(colour), HEM["jacket"]
     pen.polygon(body.trunk(hem - 3.5, hem, wider=1.2), dark)
     if body.back:
-        pen.polygon(body.trunk(28.0, 29.8, wider=0.8), dark)
+        pen.polygon(body.trunk(SHOULDER, 27.0, wider=0.8), dark)
         return
     pen.polygon([(-4.6, 17.5), (4.6, 17.5), (4.2, hem - 2), (-4.2, hem - 2)], inner)
     for side in SIDES:

@@ -1,0 +1,107 @@
+"""The benchmarks of text-based person search: a table of how they lie on disk, and the search for their files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class BenchmarkError(ValueError):
+    """A benchmark is unknown, or its data are not as expected."""
+
+
+class MissingDataError(BenchmarkError, FileNotFoundError):
+    """A folder or file of a benchmark is not where it was looked for."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark's layout: `<root>/<folder>/<annotation>` beside `<root>/<folder>/<images>/<path of an image>`."""
+
+    name: str
+    folder: str
+    annotations: tuple[str, ...]  # file names under which the annotation is found in the wild, the first is the usual
+    source: str  # where the data come from
+    path_key: str = "file_path"  # key of an entry that holds the image's path below the images folder
+    splits: tuple[str, ...] = ("train", "val", "test")
+    images: str = "imgs"
+    unsplit: str | None = None  # a file some packages hold instead of the annotation; it has no splits
+
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            name="CUHK-PEDES",
+            folder="CUHK-PEDES",
+            annotations=("reid_raw.json",),
+            source="its authors, see https://github.com/ShuangLI59/Person-Search-with-Natural-Language-Description",
+            unsplit="caption_all.json",
+        ),
+        Benchmark(
+            name="ICFG-PEDES",
+            folder="ICFG-PEDES",
+            annotations=("ICFG-PEDES.json", "ICFG_PEDES.json"),
+            source="its authors, see https://github.com/zifyloo/SSAN",
+            splits=("train", "test"),
+        ),
+        Benchmark(
+            name="RSTPReid",
+            folder="RSTPReid",
+            annotations=("data_captions.json",),
+            source="its authors, see https://github.com/NjtechCVLab/RSTPReid-Dataset",
+            path_key="img_path",
+        ),
+        Benchmark(
+            name="ToyPEDES",
+            folder="ToyPEDES",
+            annotations=("reid_raw.json",),
+            source="tbps.toypedes, which renders it",
+        ),
+    )
+}
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The row of the table with this name, in upper or lower case.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    for benchmark in BENCHMARKS.values():
+        if benchmark.name.lower() == name.lower():
+            return benchmark
+    raise BenchmarkError(f"unknown benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}.")
+
+
+def find_annotation(benchmark: Benchmark, root: str | Path) -> Path:
+    """The annotation file below `root`: the folder that holds the benchmark's folder, or that folder itself.
+
+    Raises:
+        MissingDataError: `root` or the annotation is missing; every path that was looked for is named.
+    """
+    root = Path(root).expanduser().absolute()
+    if not root.is_dir():
+        raise MissingDataError(
+            f"{root} is not a folder: expected the folder that holds {benchmark.folder}/, or that folder itself. "
+            f"{benchmark.name} comes from {benchmark.source}."
+        )
+    folders = (root / benchmark.folder, root)
+    candidates = [folder / name for folder in folders for name in benchmark.annotations]
+    for path in candidates:
+        if path.is_file():
+            return path
+    _refuse_unsplit(benchmark, folders)
+    looked_for = "".join(f"\n  {path}" for path in candidates)
+    raise MissingDataError(
+        f"no annotation of {benchmark.name} below {root}. Looked for:{looked_for}\n"
+        f"Point root to the folder that holds {benchmark.folder}/, or get the data from {benchmark.source}."
+    )
+
+
+def _refuse_unsplit(benchmark: Benchmark, folders: tuple[Path, ...]) -> None:
+    for folder in folders:
+        if benchmark.unsplit is not None and (folder / benchmark.unsplit).is_file():
+            wanted = benchmark.annotations[0]
+            raise MissingDataError(
+                f"{folder} holds {benchmark.unsplit} but no {wanted}: {benchmark.unsplit} does not say which image is "
+                f"of which split. Ask for {wanted} from {benchmark.source}, and put it beside {benchmark.unsplit}."
+            )

@@ -1,0 +1,39 @@
+"""Text-to-image retrieval of a model on a benchmark split, by the field's protocol."""
+
+from collections.abc import Sequence
+
+import datasets
+import numpy as np
+import torch
+
+from tbps.data.images import image_source
+from tbps.encoding import encode_images, encode_texts
+from tbps.metrics import retrieval_metrics
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSProcessor
+
+
+def evaluate_retrieval(
+    model: TBPSModel,
+    processor: TBPSProcessor,
+    rows: datasets.Dataset,
+    *,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Every caption of the split is a query, every image of it is in the gallery, a hit is an image of the same
+    person (the caption's own image included).
+
+    Args:
+        rows: split of `load_benchmark`: columns image, captions, person_id. batch_size: images at a time.
+    Returns:
+        rank_1, rank_5, rank_10, mAP, mINP in [0, 1].
+    """
+    captions: Sequence[list[str]] = rows["captions"][:]
+    gallery_ids = torch.as_tensor(np.asarray(rows["person_id"][:]))
+    query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions]))
+    sources = [image_source(image) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
+    images = encode_images(model, processor, sources, batch_size=batch_size, progress=progress)
+    sentences = [caption for row in captions for caption in row]
+    texts = encode_texts(model, processor, sentences, batch_size=4 * batch_size, progress=progress)
+    return retrieval_metrics(texts, images, query_ids, gallery_ids)

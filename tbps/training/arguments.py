@@ -1,0 +1,30 @@
+"""Training arguments: those of Transformers, and the few that text-based person search adds."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class TBPSTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with defaults that fit pairs of images and sentences."""
+
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Keep the columns that the loader needs."})
+    dataloader_drop_last: bool = field(
+        default=True, metadata={"help": "Drop the last, smaller batch of an epoch: it has fewer negatives."}
+    )
+    metric_for_best_model: str | None = field(
+        default="rank_1", metadata={"help": "Validation metric that selects the checkpoint: rank_1, mAP, ..."}
+    )
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Retrieval metrics grow with quality."})
+    samples_per_identity: int = field(
+        default=1, metadata={"help": "Pairs of one person that stand together in a batch (1: all people differ)."}
+    )
+    new_module_lr_multiplier: float = field(
+        default=1.0,
+        metadata={"help": "Learning rate of the part decoder, stem and heads, relative to that of the towers."},
+    )
+    augment: bool = field(default=True, metadata={"help": "Flip, crop after padding and erase training images."})
+    cache_images: bool = field(
+        default=False, metadata={"help": "Keep prepared training images in memory: for small data sets."}
+    )

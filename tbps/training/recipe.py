@@ -1,0 +1,103 @@
+"""Recipes: a YAML file of one flat mapping, any key of which the command line may override."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from tbps.training.arguments import TBPSTrainingArguments
+
+
+@dataclass
+class ModelArguments:
+    """Where the model starts from: exactly one of the three sources."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "A tbps checkpoint to go on from: directory or Hub id."}
+    )
+    clip_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "A CLIP checkpoint whose towers to start from, e.g. openai/clip-vit-base-patch16."},
+    )
+    image_size: list[int] | None = field(
+        default=None, metadata={"help": "Height and width in pixels that the CLIP towers are adapted to."}
+    )
+    tokenizer_vocab_size: int | None = field(
+        default=None, metadata={"help": "From scratch only: size of the tokenizer trained on the training captions."}
+    )
+    model_config: dict[str, Any] | None = field(
+        default=None, metadata={"help": "Fields of TBPSConfig; the whole model where there is no checkpoint."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """What to train on."""
+
+    benchmark: str = field(default="CUHK-PEDES", metadata={"help": "CUHK-PEDES, ICFG-PEDES, RSTPReid or ToyPEDES."})
+    root: str = field(default="data", metadata={"help": "Folder that holds the benchmark's own folder."})
+    skip_missing: bool = field(default=False, metadata={"help": "Go on without images that are not on disk."})
+    skip_empty_captions: bool = field(default=False, metadata={"help": "Go on without captions that are blank."})
+    held_out_share: float = field(
+        default=0.1, metadata={"help": "Share of training people held out as val where a benchmark has no val split."}
+    )
+
+
+@dataclass
+class Recipe:
+    """One training run, parsed."""
+
+    model: ModelArguments
+    data: DataArguments
+    training: TBPSTrainingArguments
+
+
+SECTIONS = (ModelArguments, DataArguments, TBPSTrainingArguments)
+
+
+def parse_recipe(arguments: Sequence[str]) -> Recipe:
+    """`[recipe.yaml] [--key value ...]` -> the three argument groups; the command line wins over the file.
+
+    Raises:
+        FileNotFoundError: the recipe is not there.
+        ValueError: an unknown key (with the nearest known one), or a file that is no mapping.
+    """
+    parser = HfArgumentParser(SECTIONS, description="Train a text-based person search model.")
+    rest = list(arguments)
+    if rest and not rest[0].startswith("-"):
+        values = read_recipe(Path(rest.pop(0)))
+        for action in parser._actions:  # argparse has no other way to satisfy a required option from a file
+            if action.dest in values:
+                action.required = False
+        parser.set_defaults(**values)
+    model, data, training = parser.parse_args_into_dataclasses(rest)
+    sources = [name for name in ("model_name_or_path", "clip_checkpoint") if getattr(model, name)]
+    if len(sources) == 2 or not (sources or model.model_config):
+        raise ValueError(
+            "A recipe names where the model starts from: model_name_or_path (a tbps checkpoint), clip_checkpoint (CLIP "
+            f"towers) or, for a model from scratch, model_config alone. Got {' and '.join(sources) or 'none of them'}."
+        )
+    return Recipe(model, data, training)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, its keys checked."""
+    if not path.is_file():
+        raise FileNotFoundError(f"Recipe {path} is not there: expected a YAML file such as recipes/quickstart.yaml.")
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"Recipe {path} holds a {type(values).__name__}: expected a mapping of `key: value` lines.")
+    known = [entry.name for section in SECTIONS for entry in fields(section) if entry.init]
+    unknown = [str(key) for key in values if key not in known]
+    if unknown:
+        hints = [near[0] for key in unknown if (near := difflib.get_close_matches(key, known, 1))]
+        raise ValueError(
+            f"Recipe {path} has unknown keys: {', '.join(unknown)}."
+            + (f" Did you mean {', '.join(hints)}?" if hints else "")
+            + " `python train_hf.py --help` lists every key."
+        )
+    return values

@@ -1,0 +1,71 @@
+"""From a recipe to what a training run needs: splits, processor, model."""
+
+from typing import Any
+
+import datasets
+from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer
+
+from tbps.configuration_tbps import TBPSConfig
+from tbps.data.loading import hold_out_identities, load_benchmark
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
+from tbps.training.recipe import DataArguments, ModelArguments
+
+
+def load_splits(data: DataArguments, seed: int) -> datasets.DatasetDict:
+    """The benchmark's train, val and test; val is held out of train, by identity, where the benchmark has none."""
+    splits = load_benchmark(
+        data.benchmark, data.root, skip_missing=data.skip_missing, skip_empty_captions=data.skip_empty_captions
+    )
+    if "val" not in splits:
+        splits["train"], splits["val"] = hold_out_identities(splits["train"], data.held_out_share, seed)
+    return splits
+
+
+def build_model(arguments: ModelArguments, train: datasets.Dataset) -> tuple[TBPSModel, TBPSProcessor]:
+    """The model that the recipe asks for, with an instance-loss head for the people of `train`, and its processor."""
+    fields: dict[str, Any] = {"num_identities": len(set(train["person_id"])), **(arguments.model_config or {})}
+    if arguments.model_name_or_path:
+        return continued(arguments.model_name_or_path, fields)
+    if arguments.clip_checkpoint:
+        return from_clip(arguments.clip_checkpoint, arguments.image_size, fields)
+    return from_scratch(arguments.tokenizer_vocab_size or 4096, train, fields)
+
+
+def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
+    """A tbps checkpoint, with `fields` of its configuration changed."""
+    config = TBPSConfig.from_pretrained(checkpoint, **fields)
+    # the head of another training set has another size: it is made anew, everything else must fit
+    model = TBPSModel.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
+    return model, TBPSProcessor.from_pretrained(checkpoint)
+
+
+def from_clip(checkpoint: str, image_size: list[int] | None, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
+    """CLIP's towers and tokenizer; the part decoder starts from random weights."""
+    size = (image_size[0], image_size[1]) if image_size else None
+    fields = {"part_weight": 0.5, **fields}  # this run trains the parts
+    model = TBPSModel.from_vision_text_pretrained(checkpoint, image_size=size, **fields)
+    return model, make_processor(model.config, AutoTokenizer.from_pretrained(checkpoint))
+
+
+def from_scratch(vocab_size: int, train: datasets.Dataset, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
+    """A model of random weights and a byte-level BPE tokenizer trained on the training captions."""
+    captions = [caption for row in train["captions"] for caption in row]
+    tokenizer = CLIPTokenizer().train_new_from_iterator(captions, vocab_size, show_progress=False)
+    text = {"model_type": "clip_text_model", **fields.pop("text_config", {})}
+    text_config = AutoConfig.for_model(
+        **text,
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config = TBPSConfig(**fields, text_config=text_config)
+    return TBPSModel(config), make_processor(config, tokenizer)
+
+
+def make_processor(config: TBPSConfig, tokenizer: Any) -> TBPSProcessor:
+    """A processor whose picture size and sentence length are those of the model."""
+    height, width = config.image_size
+    tokenizer.model_max_length = config.text_config.max_position_embeddings
+    return TBPSProcessor(TBPSImageProcessor(size={"height": height, "width": width}), tokenizer)

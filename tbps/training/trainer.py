@@ -1,0 +1,152 @@
+"""TBPSTrainer: a `transformers.Trainer` that trains on person pairs and evaluates retrieval."""
+
+from collections import defaultdict
+from typing import Any
+
+import datasets
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import Trainer
+
+from tbps.data.augment import Augmentation
+from tbps.data.pairs import PairCollator, PersonPairs
+from tbps.data.sampler import IdentitySampler
+from tbps.evaluation import evaluate_retrieval
+from tbps.modeling_tbps import TBPSModel, TBPSOutput
+from tbps.processing_tbps import TBPSProcessor
+from tbps.training.arguments import TBPSTrainingArguments
+from tbps.training.gather import gather_pairs
+
+NEW_MODULES = ("stem.", "part_decoder.", "part_weighting.", "id_head.")
+
+
+class TBPSTrainer(Trainer):
+    """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
+
+    Args:
+        model: its `config.num_identities` must be 0 or the number of people in `train_dataset`.
+        args: `TBPSTrainingArguments`. processing_class: the model's `TBPSProcessor`.
+        train_dataset, eval_dataset: rows of image, captions, person_id. Evaluation is text-to-image retrieval on
+            `eval_dataset`: eval_rank_1, eval_rank_5, eval_rank_10, eval_mAP, eval_mINP.
+
+    Raises:
+        ValueError: another number of people than the instance-loss head has classes.
+        RuntimeError: several devices in one process, which would run `torch.nn.DataParallel`.
+    """
+
+    args: TBPSTrainingArguments
+    model: TBPSModel
+
+    def __init__(
+        self,
+        model: TBPSModel,
+        args: TBPSTrainingArguments,
+        train_dataset: datasets.Dataset | None = None,
+        eval_dataset: datasets.Dataset | None = None,
+        processing_class: TBPSProcessor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if processing_class is None:
+            raise ValueError("TBPSTrainer needs processing_class, the model's TBPSProcessor: got None.")
+        if args.n_gpu > 1:
+            raise RuntimeError(
+                f"This process sees {args.n_gpu} devices and would run torch.nn.DataParallel, which splits the batch "
+                "and with it the negatives: start one process a device with `torchrun` or `accelerate launch`."
+            )
+        pairs = None
+        if train_dataset is not None:
+            augmentation = Augmentation() if args.augment else None
+            pairs = PersonPairs(train_dataset, processing_class, augmentation, args.seed, args.cache_images)
+            check_identities(model, pairs)
+        self.loss_sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+        self.loss_steps = 0
+        kwargs.setdefault("data_collator", PairCollator(processing_class))
+        super().__init__(model, args, train_dataset=pairs, eval_dataset=eval_dataset,
+                         processing_class=processing_class, **kwargs)  # fmt: skip
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler:
+        pairs = train_dataset if train_dataset is not None else self.train_dataset
+        return IdentitySampler(
+            pairs.person_ids,
+            self.args.train_batch_size * self.args.world_size,
+            self.args.samples_per_identity,
+            self.args.seed,
+        )
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, TBPSOutput]:
+        """The loss on the pairs of all processes; its terms are added to the log."""
+        person_ids = inputs["person_ids"]
+        outputs = model(**{name: value for name, value in inputs.items() if name != "person_ids"})
+        gathered, gathered_ids = gather_pairs(outputs, person_ids)
+        losses = self.model.compute_losses(gathered, gathered_ids)
+        for name, term in losses.items():
+            self.loss_sums[name] = self.loss_sums[name].to(term.device) + term.detach()
+        self.loss_steps += 1
+        loss = self.model.total_loss(losses)
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the mean of every loss term since the last training log."""
+        if "loss" in logs and self.loss_steps:
+            logs |= {f"loss_{name}": round(float(total) / self.loss_steps, 4) for name, total in self.loss_sums.items()}
+            self.loss_sums.clear()
+            self.loss_steps = 0
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Trainer's optimizer, with `new_module_lr_multiplier` times the learning rate for untrained modules."""
+        created = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        multiplier = self.args.new_module_lr_multiplier
+        if created and multiplier != 1:
+            new = {id(p) for name, p in self.model.named_parameters() if name.startswith(NEW_MODULES)}
+            optimizer.param_groups[:] = [
+                {**group, "params": params, "lr": group["lr"] * (multiplier if is_new else 1)}
+                for group in optimizer.param_groups
+                for is_new in (False, True)
+                if (params := [p for p in group["params"] if (id(p) in new) == is_new])
+            ]
+        return optimizer
+
+    def evaluate(
+        self,
+        eval_dataset: datasets.Dataset | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Text-to-image retrieval on a split (default: the trainer's); logged and returned under the prefix.
+
+        Raises:
+            ValueError: no split to evaluate on.
+        """
+        rows = eval_dataset if eval_dataset is not None else self.eval_dataset
+        if rows is None:
+            raise ValueError("TBPSTrainer.evaluate got no eval_dataset: give rows of image, captions and person_id.")
+        found = evaluate_retrieval(
+            self.model,
+            self.processing_class,
+            rows,
+            batch_size=self.args.eval_batch_size,
+            progress=not self.args.disable_tqdm,
+        )
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def check_identities(model: TBPSModel, pairs: PersonPairs) -> None:
+    """Refuse an instance-loss head made for other people."""
+    classes = model.config.num_identities
+    if classes not in (0, pairs.num_identities):
+        raise ValueError(
+            f"config.num_identities={classes}, but the training split has {pairs.num_identities} people: set "
+            "num_identities to that number, or to 0 for no instance loss."
+        )

@@ -1,0 +1,80 @@
+"""Train a text-based person search model.
+
+    python train_hf.py recipes/quickstart.yaml
+    python train_hf.py recipes/cuhk_pedes.yaml --root /data --learning_rate 2e-5 --seed 1
+    torchrun --nproc_per_node 4 train_hf.py recipes/cuhk_pedes.yaml
+
+parse -> load -> train (checkpoint selected on val) -> evaluate on test -> save. `--help` lists every key.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from tbps import TBPSTrainer
+from tbps.training.recipe import Recipe, parse_recipe
+from tbps.training.setup import build_model, load_splits
+from tbps.training.summary import summary
+
+
+def main(arguments: Sequence[str]) -> dict[str, Any]:
+    """Run a recipe; returns what is also written to `results.json` of its output directory."""
+    recipe = parse_recipe(arguments)
+    set_seed(recipe.training.seed)
+    splits = load_splits(recipe.data, recipe.training.seed)
+    model, processor = build_model(recipe.model, splits["train"])
+    trainer = TBPSTrainer(
+        model,
+        recipe.training,
+        train_dataset=splits["train"] if recipe.training.do_train else None,
+        eval_dataset=splits["val"],
+        processing_class=processor,
+    )
+    started = time.perf_counter()
+    if recipe.training.do_train:
+        trainer.train(resume_from_checkpoint=last_checkpoint(recipe))
+    results = {
+        "benchmark": recipe.data.benchmark,
+        "seed": recipe.training.seed,
+        "selected_on": "val",
+        "best_checkpoint": trainer.state.best_model_checkpoint,
+        "train_seconds": round(time.perf_counter() - started, 1),
+        "parameters": model.num_parameters(),
+    }
+    results |= trainer.evaluate(splits["val"], metric_key_prefix="val")
+    if recipe.training.do_predict:
+        results |= trainer.evaluate(splits["test"], metric_key_prefix="test")
+    if trainer.is_world_process_zero():
+        save(trainer, results, splits)
+    return results
+
+
+def last_checkpoint(recipe: Recipe) -> str | None:
+    """Where to resume: `--resume_from_checkpoint true` means the newest one, or a fresh start where there is none."""
+    wanted = recipe.training.resume_from_checkpoint
+    if str(wanted).lower() == "true":
+        output = Path(recipe.training.output_dir)
+        return get_last_checkpoint(output) if output.is_dir() else None
+    return wanted
+
+
+def save(trainer: TBPSTrainer, results: dict[str, Any], splits: datasets.DatasetDict) -> None:
+    """The model to share (without the head of the training identities), its processor, results and log."""
+    output = Path(trainer.args.output_dir)
+    trainer.model.drop_id_head()
+    trainer.model.save_pretrained(output)
+    trainer.processing_class.save_pretrained(output)
+    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    (output / "log_history.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+    print(summary(results, {name: len(rows) for name, rows in splits.items()}, output))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
