@@ -163,7 +163,7 @@ def test_images_of_one_person_are_positives_and_never_negatives() -> None:
     similarity = torch.tensor([[[0.2, 0.9, 0.1], [0.9, 0.2, 0.1], [0.1, 0.1, 0.9]]]).requires_grad_()
     loss = margin_ranking(similarity, torch.tensor([7, 7, 9]), torch.full((1, 3), 0.6))
     loss.backward()
-    assert float(loss) == pytest.approx(0.6 - (0.2 + 0.9) / 2 + 0.1)  # positive: the mean of both images
+    assert loss.item() == pytest.approx(0.6 - (0.2 + 0.9) / 2 + 0.1)  # positive: the mean of both images
     assert similarity.grad[0, 0, 1] < 0  # more alike to the person's other image: lower loss
     assert similarity.grad[0, 0, 2] > 0
 

@@ -38,7 +38,7 @@ def _long_hair(pen: Pen, body: Body, hair: RGB) -> None:
 
 def _hair_on_head(pen: Pen, body: Body, hair: RGB) -> None:
     if body.back:
-        pen.ellipse((0, 9.0), (7.4, 8.4), hair)
+        pen.ellipse((0, 9.2), (7.4, 9.0), hair)
         return
     pen.dome((0, 8.6), (7.8, 8.6), hair)
     for side in SIDES:  # sideburns, so that hair shows under a hat as well

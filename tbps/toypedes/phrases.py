@@ -43,7 +43,7 @@ def article(words: str) -> str:
 
 
 def hair_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """ "long black hair", "a bald head"."""
+    """Such as "long black hair" or "a bald head"."""
     if person.hair_length == "bald":
         stated: Stated = {"hair_length": ("bald",)}
         thing = choose(rng, "a bald head", "a shaved head")
@@ -61,29 +61,29 @@ def hair_phrase(rng: np.random.Generator, person: Person) -> Phrase:
 
 
 def hat_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """ "a red cap"."""
+    """Such as "a red cap"."""
     return _named(rng, "hat", lexicon.HATS[person.hat], person.hat_colour, Region.HEAD)
 
 
 def lower_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """ "black trousers", "a green skirt"."""
+    """Such as "black trousers" or "a green skirt"."""
     return _named(rng, "lower", lexicon.LOWERS[person.lower], person.lower_colour, Region.LOWER)
 
 
 def shoes_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """ "white trainers", "a pair of white trainers"."""
+    """Such as "white trainers" or "a pair of white trainers"."""
     return _named(rng, "shoes", lexicon.SHOES[person.shoes], person.shoes_colour, Region.SHOES)
 
 
 def bag_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """ "a blue backpack", or that there is no bag."""
+    """Such as "a blue backpack"; or that there is no bag."""
     if person.bag == NONE:
         return Phrase(Region.BACKGROUND, "no bag", "nothing", "", stated={"bag": (NONE,)})
     return _named(rng, "bag", lexicon.BAGS[person.bag], person.bag_colour, Region.BAG)
 
 
 def upper_phrase(rng: np.random.Generator, person: Person, view: str) -> Phrase:
-    """ "a red t-shirt with white stripes", "a black jacket over a white shirt"."""
+    """Such as "a red t-shirt with white stripes" or "a black jacket over a white shirt"."""
     base = _named(rng, "upper", lexicon.UPPERS[person.upper], person.upper_colour, Region.UPPER)
     thing, stated = base.thing, dict(base.stated)
     behind_a_bag = person.pattern == "logo" and person.bag == "backpack" and view == "back"

@@ -24,7 +24,7 @@ class Subject:
 
 
 def things(phrases: Sequence[Phrase]) -> str:
-    """ "a red cap, a blue shirt and black trousers"."""
+    """A list such as "a red cap, a blue shirt and black trousers", with marks."""
     marked = [mark(phrase.region, phrase.thing) for phrase in phrases]
     return marked[0] if len(marked) == 1 else f"{', '.join(marked[:-1])} and {marked[-1]}"
 
@@ -37,12 +37,12 @@ def opening(rng: np.random.Generator, who: Subject, phrases: Sequence[Phrase], d
     person = f"a {who.noun}" + (f" with {things(hair)}" if hair else "")
     carried = _carried(rng, bags)
     if not worn:
-        return f"{person} is {', '.join(part for part in (doing or 'standing there', carried) if part)}"
+        return f"{person} is {doing or 'standing there'}{_link(carried)}{carried}"
     return OPENINGS[int(rng.integers(len(OPENINGS)))](rng, person, things(worn), carried, doing)
 
 
 def _carried(rng: np.random.Generator, bags: Sequence[Phrase]) -> str:
-    """ "carrying a black backpack", or ""."""
+    """Such as "carrying a black backpack"; "" without a phrase."""
     if not bags:
         return ""
     if bags[0].role == "no bag":
@@ -52,26 +52,36 @@ def _carried(rng: np.random.Generator, bags: Sequence[Phrase]) -> str:
 
 def _is_wearing(rng: np.random.Generator, person: str, worn: str, carried: str, doing: str) -> str:
     verb = choose(rng, "is wearing", "wears", "is dressed in", "has on")
-    tail = ", ".join(part for part in (doing, carried) if part)
-    return f"{person} {verb} {worn}" + (f", {tail}" if tail else "")
+    return _ending(f"{person} {verb} {worn}", carried, doing)
 
 
 def _dressed(rng: np.random.Generator, person: str, worn: str, carried: str, doing: str) -> str:
     start = choose(rng, "wearing", "dressed in")
-    tail = f" {carried}" if carried.startswith("with ") else f", {carried}" if carried else ""
-    return f"{start} {worn}, {person} is {doing or choose(rng, 'seen here', 'standing still')}{tail}"
+    does = doing or choose(rng, "seen here", "standing still")
+    return f"{start} {worn}, {person} is {does}{_link(carried)}{carried}"
 
 
 def _in(rng: np.random.Generator, person: str, worn: str, carried: str, doing: str) -> str:
     link = "wearing" if " with " in person else "in"
-    tail = f" {carried}" if carried.startswith("with ") else f", {carried}" if carried else ""
-    return f"{person} {link} {worn} is {doing or choose(rng, 'in the picture', 'standing there')}{tail}"
+    does = doing or choose(rng, "in the picture", "standing there")
+    return f"{person} {link} {worn} is {does}{_link(carried)}{carried}"
 
 
 def _shown(rng: np.random.Generator, person: str, worn: str, carried: str, doing: str) -> str:
     start = choose(rng, "the picture shows", "the image shows", "we see", "there is")
-    tail = ", ".join(part for part in (doing, carried) if part)
-    return f"{start} {person} wearing {worn}" + (f", {tail}" if tail else "")
+    return _ending(f"{start} {person} wearing {worn}", carried, doing)
+
+
+def _ending(clothes: str, carried: str, doing: str) -> str:
+    """What follows a list of clothes: a comma, so that the bag is not read as a part of them."""
+    if doing:
+        return f"{clothes}, {doing}{_link(carried)}{carried}"
+    return f"{clothes}, {carried}" if carried else clothes
+
+
+def _link(carried: str) -> str:
+    """What stands between "walking along" and what is carried."""
+    return "" if not carried else " " if carried.startswith("with ") else ", "
 
 
 OPENINGS = (_is_wearing, _dressed, _in, _shown)

@@ -1,0 +1,153 @@
+"""What users have (a folder, paths, pictures, a dataset) as items to be encoded one after the other."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from PIL import Image
+
+from tbps.data.images import BadImageError, ImageSource, image_source, list_images, open_image
+from tbps.gallery.shards import Row
+
+# sentences that come with an image describe it for training; they are not facts about it
+_CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence", "sentences", "description"})
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it."""
+
+    row: Row
+    source: ImageSource
+    name: str
+
+    def open(self) -> Image.Image:
+        """
+        The picture, RGB.
+
+        Raises:
+            BadImageError: it cannot be read; the message names it.
+        """
+        try:
+            return open_image(self.source)
+        except BadImageError as error:
+            raise BadImageError(str(error) if self.row.path else f"{self.name}: {error}") from error
+
+
+def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tuple[int, Iterator[Item]]:
+    """
+    The number of images and, lazily, the items.
+
+    Args:
+        images: a folder, an image file, a picture, a sequence of files and pictures, or a `datasets.Dataset` with a
+            column `image`.
+        metadata: one dict for each image, of what JSON can hold; laid over what a dataset says.
+
+    Raises:
+        TypeError: images of another kind, or metadata that JSON cannot hold.
+        ValueError: another number of dicts than of images, a dataset without images, a name that is not UTF-8.
+        FileNotFoundError: a folder that is not there.
+    """
+    if isinstance(images, datasets.Dataset):
+        count, make = len(images), _dataset_maker(images)
+    else:
+        listed = _as_list(images)
+        count, make = len(listed), _list_maker(listed)
+    extra = _checked_metadata(metadata, count)
+    return count, (make(position, extra(position)) for position in range(count))
+
+
+def _as_list(images: Any) -> list[Any]:
+    if isinstance(images, str | Path):
+        return [images] if Path(images).is_file() else list(list_images(images))
+    if isinstance(images, Image.Image):
+        return [images]
+    if not isinstance(images, Sequence):
+        hint = " (choose a split of it)" if isinstance(images, Mapping) else ""
+        raise TypeError(
+            f"Cannot add a {type(images).__name__}{hint}: expected a folder, a list of files or PIL images, or a "
+            "datasets.Dataset with a column 'image'."
+        )
+    return list(images)
+
+
+def _list_maker(images: list[Any]) -> Callable[[int, dict[str, Any]], Item]:
+    """Checks every element before the first is encoded."""
+    for position, image in enumerate(images):
+        if not isinstance(image, str | Path | Image.Image):
+            raise TypeError(f"Image {position} is a {type(image).__name__}: expected a path or a PIL image.")
+        if not isinstance(image, Image.Image):
+            _check_name(os.fspath(image))
+
+    def make(position: int, metadata: dict[str, Any]) -> Item:
+        return _item(images[position], f"image {position} of the list", metadata)
+
+    return make
+
+
+def _dataset_maker(dataset: datasets.Dataset) -> Callable[[int, dict[str, Any]], Item]:
+    if "image" not in dataset.column_names:
+        raise ValueError(f"The dataset has the columns {dataset.column_names}: expected one called 'image'; rename it.")
+    # undecoded, so that a bad image is an error of ours, and one already known is never decoded
+    dataset = dataset.cast_column("image", datasets.Image(decode=False))
+
+    def make(position: int, metadata: dict[str, Any]) -> Item:
+        row = dataset[position]
+        cell = row.pop("image")
+        name = f"row {position} of the dataset"
+        source = image_source(cell) if cell else b""
+        return _item(source, name, {**_scalars(row), **metadata})
+
+    return make
+
+
+def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
+    scalar = {key: value for key, value in row.items() if isinstance(value, str | int | float | bool)}
+    return {key: value for key, value in scalar.items() if key.lower() not in _CAPTION_COLUMNS}
+
+
+def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
+    path = os.path.abspath(source) if isinstance(source, str | Path) else None
+    try:
+        text = json.dumps(metadata, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"The metadata of {path or name} cannot be kept as JSON ({error}): use plain values."
+        ) from error
+    return Item(Row(path or _content_id(source, name), path, text), source, name)
+
+
+def _content_id(source: ImageSource, name: str) -> str:
+    """The same picture gets the same id in every run, so that adding again skips it."""
+    if isinstance(source, Image.Image):
+        try:
+            picture = open_image(source)
+        except BadImageError:
+            return name  # never stored: opening it fails again, where bad images are dealt with
+        content = f"{picture.size}".encode() + picture.tobytes()
+    else:
+        content = source if isinstance(source, bytes) else b""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) -> Callable[[int], dict[str, Any]]:
+    if metadata is None:
+        return lambda position: {}
+    if len(metadata) != count:
+        raise ValueError(f"Got {len(metadata)} metadata dicts for {count} images: expected one for each image.")
+    for position, entry in enumerate(metadata):
+        if not isinstance(entry, Mapping):
+            raise TypeError(f"metadata[{position}] is a {type(entry).__name__}: expected a dict.")
+    return lambda position: dict(metadata[position])
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The file name {path!r} is not UTF-8 and cannot be stored: rename the file.") from error
