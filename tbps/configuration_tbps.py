@@ -6,6 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+POOLINGS = ("tower", "max", "mean")
 GLOBAL_LOSSES = ("sdm", "itc")
 COMMONALITIES = ("none", "mean_similarity", "soft_rank", "entropy", "sigmoid")
 
@@ -24,6 +25,8 @@ class TBPSConfig(PreTrainedConfig):
         num_parts, part_dim: number K of part queries and size d of one part embedding.
         decoder_layers, decoder_attention_heads, decoder_intermediate_size, decoder_dropout: the part decoder. The
             intermediate size is 4 D where it is None.
+        pooling: how tokens become the global embedding: "tower" as the tower defines it (CLIP: CLS and end token),
+            "max" (the maximum over words or patches, as in arXiv 2501.00318) or "mean" over them.
         part_weight: share w of the parts in the retrieval vector, 0 <= w < 1. 0 compares global embeddings only.
         text_part_weights: let a sentence weigh the parts (a caption that says nothing of shoes should not compare
             shoes). The weights learn through `part_matching_loss_weight` only.
@@ -57,8 +60,8 @@ class TBPSConfig(PreTrainedConfig):
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_text_model"),
     }
 
-    vision_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    vision_config: Any = None  # a dict, a PreTrainedConfig or None; a PreTrainedConfig once built
+    text_config: Any = None
     projection_dim: int = 512
     num_parts: int = 8
     part_dim: int = 64
@@ -66,9 +69,10 @@ class TBPSConfig(PreTrainedConfig):
     decoder_attention_heads: int = 8
     decoder_intermediate_size: int | None = None
     decoder_dropout: float | int = 0.0
+    pooling: str = "tower"
     part_weight: float | int = 0.5
     text_part_weights: bool = False
-    stem_channels: list[int] | tuple[int, ...] | None = None
+    stem_channels: list[int] | None = None
     special_token_ids: list[int] | None = None
     num_identities: int = 0
     initializer_range: float = 0.02
@@ -140,10 +144,10 @@ class TBPSConfig(PreTrainedConfig):
         """Part of `@strict`: names and ranges of the loss settings."""
         if not 0 <= self.part_weight < 1:
             raise ValueError(f"part_weight={self.part_weight}: expected 0 <= part_weight < 1.")
-        if self.global_loss not in GLOBAL_LOSSES:
-            raise ValueError(f"global_loss={self.global_loss!r}: expected one of {', '.join(GLOBAL_LOSSES)}.")
-        if self.commonality not in COMMONALITIES:
-            raise ValueError(f"commonality={self.commonality!r}: expected one of {', '.join(COMMONALITIES)}.")
+        choices = {"pooling": POOLINGS, "global_loss": GLOBAL_LOSSES, "commonality": COMMONALITIES}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}.")
         if self.cmr_margin_floor > self.cmr_margin:
             raise ValueError(
                 f"cmr_margin_floor={self.cmr_margin_floor} is above cmr_margin={self.cmr_margin}: "

@@ -117,7 +117,8 @@ class PartDecoder(nn.Module):
         """
         Args:
             tokens: (B, N, D) projected tokens of one modality. norm: `self.image_norm` or `self.text_norm`.
-            content: (B, N) bool, False where a token is padding or special and may not be looked at.
+            content: (B, N) bool, False where a token is padding or special and may not be looked at;
+                True somewhere in every row.
         Returns:
             parts (B, K, d) of unit norm, and the last layer's attention (B, K, N), mean over heads, or None.
         """

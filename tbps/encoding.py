@@ -1,25 +1,21 @@
 """Retrieval vectors of many images or sentences, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from tqdm.auto import tqdm
 
-from tbps.data.images import open_image
+from tbps.data.images import ImageSource, open_image
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
-
-ImageLike = str | Path | Image.Image
 
 
 @torch.no_grad()
 def encode_images(
     model: TBPSModel,
     processor: TBPSProcessor,
-    images: Sequence[ImageLike],
+    images: Sequence[ImageSource],
     *,
     batch_size: int = 64,
     progress: bool = True,
@@ -30,7 +26,7 @@ def encode_images(
         BadImageError: a file that is no readable picture; the message names it.
     """
 
-    def embed(batch: Sequence[ImageLike]) -> torch.Tensor:
+    def embed(batch: Sequence[ImageSource]) -> torch.Tensor:
         opened = [open_image(image) for image in batch]
         inputs = processor(images=opened, return_tensors="pt").to(model.device)
         return model.get_image_features(**inputs).pooler_output

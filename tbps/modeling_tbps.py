@@ -33,10 +33,10 @@ class TBPSEmbeddingOutput(BaseModelOutputWithPooling):
             sums to 1.
     """
 
-    global_embeds: torch.FloatTensor | None = None
-    part_embeds: torch.FloatTensor | None = None
-    part_weights: torch.FloatTensor | None = None
-    part_attentions: torch.FloatTensor | None = None
+    global_embeds: torch.Tensor | None = None
+    part_embeds: torch.Tensor | None = None
+    part_weights: torch.Tensor | None = None
+    part_attentions: torch.Tensor | None = None
 
 
 @dataclass
@@ -50,19 +50,44 @@ class TBPSOutput(ModelOutput):
         text_embeds: (T, E); image_embeds: (I, E). The others as in `TBPSEmbeddingOutput`.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    logits_per_image: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    image_embeds: torch.FloatTensor | None = None
-    text_part_embeds: torch.FloatTensor | None = None
-    image_part_embeds: torch.FloatTensor | None = None
-    text_global_embeds: torch.FloatTensor | None = None
-    image_global_embeds: torch.FloatTensor | None = None
-    text_part_weights: torch.FloatTensor | None = None
-    text_part_attentions: torch.FloatTensor | None = None
-    image_part_attentions: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    logits_per_image: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    text_part_embeds: torch.Tensor | None = None
+    image_part_embeds: torch.Tensor | None = None
+    text_global_embeds: torch.Tensor | None = None
+    image_global_embeds: torch.Tensor | None = None
+    text_part_weights: torch.Tensor | None = None
+    text_part_attentions: torch.Tensor | None = None
+    image_part_attentions: torch.Tensor | None = None
     losses: dict[str, torch.Tensor] | None = None
+
+
+def tower_pooling(
+    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
+) -> torch.Tensor:
+    """What the tower itself pools, projected: (B, D)."""
+    return projection(output.pooler_output)
+
+
+def max_pooling(
+    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
+) -> torch.Tensor:
+    """Maximum over words or patches of the projected tokens (B, N, D): (B, D)."""
+    return tokens.masked_fill(~content[:, :, None], torch.finfo(tokens.dtype).min).amax(dim=1)
+
+
+def mean_pooling(
+    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
+) -> torch.Tensor:
+    """Mean over words or patches of the projected tokens (B, N, D): (B, D)."""
+    weights = content.to(tokens.dtype)
+    return (tokens * weights[:, :, None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+
+
+POOLING = {"tower": tower_pooling, "max": max_pooling, "mean": mean_pooling}
 
 
 class TBPSPreTrainedModel(PreTrainedModel):
@@ -206,12 +231,13 @@ class TBPSModel(TBPSPreTrainedModel):
     ) -> TBPSEmbeddingOutput:
         """What both modalities do to their tower's output (B, N, width) and pooled (B, width)."""
         tokens = projection(output.last_hidden_state)  # (B, N, D)
+        pooled = POOLING[self.config.pooling](projection, output, tokens, content)  # (B, D)
         parts, attentions = self.part_decoder(tokens, norm, content, output_part_attentions)
         return TBPSEmbeddingOutput(
             last_hidden_state=tokens,
             hidden_states=output.get("hidden_states"),
             attentions=output.get("attentions"),
-            global_embeds=F.normalize(projection(output.pooler_output), dim=-1),  # (B, D)
+            global_embeds=F.normalize(pooled, dim=-1),
             part_embeds=parts,  # (B, K, d)
             part_attentions=attentions,
         )
@@ -228,7 +254,7 @@ class TBPSModel(TBPSPreTrainedModel):
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         person_ids: torch.LongTensor | None = None,
@@ -294,10 +320,10 @@ class TBPSModel(TBPSPreTrainedModel):
             )
         return tbps_losses(
             self.config,
-            text_global=output.text_global_embeds,
-            image_global=output.image_global_embeds,
-            text_parts=output.text_part_embeds,
-            image_parts=output.image_part_embeds,
+            text_global=output["text_global_embeds"],
+            image_global=output["image_global_embeds"],
+            text_parts=output["text_part_embeds"],
+            image_parts=output["image_part_embeds"],
             text_part_weights=output.text_part_weights,
             person_ids=person_ids,
             scale=self.logit_scale.exp().clamp(max=100),

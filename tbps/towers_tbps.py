@@ -100,7 +100,7 @@ def content_mask(
         content = content & (input_ids != special)
     if end_id is not None:  # padding needs no id of its own where the sentence has an end
         content = content & ((input_ids == end_id).cumsum(dim=1) == 0)
-    return content
+    return content | ~content.any(dim=1, keepdim=True)  # a row without words looks at all it has, not at NaN
 
 
 def resize_position_table(

@@ -1,6 +1,6 @@
 """A tiny random model, its processor and a handful of people: small enough for every test to run the real thing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import CLIPTokenizer
 
@@ -131,3 +132,11 @@ def make_rows(folder: Path, people: int, first_id: int = 10) -> datasets.Dataset
         }
     )
     return datasets.Dataset.from_dict(table, features=features)
+
+
+@pytest.fixture
+def propagate() -> Iterator[None]:
+    """Let pytest see what is logged through transformers' logger, which keeps its messages to itself."""
+    transformers.utils.logging.enable_propagation()
+    yield
+    transformers.utils.logging.disable_propagation()

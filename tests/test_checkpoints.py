@@ -135,9 +135,7 @@ print(json.dumps([out.text_embeds[0].tolist(), out.image_embeds[0].tolist()]))
 
 
 @torch.no_grad()
-def test_remote_code_in_a_process_without_tbps(
-    checkpoint: Path, tmp_path: Path, pictures: list[Image.Image]
-) -> None:
+def test_remote_code_in_a_process_without_tbps(checkpoint: Path, tmp_path: Path, pictures: list[Image.Image]) -> None:
     picture = tmp_path / "picture.png"
     pictures[0].save(picture)
     script = tmp_path / "elsewhere" / "remote.py"
@@ -157,7 +155,7 @@ def test_remote_code_in_a_process_without_tbps(
     assert out.image_embeds[0].tolist() == image
 
 
-# -- towers from CLIP ---------------------------------------------------------------------------------------------------------
+# -- towers from CLIP
 
 
 @pytest.fixture

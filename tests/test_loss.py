@@ -23,7 +23,9 @@ from tbps.loss_tbps import (
 SCALE = 10.0
 
 
-def draw(ids: list[int], parts: int = 2, dim: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def draw(
+    ids: list[int], parts: int = 2, dim: int = 5, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(K, B, B) part cosines, (B, B) global cosines, ids (B,), in float64."""
     generator = torch.Generator().manual_seed(seed)
     shape = (2, len(ids), parts, dim)
@@ -35,7 +37,7 @@ def draw(ids: list[int], parts: int = 2, dim: int = 5, seed: int = 0) -> tuple[t
 batches_of_ids = st.lists(st.integers(0, 4), min_size=1, max_size=7)
 
 
-# -- independent slow loops ---------------------------------------------------------------------------------------------
+# -- independent slow loops
 
 
 def slow_softmax(row: list[float]) -> list[float]:
@@ -100,15 +102,17 @@ def test_fast_losses_equal_slow_loops(ids: list[int], seed: int) -> None:
 def test_part_matching_is_sdm_of_the_weighted_sum_of_parts(ids: list[int], seed: int) -> None:
     parts, _, person_ids = draw(ids, seed=seed)
     weights = torch.rand(len(ids), 2, generator=torch.Generator().manual_seed(seed)).softmax(dim=1)
-    pooled = torch.tensor([[sum(float(weights[t, k]) * float(parts[k, t, i]) for k in range(2)) for i in range(len(ids))]
-                           for t in range(len(ids))])  # fmt: skip
+    cells = range(len(ids))
+    pooled = torch.tensor(
+        [[sum(float(weights[t, k] * parts[k, t, i]) for k in range(2)) for i in cells] for t in cells]
+    )
     loss = part_matching(parts.float(), person_ids, SCALE, weights)
     assert float(loss) == pytest.approx(slow_sdm(pooled, ids), rel=1e-3, abs=1e-4)
     uniform = part_matching(parts, person_ids, SCALE)
     assert float(uniform) == pytest.approx(slow_sdm(parts.mean(dim=0), ids), rel=1e-3, abs=1e-4)
 
 
-# -- closed forms ---------------------------------------------------------------------------------------------------------
+# -- closed forms
 
 
 @pytest.mark.parametrize("size", [2, 5, 64])
@@ -173,7 +177,7 @@ def test_margin_follows_commonality_down_to_its_floor() -> None:
     assert margin.tolist() == pytest.approx([0.2, 0.1, 0.05, 0.05])
 
 
-# -- gradients and precision ------------------------------------------------------------------------------------------------
+# -- gradients and precision
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "sdm": lambda s, ids: similarity_distribution_matching(s[0], ids, SCALE),

@@ -44,8 +44,8 @@ def test_retrieval_vector_is_the_weighted_sum_of_cosines(
     assert torch.allclose(weights.sum(dim=1), torch.ones(4))
     for t in range(4):
         for i in range(4):
-            parts = sum(weights[t, k] * F.cosine_similarity(out.text_part_embeds[t, k], out.image_part_embeds[i, k], dim=0)
-                        for k in range(K))  # fmt: skip
+            cosines = F.cosine_similarity(out.text_part_embeds[t], out.image_part_embeds[i], dim=1)  # (K,)
+            parts = (weights[t] * cosines).sum()
             whole = F.cosine_similarity(out.text_global_embeds[t], out.image_global_embeds[i], dim=0)
             expected = (1 - part_weight) * whole + part_weight * parts
             assert torch.allclose(out.text_embeds[t] @ out.image_embeds[i], expected, atol=1e-6)
@@ -138,7 +138,7 @@ def test_any_image_size(model_factory: Factory, size: list[int] | int, patch: in
 def test_conv_stem_shrinks_the_picture_before_the_tower(model_factory: Factory, batch: BatchFeature) -> None:
     vision = {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 8, "num_hidden_layers": 1,
               "num_attention_heads": 2, "image_size": [8, 4], "patch_size": 2, "num_channels": 6}  # fmt: skip
-    model = model_factory(vision_config=vision, stem_channels=(4, 6))
+    model = model_factory(vision_config=vision, stem_channels=[4, 6])
     assert model.config.image_size == (32, 16)
     assert model.config.stem_channels == [4, 6]
     out = model(**batch, output_part_attentions=True)
@@ -158,11 +158,16 @@ def test_towers_of_another_family(model_factory: Factory, pictures: list[Image.I
     assert out.image_part_attentions.shape == (2, K, 4, 2)
 
 
-# -- training ---------------------------------------------------------------------------------------------------------------
+# -- training
 
 
 def test_loss_is_the_weighted_sum_of_its_terms(model_factory: Factory, batch: BatchFeature) -> None:
-    weights = {"global_loss_weight": 0.5, "id_loss_weight": 0.25, "cmr_loss_weight": 2.0, "part_matching_loss_weight": 3}
+    weights = {
+        "global_loss_weight": 0.5,
+        "id_loss_weight": 0.25,
+        "cmr_loss_weight": 2.0,
+        "part_matching_loss_weight": 3,
+    }
     model = model_factory(num_identities=3, text_part_weights=True, **weights).train()
     out = model(**batch, person_ids=torch.tensor([0, 1, 2, 2]))
     assert set(out.losses) == {"global", "id", "cmr", "part_matching"}
@@ -216,7 +221,7 @@ def test_gradient_checkpointing_gives_the_same_gradient(model_factory: Factory, 
     assert torch.allclose(*gradients, atol=1e-6)
 
 
-# -- bad input ----------------------------------------------------------------------------------------------------------------
+# -- bad input
 
 
 def test_bad_input_is_named(tiny_model: TBPSModel, batch: BatchFeature) -> None:

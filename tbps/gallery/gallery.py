@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tbps.data.images import BadImageError
-from tbps.encoding import batches, encode_images, encode_texts
+from tbps.encoding import encode_texts
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.exact import exact_top_k
 from tbps.gallery.fingerprint import identify
-from tbps.gallery.sources import Item, read_items
+from tbps.gallery.intake import Intake
+from tbps.gallery.sources import read_items
 from tbps.gallery.store import Store
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
@@ -98,53 +98,19 @@ class Gallery:
         _check_positive("batch_size", batch_size)
         _check_positive("commit_every", commit_every)
         count, items = read_items(images, metadata)
-        added: list[str] = []
-        bad: list[str] = []
         with self._store.writing(), tqdm(total=count, desc="images", disable=not progress) as bar:
+            intake = Intake(self._store, self._model, self._processor, batch_size, skip_bad, bar)
             while block := list(islice(items, commit_every)):
-                added += self._add_block(block, bad, skip_bad, batch_size, bar)
-        if bad:
-            _warn_of_skipped(bad)
-        return added
-
-    def _add_block(self, block: list[Item], bad: list[str], skip_bad: bool, batch_size: int, bar: Any) -> list[str]:
-        """Encode and commit what is new in a block; whatever goes wrong, what was encoded before it is committed."""
-        known = self._store.known([item.row.id for item in block])
-        new = list({item.row.id: item for item in reversed(block) if item.row.id not in known}.values())[::-1]
-        bar.update(len(block) - len(new))
-        done: list[Item] = []
-        vectors: list[np.ndarray] = []
-        try:
-            for batch in batches(new, batch_size):
-                readable, pictures, errors = _open_all(batch, skip_bad)
-                vectors.append(self._encode(readable, pictures))
-                done += readable
-                bar.update(len(batch))
-                bad += [str(error) for error in errors]
-                if errors and not skip_bad:
-                    raise BadImageError(
-                        f"{errors[0]} The images before it are in the gallery. Mend or remove it and add again "
-                        "(nothing is encoded twice), or add with skip_bad=True."
-                    ) from errors[0]
-        finally:
-            if done:
-                self._store.append([item.row for item in done], np.concatenate(vectors))
-        return [item.row.id for item in done]
-
-    def _encode(self, items: Sequence[Item], pictures: list[Any]) -> np.ndarray:
-        """(N, E) float32."""
-        vectors = encode_images(self._model, self._processor, pictures, progress=False)
-        finite = vectors.isfinite().all(dim=1)
-        if not finite.all():
-            name = items[int((~finite).nonzero()[0])].name
-            raise GalleryError(f"The model gives no finite vector for {name}: check its weights (and its dtype).")
-        return vectors.numpy()
+                intake.add(block)
+        if intake.skipped:
+            _warn_of_skipped(intake.skipped)
+        return intake.added
 
     @overload
     def search(self, query: str, k: int = 10) -> list[Hit]: ...
     @overload
-    def search(self, query: Sequence[str], k: int = 10) -> list[list[Hit]]: ...
-    def search(self, query: str | Sequence[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+    def search(self, query: list[str], k: int = 10) -> list[list[Hit]]: ...
+    def search(self, query: str | list[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
         """
         The k images that fit a sentence best, best first; of equal scores the image added first comes first.
 
@@ -180,7 +146,8 @@ class Gallery:
         if not queries.isfinite().all():
             raise ValueError("queries hold a NaN or an infinite number: expected retrieval vectors of sentences.")
         matrix = queries.detach().float().cpu().numpy()
-        return [hits for part in batches(matrix, _QUERIES_AT_ONCE) for hits in self._search_matrix(part, k)]
+        starts = range(0, len(matrix), _QUERIES_AT_ONCE)
+        return [hits for s in starts for hits in self._search_matrix(matrix[s : s + _QUERIES_AT_ONCE], k)]
 
     def _search_matrix(self, queries: np.ndarray, k: int) -> Iterator[list[Hit]]:
         for scores, positions in exact_top_k(queries, self._store.embeddings(), k):
@@ -199,28 +166,12 @@ class Gallery:
             raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")
 
 
-def _open_all(batch: Sequence[Item], go_on: bool) -> tuple[list[Item], list[Any], list[BadImageError]]:
-    """The items that can be read, their pictures, and the errors of the others; unless `go_on`, up to the first."""
-    readable: list[Item] = []
-    pictures: list[Any] = []
-    errors: list[BadImageError] = []
-    for item in batch:
-        try:
-            pictures.append(item.open())
-            readable.append(item)
-        except BadImageError as error:
-            errors.append(error)
-            if not go_on:
-                break
-    return readable, pictures, errors
-
-
 def _check_positive(name: str, value: int) -> None:
     if value < 1:
         raise ValueError(f"{name}={value}: expected 1 or more.")
 
 
-def _warn_of_skipped(bad: list[str]) -> None:
-    shown = "\n  ".join(bad[:_SKIPPED_SHOWN])
-    more = f"\n  and {len(bad) - _SKIPPED_SHOWN} more" if len(bad) > _SKIPPED_SHOWN else ""
-    warnings.warn(f"{len(bad)} images could not be read and were skipped:\n  {shown}{more}", stacklevel=3)
+def _warn_of_skipped(skipped: list[str]) -> None:
+    shown = "\n  ".join(skipped[:_SKIPPED_SHOWN])
+    more = f"\n  and {len(skipped) - _SKIPPED_SHOWN} more" if len(skipped) > _SKIPPED_SHOWN else ""
+    warnings.warn(f"{len(skipped)} images could not be read and were skipped:\n  {shown}{more}", stacklevel=3)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
-from tbps.data.images import BadImageError, ImageSource, image_source, list_images, open_image
+from tbps.data.images import BadImageError, ImageSource, list_images, open_image
 from tbps.gallery.shards import Row
 
 # sentences that come with an image describe it for training; they are not facts about it
@@ -98,10 +99,9 @@ def _dataset_maker(dataset: datasets.Dataset) -> Callable[[int, dict[str, Any]],
 
     def make(position: int, metadata: dict[str, Any]) -> Item:
         row = dataset[position]
-        cell = row.pop("image")
-        name = f"row {position} of the dataset"
-        source = image_source(cell) if cell else b""
-        return _item(source, name, {**_scalars(row), **metadata})
+        cell = row.pop("image") or {}
+        source = cell.get("bytes") or cell.get("path") or b""
+        return _item(source, f"row {position} of the dataset", {**_scalars(row), **metadata})
 
     return make
 
@@ -124,15 +124,13 @@ def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
 
 def _content_id(source: ImageSource, name: str) -> str:
     """The same picture gets the same id in every run, so that adding again skips it."""
+    content = source if isinstance(source, bytes) else b""
     if isinstance(source, Image.Image):
-        try:
+        with suppress(BadImageError):
             picture = open_image(source)
-        except BadImageError:
-            return name  # never stored: opening it fails again, where bad images are dealt with
-        content = f"{picture.size}".encode() + picture.tobytes()
-    else:
-        content = source if isinstance(source, bytes) else b""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+            content = f"{picture.size}".encode() + picture.tobytes()
+    # what has no content is never stored: opening it fails where bad images are dealt with
+    return hashlib.blake2b(content, digest_size=16).hexdigest() if content else name
 
 
 def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) -> Callable[[int], dict[str, Any]]:

@@ -26,6 +26,9 @@ class Store:
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self._directory = directory
+        self._manifest: Manifest
+        self._shards: list[Shard]
+        self._starts: np.ndarray  # row number of each shard's first row, and of the next one to come
         self._set_manifest(manifest)
 
     @classmethod
@@ -77,18 +80,25 @@ class Store:
         Raises:
             GalleryError: another process is appending.
         """
+        lock = FileLock(self._directory / _LOCK_NAME)
         try:
-            with FileLock(self._directory / _LOCK_NAME, timeout=0):
-                manifest = Manifest.read(self._directory)
-                if manifest != self._manifest:
-                    self._set_manifest(manifest)
-                for leftover in self._directory.glob(f"*{TEMPORARY_SUFFIX}"):
-                    leftover.unlink()
-                yield
+            lock.acquire(timeout=0)
         except Timeout:
             raise GalleryError(
                 f"Another process is adding to the gallery {self._directory}: wait until it has ended, then try again."
             ) from None
+        try:
+            self._catch_up()
+            yield
+        finally:
+            lock.release()
+
+    def _catch_up(self) -> None:
+        manifest = Manifest.read(self._directory)
+        if manifest != self._manifest:
+            self._set_manifest(manifest)
+        for leftover in self._directory.glob(f"*{TEMPORARY_SUFFIX}"):
+            leftover.unlink()
 
     def append(self, rows: Sequence[Row], embeddings: np.ndarray) -> None:
         """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""

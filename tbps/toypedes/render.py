@@ -25,11 +25,18 @@ def render(person: Person, camera: Camera) -> tuple[Image.Image, Image.Image]:
     """Draw `person` as `camera` sees them.
 
     The result depends on the arguments alone, and noise and background do not depend on the person: after
-    `dataclasses.replace(person, shoes_colour="red")` only pixels of the shoes differ.
+    `dataclasses.replace(person, shoes_colour="red")` only pixels of the shoes and of their smoothed edges differ.
 
     Returns:
         An RGB image and an "L" mask of `Region` numbers, both 128 high and 64 wide.
     """
+    canvas, regions = paint(person, camera)
+    image = _light(np.asarray(canvas.reduce(FINE)), camera)
+    return Image.fromarray(image), regions.resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)
+
+
+def paint(person: Person, camera: Camera) -> tuple[Image.Image, Image.Image]:
+    """The picture and its mask before light and smoothing, 256 high and 128 wide."""
     canvas = draw_scene(camera, WIDTH * FINE, HEIGHT * FINE)
     regions = Image.new("L", canvas.size, int(Region.BACKGROUND))
     pen = Pen(
@@ -41,8 +48,7 @@ def render(person: Person, camera: Camera) -> tuple[Image.Image, Image.Image]:
     )
     _draw_person(pen, make_body(person.gender, camera), person)
     draw_occluder(pen, camera)
-    image = _light(np.asarray(canvas.reduce(FINE)), camera)
-    return Image.fromarray(image), regions.resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)
+    return canvas, regions
 
 
 def _draw_person(pen: Pen, body: Body, person: Person) -> None:

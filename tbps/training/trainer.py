@@ -7,7 +7,7 @@ import datasets
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import Trainer
+from transformers import Trainer, TrainerControl
 
 from tbps.data.augment import Augmentation
 from tbps.data.pairs import PairCollator, PersonPairs
@@ -37,6 +37,7 @@ class TBPSTrainer(Trainer):
 
     args: TBPSTrainingArguments
     model: TBPSModel
+    control: TrainerControl
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class TBPSTrainer(Trainer):
                          processing_class=processing_class, **kwargs)  # fmt: skip
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler:
-        pairs = train_dataset if train_dataset is not None else self.train_dataset
+        pairs: Any = train_dataset if train_dataset is not None else self.train_dataset
         return IdentitySampler(
             pairs.person_ids,
             self.args.train_batch_size * self.args.world_size,

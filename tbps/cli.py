@@ -1,0 +1,155 @@
+"""The `tbps` command: make demonstration data, evaluate a checkpoint, index and search images."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import DatasetDict
+from transformers import AutoProcessor
+
+from tbps.data.benchmarks import BENCHMARKS
+from tbps.data.loading import load_benchmark, select_split
+from tbps.evaluation import evaluate_retrieval
+from tbps.gallery import Gallery, GalleryError
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSProcessor
+from tbps.report import QueryResult, write_search_page, write_search_sheet
+from tbps.toypedes import generate
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what the user can mend is said in one line, without a traceback."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError, GalleryError) as error:
+        print(f"tbps: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def load(checkpoint: str) -> tuple[TBPSModel, TBPSProcessor]:
+    """A tbps checkpoint's model, ready for use, and its processor."""
+    return TBPSModel.from_pretrained(checkpoint).eval(), AutoProcessor.from_pretrained(checkpoint)
+
+
+def load_splits(options: argparse.Namespace) -> DatasetDict:
+    """The benchmark that the command names."""
+    return load_benchmark(
+        options.benchmark,
+        options.root,
+        skip_missing=options.skip_missing,
+        skip_empty_captions=options.skip_empty_captions,
+    )
+
+
+def make_toy_data(options: argparse.Namespace) -> None:
+    """`tbps data toy`"""
+    summary = generate(
+        options.out, people=options.people, images_per_person=options.images_per_person, seed=options.seed
+    )
+    print(summary.describe())
+
+
+def check_data(options: argparse.Namespace) -> None:
+    """`tbps data check`"""
+    splits = load_splits(options)
+    for name, rows in splits.items():
+        captions = sum(len(row) for row in rows["captions"])
+        print(f"{name:6}{len(set(rows['person_id'])):8} people {len(rows):8} images {captions:8} captions")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """`tbps evaluate`"""
+    splits = load_splits(options)
+    rows = select_split(splits, options.benchmark, options.split)
+    model, processor = load(options.model)
+    metrics = evaluate_retrieval(model, processor, rows, batch_size=options.batch_size)
+    if options.json:
+        print(json.dumps(metrics))
+        return
+    print(f"{options.benchmark} {options.split}: {len(rows)} images, text to image, {options.model}")
+    print("".join(f"{name:>9}" for name in metrics))
+    print("".join(f"{100 * value:9.2f}" for value in metrics.values()))
+
+
+def index(options: argparse.Namespace) -> None:
+    """`tbps index`"""
+    gallery = Gallery.open(options.gallery, *load(options.model))
+    added = gallery.add(options.images, skip_bad=options.skip_bad)
+    print(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
+
+
+def search(options: argparse.Namespace) -> None:
+    """`tbps search`"""
+    if not Path(options.gallery).is_dir():
+        raise FileNotFoundError(f"{options.gallery} is no gallery: make one with `tbps index MODEL IMAGES GALLERY`.")
+    gallery = Gallery.open(options.gallery, *load(options.model))
+    k = options.k if options.k is not None else max(1, min(10, gallery.count()))
+    hits = gallery.search(options.query, k=k)
+    print(f"{'rank':>4} {'score':>8}  image")
+    for rank, hit in enumerate(hits, 1):
+        print(f"{rank:4} {hit.score:8.4f}  {hit.path or hit.id}")
+    result = QueryResult(query=options.query, hits=hits)
+    if options.png:
+        write_search_sheet(options.png, [result])
+        print(f"picture: {options.png}")
+    if options.html:
+        write_search_page(options.html, [result])
+        print(f"page: {options.html}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="tbps", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="make or check data").add_subparsers(required=True, metavar="COMMAND")
+    toy = data.add_parser("toy", help="render ToyPEDES, people with captions in the layout of CUHK-PEDES")
+    toy.add_argument("out", metavar="OUT", help="folder to write ToyPEDES/ into")
+    toy.add_argument("--people", type=int, default=1000, help="70 %% train, 10 %% val, 20 %% test (default 1000)")
+    toy.add_argument("--images-per-person", type=int, default=3, help="(default 3)")
+    toy.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
+    toy.set_defaults(run=make_toy_data)
+    check = data.add_parser("check", help="load a benchmark, report what is wrong with it or what it holds")
+    add_benchmark(check)
+    check.set_defaults(run=check_data)
+
+    command = commands.add_parser("evaluate", help="text-to-image retrieval of a checkpoint on a benchmark")
+    command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
+    add_benchmark(command)
+    command.add_argument("--split", default="test", help="train, val or test (default test)")
+    command.add_argument("--batch-size", type=int, default=64, help="images at a time (default 64)")
+    command.add_argument("--json", action="store_true", help="print the metrics as JSON, in [0, 1]")
+    command.set_defaults(run=evaluate)
+
+    command = commands.add_parser("index", help="add a folder of images to a gallery")
+    command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
+    command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
+    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery; made if it is not there")
+    command.add_argument("--skip-bad", action="store_true", help="go on past files that are no readable image")
+    command.set_defaults(run=index)
+
+    command = commands.add_parser("search", help="find the images of a person by a sentence")
+    command.add_argument("model", metavar="MODEL", help="the checkpoint that made the gallery")
+    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
+    command.add_argument("query", metavar="SENTENCE", help='such as "a woman in a red coat with a black backpack"')
+    command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")
+    command.add_argument("--png", type=Path, help="also write the result as a picture")
+    command.add_argument("--html", type=Path, help="also write the result as a page")
+    command.set_defaults(run=search)
+    return parser
+
+
+def add_benchmark(command: argparse.ArgumentParser) -> None:
+    """The options by which a benchmark on disk is named."""
+    command.add_argument("benchmark", metavar="BENCHMARK", help=", ".join(BENCHMARKS))
+    command.add_argument("root", metavar="ROOT", help="folder that holds the benchmark's folder, or that folder")
+    command.add_argument("--skip-missing", action="store_true", help="go on without images that are not on disk")
+    command.add_argument("--skip-empty-captions", action="store_true", help="go on without captions that are blank")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""Gallery: add, reopen, search, and what it says to arguments that do not fit."""
+
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+from tbps import TBPSImageProcessor, TBPSProcessor
+from tbps.data.images import BadImageError
+from tbps.encoding import encode_images, encode_texts
+from tbps.gallery import Gallery, GalleryError
+from tbps.gallery.fingerprint import identify
+from tbps.gallery.shards import Row
+from tbps.gallery.store import Store
+
+QUERY = "a person with a red coat"
+
+
+@pytest.fixture
+def gallery(tmp_path, tiny_model, tiny_processor):
+    return Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
+
+
+@pytest.fixture
+def reopen(tmp_path, tiny_model, tiny_processor):
+    return lambda: Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
+
+
+@pytest.fixture
+def folder(tmp_path, pictures):
+    """Six files in two folders, in sorted order, and one that is no image by its name."""
+    paths = [tmp_path / "crops" / name for name in ("a/0.png", "a/1.png", "a/2.png", "b/0.png", "b/1.png", "b/2.png")]
+    for index, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures[index % 4].rotate(index).save(path)
+    (tmp_path / "crops" / "notes.txt").write_text("no image")
+    return tmp_path / "crops"
+
+
+def assert_same(hits, expected):
+    """Equal, but for the last bits of the scores: the order of summation may depend on where numbers lie in memory."""
+    assert [(hit.id, hit.path, hit.metadata) for hit in hits] == [(hit.id, hit.path, hit.metadata) for hit in expected]
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+
+
+def files(folder):
+    return sorted(folder.rglob("*.png"))
+
+
+def test_scores_are_inner_products_of_retrieval_vectors(gallery, folder, tiny_model, tiny_processor, sentences):
+    gallery.add(folder, commit_every=4)
+    texts = encode_texts(tiny_model, tiny_processor, sentences, progress=False)
+    images = encode_images(tiny_model, tiny_processor, files(folder), progress=False)
+    scores = (texts @ images.T).numpy()
+    for row, hits in zip(scores, gallery.search(sentences, k=6), strict=True):
+        assert [hit.path for hit in hits] == [str(files(folder)[i]) for i in np.argsort(-row, kind="stable")]
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(row)[::-1], atol=1e-5)
+
+
+def test_one_sentence_gives_one_list_and_several_give_lists(gallery, folder, sentences):
+    gallery.add(folder)
+    assert [hit.id for hit in gallery.search(sentences[0], k=2)] == [h.id for h in gallery.search(sentences, k=2)[0]]
+    assert gallery.search([], k=2) == []
+
+
+def test_a_reopened_gallery_gives_equal_hits(gallery, reopen, folder):
+    gallery.add(folder, metadata=[{"camera": index} for index in range(6)], commit_every=4)
+    assert reopen().count() == 6
+    assert_same(reopen().search(QUERY, k=6), gallery.search(QUERY, k=6))
+
+
+def test_reopens_with_a_model_that_was_saved_and_loaded(gallery, folder, tmp_path, tiny_model, tiny_processor):
+    gallery.add(folder)
+    tiny_model.save_pretrained(tmp_path / "model")
+    tiny_processor.save_pretrained(tmp_path / "model")
+    model, processor = (kind.from_pretrained(tmp_path / "model") for kind in (AutoModel, AutoProcessor))
+    again = Gallery.open(tmp_path / "gallery", model, processor)
+    assert_same(again.search(QUERY, k=6), gallery.search(QUERY, k=6))
+
+
+def test_add_in_two_goes_skips_what_is_there(gallery, reopen, folder, monkeypatch):
+    first = gallery.add(files(folder)[:4])
+    assert first == [str(path) for path in files(folder)[:4]]
+    encoded = []
+
+    def counting(model, processor, images, **settings):
+        encoded.extend(images)
+        return encode_images(model, processor, images, **settings)
+
+    monkeypatch.setattr("tbps.gallery.intake.encode_images", counting)
+    again = reopen()
+    assert again.add(folder) == [str(path) for path in files(folder)[4:]]
+    assert (len(encoded), again.count()) == (2, 6)
+    assert again.add(folder) == []
+    assert gallery.count() == 4, "a gallery opened before sees what was there then"
+    assert gallery.add(folder) == [], "but never adds twice"
+    assert gallery.count() == 6
+
+
+def test_a_relative_path_and_the_same_file_twice_are_one_image(gallery, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert gallery.add(["a/0.png", folder / "a" / "0.png", str(folder / "a" / "0.png")]) == [
+        str(folder / "a" / "0.png")
+    ]
+    assert gallery.add(folder / "a" / "0.png") == []
+
+
+def test_pictures_in_memory_are_known_by_their_content(gallery, pictures):
+    assert len(gallery.add(pictures, metadata=[{"n": n} for n in range(4)])) == 4
+    assert gallery.add([pictures[2].copy()]) == []
+    hits = gallery.search(QUERY, k=4)
+    assert {hit.path for hit in hits} == {None}
+    assert {hit.metadata["n"] for hit in hits} == {0, 1, 2, 3}
+
+
+def test_a_dataset_keeps_its_scalar_columns_but_no_captions(gallery, rows):
+    table = rows.add_column("caption", ["seen from behind"] * len(rows))
+    assert len(gallery.add(table)) == len(rows)
+    hit = gallery.search(QUERY, k=1)[0]
+    assert set(hit.metadata) == {"person_id", "file_path"}
+    assert hit.path is not None
+    assert hit.path.endswith(hit.metadata["file_path"])
+
+
+def test_a_dataset_that_holds_the_bytes_has_no_paths(gallery, reopen, rows):
+    paths = [cell["path"] for cell in rows.cast_column("image", datasets.Image(decode=False))["image"]]
+    cells = [{"bytes": Path(path).read_bytes(), "path": None} for path in paths]
+    table = datasets.Dataset.from_dict({"image": cells}).cast_column("image", datasets.Image())
+    assert len(gallery.add(table)) == len(rows)
+    assert reopen().add(table) == []
+    assert gallery.search(QUERY, k=1)[0].path is None
+
+
+def test_equal_scores_come_in_the_order_of_insertion(gallery, reopen, tmp_path, tiny_model, tiny_processor):
+    store = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor))
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-1, 2, (9, 48)).astype(np.float32)  # whole numbers: every score is exact
+    vectors[[1, 4, 8]] = vectors[0]
+    with store.writing():
+        for rows in ([0], [1, 2, 3], [4, 5], [6, 7, 8]):
+            store.append([Row(f"row {row}", None, "{}") for row in rows], vectors[rows])
+    scores = vectors @ vectors[0]
+    expected = [f"row {row}" for row in np.argsort(-scores, kind="stable")]
+    assert expected[:4] == ["row 0", "row 1", "row 4", "row 8"]
+    for k in range(1, 10):
+        hits = reopen().search_embeddings(torch.from_numpy(vectors[:1]), k)[0]
+        assert [hit.id for hit in hits] == expected[:k]
+        assert [hit.score for hit in hits] == np.sort(scores)[::-1][:k].tolist()
+
+
+def test_a_bad_image_stops_the_run_and_loses_nothing(gallery, reopen, folder):
+    bad = files(folder)[3]
+    bad.write_bytes(bad.read_bytes()[:60])
+    with pytest.raises(BadImageError, match=r"b/0\.png.*skip_bad=True"):
+        gallery.add(folder, batch_size=2)
+    assert reopen().count() == 3
+    with pytest.warns(UserWarning, match=r"1 images could not be read and were skipped:\n.*b/0\.png"):
+        assert len(gallery.add(folder, skip_bad=True)) == 2
+    assert reopen().count() == 5
+
+
+def test_the_warning_names_ten_bad_images_and_counts_the_rest(gallery, pictures, tmp_path):
+    for n in range(12):
+        (tmp_path / f"{n:02d}.jpg").write_text("no image")
+    with pytest.warns(UserWarning, match=r"(?s)12 images .*09\.jpg.*and 2 more") as caught:
+        gallery.add([*(tmp_path / f"{n:02d}.jpg" for n in range(12)), pictures[0]], skip_bad=True)
+    assert "10.jpg" not in str(caught[0].message)
+    assert gallery.count() == 1
+
+
+def test_bad_pictures_in_memory_are_named_by_their_position(gallery, folder, tmp_path):
+    (tmp_path / "cut.png").write_bytes(files(folder)[0].read_bytes()[:60])
+    with Image.open(tmp_path / "cut.png") as cut, pytest.raises(BadImageError, match=r"image 1 of the list.*cut\.png"):
+        gallery.add([Image.open(files(folder)[0]), cut])
+    cells = [{"bytes": b"\x00", "path": None}, {"bytes": b"", "path": None}]
+    table = datasets.Dataset.from_dict({"image": cells}).cast_column("image", datasets.Image())
+    with pytest.warns(UserWarning, match=r"(?s)2 images.*row 0 of the dataset.*row 1 of the dataset"):
+        gallery.add(table, skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("images", "metadata", "error", "match"),
+    [
+        ({"train": []}, None, TypeError, "choose a split"),
+        ([3], None, TypeError, "Image 0 is a int"),
+        (["a.png"], [], ValueError, "0 metadata dicts for 1 images"),
+        (["a.png"], ["x"], TypeError, r"metadata\[0\] is a str"),
+        ([Image.new("RGB", (4, 4))], [{"x": object()}], TypeError, "not JSON"),
+        (["a\udcff.png"], None, ValueError, "not UTF-8"),
+        ("no/such/folder", None, FileNotFoundError, "no/such/folder"),
+        (datasets.Dataset.from_dict({"img": [1]}), None, ValueError, r"columns \['img'\]"),
+    ],
+)
+def test_refuses_what_it_cannot_add(gallery, images, metadata, error, match):
+    with pytest.raises(error, match=match):
+        gallery.add(images, metadata)
+    assert gallery.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "k", "error", "match"),
+    [
+        (QUERY, 0, ValueError, "k=0: expected 1 or more"),
+        (QUERY, 7, ValueError, "k=7 is more than the 6 images"),
+        ("", 1, ValueError, "''"),
+        ([QUERY, " \n"], 1, ValueError, r"Sentence 1 of 2 is ' \\n'"),
+        ([3], 1, TypeError, "Cannot search for 3"),
+    ],
+)
+def test_refuses_what_it_cannot_search(gallery, folder, query, k, error, match):
+    gallery.add(folder)
+    with pytest.raises(error, match=match):
+        gallery.search(query, k=k)
+
+
+def test_an_empty_gallery_says_so(gallery):
+    with pytest.raises(GalleryError, match="is empty"):
+        gallery.search(QUERY)
+
+
+def test_refuses_queries_of_another_width_or_without_numbers(gallery, folder):
+    gallery.add(folder)
+    with pytest.raises(ValueError, match=r"expected \(Q, 48\)"):
+        gallery.search_embeddings(torch.zeros(2, 47), k=1)
+    with pytest.raises(ValueError, match="NaN"):
+        gallery.search_embeddings(torch.full((1, 48), torch.nan), k=1)
+
+
+def test_a_model_that_gives_no_numbers_is_noticed(tmp_path, folder, tiny_model, tiny_processor):
+    with torch.no_grad():
+        tiny_model.visual_projection.weight.fill_(torch.nan)
+    gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
+    with pytest.raises(GalleryError, match=r"no finite vector for image 0"):
+        gallery.add(folder)
+    assert gallery.count() == 0
+
+
+def test_refuses_another_model(gallery, folder, tmp_path, tiny_model, tiny_processor, model_factory):
+    gallery.add(folder)
+    where = tmp_path / "gallery"
+    other = model_factory()
+    other.config.name_or_path = "somebody/other"
+    with torch.no_grad():
+        other.part_decoder.queries[0] += 1
+    with pytest.raises(
+        GalleryError, match=r"'unnamed model' \(fingerprint .* 'somebody/other' \(fingerprint .*another folder"
+    ):
+        Gallery.open(where, other, tiny_processor)
+    with pytest.raises(GalleryError, match="part_weight"):
+        Gallery.open(where, model_factory(part_weight=0.25), tiny_processor)
+    narrow = TBPSProcessor(
+        TBPSImageProcessor(size={"height": 32, "width": 16}, do_normalize=False), tiny_processor.tokenizer
+    )
+    with pytest.raises(GalleryError, match="image processor"):
+        Gallery.open(where, tiny_model, narrow)
+
+
+def test_the_instance_head_is_no_part_of_the_model_identity(gallery, folder, tmp_path, tiny_model, tiny_processor):
+    gallery.add(folder)
+    tiny_model.id_head = torch.nn.Linear(24, 5)
+    assert Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor).count() == 6
