@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_tbps import TBPSConfig
-from .decoder_tbps import PartDecoder
+from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import tbps_losses
 from .pretrained_tbps import tower_weights
 from .towers_tbps import ConvStem, build_tower, content_mask
@@ -112,8 +112,15 @@ class TBPSPreTrainedModel(PreTrainedModel):
             for projection in (module.visual_projection, module.text_projection):
                 init.normal_(projection.weight, std=projection.in_features**-0.5)
         elif isinstance(module, PartDecoder):
-            # far apart from the first step: queries that start alike stay alike
-            init.normal_(module.queries, std=1.0)
+            # Small queries: the norm before the attention sets them apart anyhow, and what they read outweighs what
+            # they are. Large ones drown the tokens, all people's parts start alike and get no gradient.
+            init.normal_(module.queries, std=self.config.initializer_range)
+        elif isinstance(module, PartDecoderLayer):
+            attention = module.cross_attn
+            for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
+                init.xavier_uniform_(linear.weight)
+            for linear in (module.fc1, module.fc2):
+                init.xavier_uniform_(linear.weight)
         elif isinstance(module, ConvStem):
             for layer in module:
                 if isinstance(layer, nn.Conv2d):
