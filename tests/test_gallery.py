@@ -4,6 +4,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from tbps.data.images import BadImageError
 from tbps.encoding import encode_images, encode_texts
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.fingerprint import identify
-from tbps.gallery.shards import Row
+from tbps.gallery.shards import Row, Shard, write_shard
 from tbps.gallery.store import Store
 
 QUERY = "a person with a red coat"
@@ -118,6 +119,18 @@ def test_a_relative_path_and_the_same_file_twice_are_one_image(gallery, folder, 
     assert gallery.add(folder / "a" / "0.png") == []
 
 
+def test_vectors_stay_on_disk_where_other_programs_can_read_them(tmp_path):
+    vectors = np.arange(4096 * 48, dtype=np.float32).reshape(4096, 48)
+    entry = write_shard(tmp_path / "shard-000000.arrow", [Row(str(n), None, "{}") for n in range(4096)], vectors)
+    before = pa.total_allocated_bytes()
+    shard = Shard(tmp_path, entry, 48)
+    np.testing.assert_array_equal(shard.embeddings, vectors)
+    assert pa.total_allocated_bytes() - before < vectors.nbytes / 10
+    table = datasets.Dataset.from_file(str(tmp_path / "shard-000000.arrow"))
+    assert table.column_names == ["id", "path", "metadata", "embedding"]
+    assert table[5]["embedding"] == vectors[5].tolist()
+
+
 def test_pictures_in_memory_are_known_by_their_content(gallery, pictures):
     assert len(gallery.add(pictures, metadata=[{"n": n} for n in range(4)])) == 4
     assert gallery.add([pictures[2].copy()]) == []
@@ -172,6 +185,22 @@ def test_a_bad_image_stops_the_run_and_loses_nothing(gallery, reopen, folder):
     assert reopen().count() == 5
 
 
+def test_any_other_failure_loses_nothing_that_was_encoded(gallery, reopen, folder, monkeypatch):
+    calls = []
+
+    def fail_third(*arguments, **settings):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode_images(*arguments, **settings)
+
+    monkeypatch.setattr("tbps.gallery.intake.encode_images", fail_third)
+    with pytest.raises(KeyboardInterrupt):
+        gallery.add(folder, batch_size=2)
+    assert reopen().count() == 4
+    assert len(gallery.add(folder)) == 2
+
+
 def test_the_warning_names_ten_bad_images_and_counts_the_rest(gallery, pictures, tmp_path):
     for n in range(12):
         (tmp_path / f"{n:02d}.jpg").write_text("no image")
@@ -198,7 +227,7 @@ def test_bad_pictures_in_memory_are_named_by_their_position(gallery, folder, tmp
         ([3], None, TypeError, "Image 0 is a int"),
         (["a.png"], [], ValueError, "0 metadata dicts for 1 images"),
         (["a.png"], ["x"], TypeError, r"metadata\[0\] is a str"),
-        ([Image.new("RGB", (4, 4))], [{"x": object()}], TypeError, "not JSON"),
+        ([Image.new("RGB", (4, 4))], [{"x": object()}], TypeError, r"metadata\[0\] cannot be kept as JSON"),
         (["a\udcff.png"], None, ValueError, "not UTF-8"),
         ("no/such/folder", None, FileNotFoundError, "no/such/folder"),
         (datasets.Dataset.from_dict({"img": [1]}), None, ValueError, r"columns \['img'\]"),

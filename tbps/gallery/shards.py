@@ -31,10 +31,10 @@ def write_shard(path: Path, rows: Sequence[Row], embeddings: np.ndarray) -> Shar
         "metadata": pa.array([row.metadata for row in rows], pa.string()),
         "embedding": vectors,
     }
-    table = pa.table(columns)
+    batch = pa.record_batch(columns)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
     data = memoryview(sink.getvalue())
     # of the bytes in memory, not of the file: what the disk garbles is noticed too
     entry = ShardEntry(path.name, len(rows), checksum(data))
@@ -46,23 +46,23 @@ class Shard:
     """A verified shard under a memory map."""
 
     def __init__(self, directory: Path, entry: ShardEntry, embedding_dim: int) -> None:
-        self._table = _open_verified(directory / entry.file, entry)
-        flat = self._table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=True)
+        self._rows = _open_verified(directory / entry.file, entry)
+        flat = self._rows["embedding"].values.to_numpy(zero_copy_only=True)  # flatten() would copy it into memory
         self.embeddings: np.ndarray = flat.reshape(-1, embedding_dim)  # (N, E), a view of the file
 
     @property
-    def ids(self) -> pa.ChunkedArray:
+    def ids(self) -> pa.StringArray:
         """The ids of the N rows."""
-        return self._table["id"]
+        return self._rows["id"]
 
     def row(self, position: int) -> Row:
         """The row at 0 <= position < N."""
-        return Row(*(self._table[name][position].as_py() for name in ("id", "path", "metadata")))
+        return Row(*(self._rows[name][position].as_py() for name in ("id", "path", "metadata")))
 
 
-def _open_verified(path: Path, entry: ShardEntry) -> pa.Table:
+def _open_verified(path: Path, entry: ShardEntry) -> pa.RecordBatch:
     """
-    The table of a shard whose bytes are those that were written.
+    The rows of a shard whose bytes are those that were written.
 
     Raises:
         GalleryError: the file is missing, damaged, or has another number of rows.
@@ -72,7 +72,7 @@ def _open_verified(path: Path, entry: ShardEntry) -> pa.Table:
         raise GalleryError(f"{path} is missing, with {entry.rows} images of the gallery: {advice}")
     if file_checksum(path) != entry.checksum:
         raise GalleryError(f"{path} is damaged or truncated (its checksum is not the one in gallery.json): {advice}")
-    table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-    if len(table) != entry.rows:
-        raise GalleryError(f"{path} has {len(table)} rows where gallery.json says {entry.rows}: {advice}")
-    return table
+    rows = pa.ipc.open_stream(pa.memory_map(str(path))).read_next_batch()
+    if len(rows) != entry.rows:
+        raise GalleryError(f"{path} has {len(rows)} rows where gallery.json says {entry.rows}: {advice}")
+    return rows

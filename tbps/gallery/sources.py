@@ -113,13 +113,7 @@ def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
     path = os.path.abspath(source) if isinstance(source, str | Path) else None
-    try:
-        text = json.dumps(metadata, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"The metadata of {path or name} cannot be kept as JSON ({error}): use plain values."
-        ) from error
-    return Item(Row(path or _content_id(source, name), path, text), source, name)
+    return Item(Row(path or _content_id(source, name), path, json.dumps(metadata)), source, name)
 
 
 def _content_id(source: ImageSource, name: str) -> str:
@@ -141,6 +135,10 @@ def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) 
     for position, entry in enumerate(metadata):
         if not isinstance(entry, Mapping):
             raise TypeError(f"metadata[{position}] is a {type(entry).__name__}: expected a dict.")
+        try:
+            json.dumps(dict(entry))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"metadata[{position}] cannot be kept as JSON ({error}): use plain values.") from error
     return lambda position: dict(metadata[position])
 
 

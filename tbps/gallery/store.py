@@ -113,7 +113,7 @@ class Store:
     def _set_manifest(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._shards = [Shard(self._directory, entry, manifest.model.embedding_dim) for entry in manifest.shards]
-        self._starts = np.cumsum([0, *(entry.rows for entry in manifest.shards)])  # row number of each shard's first
+        self._starts = np.cumsum([0, *(entry.rows for entry in manifest.shards)])
 
 
 def _create(directory: Path, model: ModelIdentity) -> Manifest:

@@ -1,0 +1,129 @@
+"""Self-contained HTML pages: pictures and styles are inside, nothing is fetched, no script runs."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from tbps.report.curves import Curve, draw_curve, training_curves
+from tbps.report.results import QueryResult, RankedHit, picture_of
+
+_THUMBNAIL = (192, 384)  # pixels, twice the size on the page: sharp on a phone
+_METRICS = {
+    "rank_1": ("R@1", "the first image is the right person"),
+    "rank_5": ("R@5", "the right person is among the first 5"),
+    "rank_10": ("R@10", "the right person is among the first 10"),
+    "mAP": ("mAP", "all images of the person, and early"),
+    "mINP": ("mINP", "how early the last of them comes"),
+}
+
+
+def write_search_page(path: str | Path, results: Sequence[QueryResult], title: str = "Person search") -> None:
+    """Write the hits of one or more sentences as an HTML page with thumbnails, scores, paths and metadata."""
+    _write(path, "search.html", title=title, results=[_result_view(result) for result in results])
+
+
+def write_demo_report(
+    path: str | Path,
+    *,
+    metrics: Mapping[str, float],
+    history: Sequence[Mapping[str, Any]],
+    results: Sequence[QueryResult],
+    facts: Mapping[str, object],
+    chance: Mapping[str, float] | None = None,
+    ceiling: Mapping[str, float] | None = None,
+    title: str = "Person search: a training run",
+    about: Sequence[str] = (),
+    next_steps: Sequence[tuple[str, str]] = (),
+) -> None:
+    """
+    Write the report of a training run as an HTML page.
+
+    Args:
+        path: the file to write.
+        metrics: by name (`rank_1`, `rank_5`, `rank_10`, `mAP`, `mINP`), each in [0, 1].
+        history: `TrainerState.log_history`; loss and `eval_rank_1` become curves, if they are there.
+        results: some sentences with their hits.
+        facts: a table: people, images, seconds, size of the model.
+        chance: what a random order would reach, by name of the metric.
+        ceiling: what a perfect reader of the sentences could reach: some fit several people.
+        title: the heading.
+        about: paragraphs that say what was trained, and on what.
+        next_steps: what to do next, each with its command (or "").
+    """
+    _write(
+        path,
+        "report.html",
+        title=title,
+        about=about,
+        metrics=[_metric_view(name, value, chance or {}, ceiling or {}) for name, value in metrics.items()],
+        curves=[_curve_view(curve) for curve in training_curves(history)],
+        results=[_result_view(result) for result in results],
+        facts=facts,
+        next_steps=next_steps,
+    )
+
+
+def _write(path: str | Path, template: str, **values: Any) -> None:
+    environment = Environment(
+        loader=PackageLoader("tbps.report"),
+        autoescape=True,  # sentences, paths and metadata are other people's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(**values)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8", errors="replace")  # a file name may be no text
+
+
+def _result_view(result: QueryResult) -> dict[str, Any]:
+    hits = [
+        _hit_view(rank, hit, mark) for rank, (hit, mark) in enumerate(zip(result.hits, result.marks(), strict=True), 1)
+    ]
+    return {"query": result.query, "note": result.note, "hits": hits}
+
+
+def _hit_view(rank: int, hit: RankedHit, mark: bool | None) -> dict[str, Any]:
+    picture = picture_of(hit)
+    return {
+        "rank": rank,
+        "score": f"{hit.score:.3f}",
+        "mark": {True: "right", False: "wrong", None: ""}[mark],
+        "thumbnail": None if picture is None else _thumbnail(picture),
+        "name": Path(hit.path).name if hit.path else hit.id[:12] or "details",
+        "details": {"path": hit.path, **hit.metadata} if hit.path else {"id": hit.id, **hit.metadata},
+    }
+
+
+def _thumbnail(picture: Image.Image) -> str:
+    picture = picture.copy()
+    picture.thumbnail(_THUMBNAIL)
+    file = BytesIO()
+    picture.save(file, format="JPEG", quality=85)  # leaves out what the original says of place and time
+    return _data_url("image/jpeg", file.getvalue())
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(data).decode()}"
+
+
+def _metric_view(name: str, value: float, chance: Mapping[str, float], ceiling: Mapping[str, float]) -> dict[str, Any]:
+    label, meaning = _METRICS.get(name, (name, ""))
+    return {
+        "label": label,
+        "meaning": meaning,
+        "value": value,
+        "chance": chance.get(name),
+        "ceiling": ceiling.get(name),
+    }
+
+
+def _curve_view(curve: Curve) -> dict[str, str]:
+    light, dark = (_data_url("image/svg+xml", draw_curve(curve, dark=dark)) for dark in (False, True))
+    return {"title": curve.title, "light": light, "dark": dark}
