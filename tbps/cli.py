@@ -10,7 +10,8 @@ from datasets import DatasetDict
 from transformers import AutoProcessor
 
 from tbps.data.benchmarks import BENCHMARKS
-from tbps.data.loading import load_benchmark, select_split
+from tbps.data.loading import load_benchmark
+from tbps.data.splits import select_split
 from tbps.evaluation import evaluate_retrieval
 from tbps.gallery import Gallery, GalleryError
 from tbps.modeling_tbps import TBPSModel

@@ -14,6 +14,8 @@ from transformers import CLIPTokenizer
 
 from tbps import TBPSConfig, TBPSImageProcessor, TBPSModel, TBPSProcessor
 
+torch.set_num_threads(1)  # threads of tiny models wait for each other longer than they work
+
 COLOURS = ["red", "blue", "green", "black", "white", "yellow"]
 CAPTION = "a person with a {} coat, {} trousers and a bag"
 TEXT_LENGTH = 24

@@ -21,15 +21,6 @@ from tbps.gallery.store import Store
 QUERY = "a person with a red coat"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A tiny model gains nothing by more, and loses much where other processes hold the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def gallery(tmp_path, tiny_model, tiny_processor):
     return Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)

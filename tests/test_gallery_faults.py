@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.fingerprint import ModelIdentity, identify
@@ -50,15 +49,6 @@ for step in range(steps):
     _, status = os.waitpid(child, 0)
     print(os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL)
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A tiny model gains nothing by more, and loses much where other processes hold the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

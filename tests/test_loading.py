@@ -9,7 +9,8 @@ from datasets import Dataset, Image
 from PIL import Image as PILImage
 
 from tbps.data.benchmarks import BENCHMARKS, BenchmarkError, MissingDataError, find_benchmark
-from tbps.data.loading import hold_out_identities, load_benchmark, select_split
+from tbps.data.loading import load_benchmark
+from tbps.data.splits import hold_out_identities, select_split
 
 
 def entry(file_path, person_id, split="train", captions=("a man in black", "a person"), path_key="file_path"):

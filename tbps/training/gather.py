@@ -1,7 +1,6 @@
 """Embeddings of all processes, with gradient: the negatives of a batch are those of the whole global batch."""
 
 from dataclasses import fields
-
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ class GatherRows(torch.autograd.Function):
     """Rows of all processes in rank order, with gradient: (b, ...) -> (N*b, ...).
 
     torch.distributed.nn.functional.all_gather would do, but its backward pass takes gradients that are transposed in
-    memory (as those of `texts @ images.T` are) for contiguous ones: measured wrong by 0.1 % and more (torch 2.13, gloo).
+    memory (as those of `texts @ images.T` are) for contiguous ones: measured wrong by 0.1 % or more (torch 2.13, gloo).
     """
 
     @staticmethod

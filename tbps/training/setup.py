@@ -6,7 +6,9 @@ import datasets
 from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer
 
 from tbps.configuration_tbps import TBPSConfig
-from tbps.data.loading import hold_out_identities, load_benchmark
+from tbps.data.benchmarks import find_benchmark
+from tbps.data.loading import load_benchmark
+from tbps.data.splits import hold_out_identities
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
 from tbps.training.recipe import DataArguments, ModelArguments
@@ -17,7 +19,7 @@ def load_splits(data: DataArguments, seed: int) -> datasets.DatasetDict:
     splits = load_benchmark(
         data.benchmark, data.root, skip_missing=data.skip_missing, skip_empty_captions=data.skip_empty_captions
     )
-    if "val" not in splits:
+    if "val" not in find_benchmark(data.benchmark).splits:
         splits["train"], splits["val"] = hold_out_identities(splits["train"], data.held_out_share, seed)
     return splits
 

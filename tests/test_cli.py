@@ -1,0 +1,110 @@
+"""The commands as a user types them: results, pictures, and one-line errors."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import CAPTION, make_rows
+from PIL import Image
+
+from tbps import TBPSModel, TBPSProcessor
+from tbps.cli import main
+from tbps.data.loading import load_benchmark
+from tbps.evaluation import evaluate_retrieval
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor) -> str:
+    tiny_model.save_pretrained(tmp_path / "model")
+    tiny_processor.save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve person crops."""
+    make_rows(tmp_path / "crops", people=6)
+    return tmp_path / "crops"
+
+
+def test_toy_data_then_check_then_evaluate(
+    tmp_path: Path, checkpoint: str, tiny_model: TBPSModel, tiny_processor: TBPSProcessor,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert main(["data", "toy", str(tmp_path), "--people", "20", "--seed", "4"]) == 0
+    assert "chance" in capsys.readouterr().out
+    assert main(["data", "check", "ToyPEDES", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.split()
+    assert lines[:7] == ["train", "14", "people", "42", "images", "84", "captions"]
+    command = ["evaluate", checkpoint, "toypedes", str(tmp_path), "--split", "test"]
+    assert main([*command, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    rows = load_benchmark("ToyPEDES", tmp_path)["test"]
+    assert printed == pytest.approx(evaluate_retrieval(tiny_model, tiny_processor, rows, progress=False))
+    assert main(command) == 0
+    assert f"{100 * printed['rank_1']:.2f}" in capsys.readouterr().out
+
+
+def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gallery = str(tmp_path / "gallery")
+    assert main(["index", checkpoint, str(folder), gallery]) == 0
+    assert "12 images added, 12 in" in capsys.readouterr().out
+    assert main(["index", checkpoint, str(folder), gallery]) == 0
+    assert "0 images added, 12 in" in capsys.readouterr().out
+    page, picture = tmp_path / "hits.html", tmp_path / "hits.png"
+    search = ["search", checkpoint, gallery, CAPTION.format("red", "blue"), "--html", str(page), "--png", str(picture)]
+    assert main([*search, "--k", "3"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["rank", "score", "image"]
+    scores = [float(line.split()[1]) for line in table[1:4]]
+    assert scores == sorted(scores, reverse=True)
+    assert str(folder) in table[1]
+    assert page.read_text().count("data:image/jpeg") == 3
+    with Image.open(picture) as sheet:
+        assert sheet.width > 100
+    assert main(search) == 0  # ten by default
+    assert len([line for line in capsys.readouterr().out.splitlines() if str(folder) in line]) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "MODEL", "TMP/nowhere", "a man"], "is no gallery: make one with `tbps index"),
+        (["search", "MODEL", "TMP/gallery", " "], "' '"),
+        (["search", "MODEL", "TMP/gallery", "a man", "--k", "13"], "k=13 is more than the 12 images"),
+        (["search", "MODEL", "TMP/gallery", "a man", "--k", "0"], "k=0: expected 1 or more"),
+        (["index", "MODEL", "TMP/none", "TMP/gallery"], "none"),
+        (["evaluate", "MODEL", "CUHK-PEDES", "TMP"], "reid_raw.json"),
+        (["evaluate", "MODEL", "Market", "TMP"], "ToyPEDES"),
+        (["data", "toy", "TMP", "--people", "3"], "3"),
+        (["search", "TMP/crops", "TMP/gallery", "a man"], "crops"),
+    ],
+)
+def test_what_users_can_mend_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    checkpoint: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])
+    capsys.readouterr()
+    given = [word.replace("MODEL", checkpoint).replace("TMP", str(tmp_path)) for word in arguments]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert "tbps: error: " in said
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_bad_file_stops_the_index_but_loses_nothing(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "zzz.png").write_bytes(b"no picture")
+    command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
+    assert main(command) == 2
+    assert "zzz.png" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=r"zzz\.png"):
+        assert main([*command, "--skip-bad"]) == 0
+    assert "0 images added, 12 in" in capsys.readouterr().out

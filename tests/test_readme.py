@@ -1,0 +1,47 @@
+"""The README's Python blocks run as they stand, on a tiny checkpoint in the place of the demo's."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import make_rows
+
+from tbps import TBPSModel, TBPSProcessor
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_there_are_blocks() -> None:
+    assert len(BLOCKS) == 2
+    search = [line for line in BLOCKS[0].splitlines() if line]
+    assert len(search) <= 12
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_block_runs(
+    block: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_model: TBPSModel,
+    tiny_processor: TBPSProcessor,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_model.save_pretrained("runs/demo/model")
+    tiny_processor.save_pretrained("runs/demo/model")
+    images = tmp_path / "runs/demo/data/ToyPEDES/imgs/cam_a"
+    make_rows(images, people=3)
+    (images / "000_0.png").rename(images / "0001_0.png")
+    exec(compile(block, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    if "gallery.search" in block:
+        assert printed.count("cam_a") == 5
+
+
+def test_every_recipe_and_command_named_is_there() -> None:
+    root = Path(__file__).parent.parent
+    for recipe in re.findall(r"recipes/\w+\.yaml", README):
+        assert (root / recipe).is_file(), recipe
+    for link in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (root / link).exists(), link

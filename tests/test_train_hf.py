@@ -1,0 +1,103 @@
+"""The training program on a tiny ToyPEDES: from scratch, from CLIP, from a checkpoint, resumed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import make_config
+from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
+
+import train_hf
+from tbps.cli import main as tbps_command
+from tbps.data.loading import load_benchmark
+from tbps.evaluation import evaluate_retrieval
+from tbps.toypedes import generate
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    generate(folder, people=20, images_per_person=2, workers=1, progress=False)
+    return folder
+
+
+def recipe(folder: Path, data: Path, **changes: object) -> str:
+    """A recipe file for the tiny model."""
+    tiny = make_config().to_dict()
+    drop = ("transformers_version", "architectures", "dtype")
+    vision = {name: value for name, value in tiny["vision_config"].items() if name not in drop}
+    values = {
+        "benchmark": "ToyPEDES", "root": str(data), "output_dir": str(folder / "run"),
+        "tokenizer_vocab_size": 600,
+        "model_config": {
+            "vision_config": vision, "projection_dim": 24, "num_parts": 3, "part_dim": 8, "decoder_attention_heads": 4,
+            "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+                            "num_attention_heads": 2, "max_position_embeddings": 48},
+        },
+        "do_train": True, "do_predict": True, "use_cpu": True, "disable_tqdm": True, "num_train_epochs": 2,
+        "per_device_train_batch_size": 14, "learning_rate": 1e-3, "eval_strategy": "epoch", "save_strategy": "epoch",
+        "load_best_model_at_end": True, "dataloader_pin_memory": False, "seed": 1,
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return str(path)
+
+
+def test_from_scratch_to_a_checkpoint_that_evaluates_the_same(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = train_hf.main([recipe(tmp_path, data)])
+    printed = capsys.readouterr().out
+    assert "ToyPEDES, seed 1" in printed
+    assert f"{100 * results['test_rank_1']:.2f}" in printed
+    output = tmp_path / "run"
+    assert json.loads((output / "results.json").read_text()) == results
+    assert results["selected_on"] == "val"
+    history = json.loads((output / "log_history.json").read_text())
+    best = max(entry["eval_rank_1"] for entry in history if "eval_rank_1" in entry)
+    assert results["val_rank_1"] == best
+    model, processor = AutoModel.from_pretrained(output).eval(), AutoProcessor.from_pretrained(output)
+    assert model.config.num_identities == 0
+    assert processor.tokenizer.model_max_length == 48
+    again = evaluate_retrieval(model, processor, load_benchmark("ToyPEDES", data)["test"], progress=False)
+    assert {f"test_{name}": value for name, value in again.items()} == pytest.approx(
+        {name: results[name] for name in results if name.startswith("test_")}
+    )
+    assert tbps_command(["evaluate", str(output), "ToyPEDES", str(data), "--split", "val"]) == 0
+
+
+def test_resume_true_starts_afresh_or_goes_on(tmp_path: Path, data: Path) -> None:
+    path = recipe(tmp_path, data, num_train_epochs=1, do_predict=False)
+    train_hf.main([path, "--resume_from_checkpoint", "true"])  # nothing there yet
+    before = sorted(p.name for p in (tmp_path / "run").glob("checkpoint-*"))
+    assert before == ["checkpoint-4"]
+    results = train_hf.main([path, "--resume_from_checkpoint", "true", "--num_train_epochs", "2"])
+    assert (tmp_path / "run" / "checkpoint-8").is_dir()
+    assert "test_rank_1" not in results
+
+
+def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
+    tiny = make_config(text_config={"model_type": "clip_text_model", "vocab_size": 49408, "hidden_size": 16,
+                                    "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                                    "projection_dim": 24})  # fmt: skip
+    vision = {**tiny.vision_config.to_dict(), "image_size": 32, "projection_dim": 24}
+    torch.manual_seed(0)
+    clip = CLIPModel(CLIPConfig(vision_config=vision, text_config=tiny.text_config.to_dict(), projection_dim=24))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    train_hf.main([recipe(scratch, data, do_train=False, do_predict=False)])
+    clip.save_pretrained(tmp_path / "clip")
+    AutoProcessor.from_pretrained(scratch / "run").tokenizer.save_pretrained(tmp_path / "clip")
+    fields = {"part_weight": 0.3, "decoder_attention_heads": 2, "num_parts": 2, "part_dim": 4}
+    path = recipe(tmp_path, data, clip_checkpoint=str(tmp_path / "clip"), image_size=[48, 24], model_config=fields,
+                  num_train_epochs=1)  # fmt: skip
+    train_hf.main([path])
+    model = AutoModel.from_pretrained(tmp_path / "run")
+    assert model.config.image_size == (48, 24)
+    assert model.config.part_weight == 0.3
+    path = recipe(tmp_path, data, model_name_or_path=str(tmp_path / "run"), model_config={"part_weight": 0.1},
+                  output_dir=str(tmp_path / "more"), num_train_epochs=1)  # fmt: skip
+    train_hf.main([path])
+    assert AutoModel.from_pretrained(tmp_path / "more").config.part_weight == 0.1
