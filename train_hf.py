@@ -19,7 +19,8 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from tbps import TBPSTrainer
-from tbps.training.recipe import Recipe, parse_recipe
+from tbps.data.benchmarks import BenchmarkError
+from tbps.training.recipe import Recipe, RecipeError, parse_recipe
 from tbps.training.setup import build_model, load_splits
 from tbps.training.summary import summary
 
@@ -77,4 +78,7 @@ def save(trainer: TBPSTrainer, results: dict[str, Any], splits: datasets.Dataset
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except (RecipeError, BenchmarkError) as error:  # what the user can mend needs no traceback
+        sys.exit(f"train_hf.py: error: {error}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tbps.training.recipe import parse_recipe
+from tbps.training.recipe import RecipeError, parse_recipe
 
 ROOT = Path(__file__).parent.parent
 CPU = ["--use_cpu", "true", "--bf16", "false"]
@@ -40,10 +40,10 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
 def test_bad_recipes_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(RecipeError, match=message):
         parse_recipe([str(path), *CPU])
 
 
 def test_missing_recipe_is_named() -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml is not there"):
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml is not there"):
         parse_recipe(["nowhere.yaml"])

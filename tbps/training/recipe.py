@@ -12,6 +12,10 @@ from transformers import HfArgumentParser
 from tbps.training.arguments import TBPSTrainingArguments
 
 
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message says what to change."""
+
+
 @dataclass
 class ModelArguments:
     """Where the model starts from: exactly one of the three sources."""
@@ -63,8 +67,8 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
     """`[recipe.yaml] [--key value ...]` -> the three argument groups; the command line wins over the file.
 
     Raises:
-        FileNotFoundError: the recipe is not there.
-        ValueError: an unknown key (with the nearest known one), or a file that is no mapping.
+        RecipeError: the file is not there or no mapping, has an unknown key (the nearest known one is named), or
+            names no source of the model, or two.
     """
     parser = HfArgumentParser(SECTIONS, description="Train a text-based person search model.")
     rest = list(arguments)
@@ -77,7 +81,7 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
     model, data, training = parser.parse_args_into_dataclasses(rest)
     sources = [name for name in ("model_name_or_path", "clip_checkpoint") if getattr(model, name)]
     if len(sources) == 2 or not (sources or model.model_config):
-        raise ValueError(
+        raise RecipeError(
             "A recipe names where the model starts from: model_name_or_path (a tbps checkpoint), clip_checkpoint (CLIP "
             f"towers) or, for a model from scratch, model_config alone. Got {' and '.join(sources) or 'none of them'}."
         )
@@ -87,15 +91,15 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
 def read_recipe(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, its keys checked."""
     if not path.is_file():
-        raise FileNotFoundError(f"Recipe {path} is not there: expected a YAML file such as recipes/quickstart.yaml.")
+        raise RecipeError(f"Recipe {path} is not there: expected a YAML file such as recipes/quickstart.yaml.")
     values = yaml.safe_load(path.read_text())
     if not isinstance(values, dict):
-        raise ValueError(f"Recipe {path} holds a {type(values).__name__}: expected a mapping of `key: value` lines.")
+        raise RecipeError(f"Recipe {path} holds a {type(values).__name__}: expected a mapping of `key: value` lines.")
     known = [entry.name for section in SECTIONS for entry in fields(section) if entry.init]
     unknown = [str(key) for key in values if key not in known]
     if unknown:
         hints = [near[0] for key in unknown if (near := difflib.get_close_matches(key, known, 1))]
-        raise ValueError(
+        raise RecipeError(
             f"Recipe {path} has unknown keys: {', '.join(unknown)}."
             + (f" Did you mean {', '.join(hints)}?" if hints else "")
             + " `python train_hf.py --help` lists every key."
