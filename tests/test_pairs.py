@@ -151,3 +151,18 @@ def test_batches_mix_identities() -> None:
 def test_a_group_that_does_not_fill_the_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="samples_per_identity=3 does not divide the batch size 10"):
         IdentitySampler([1, 2], batch_size=10, samples_per_identity=3)
+
+
+def test_word_dropout_keeps_begin_end_and_order(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
+    whole = PersonPairs(rows, tiny_processor)
+    pairs = PersonPairs(rows, tiny_processor, word_dropout=0.5)
+    lengths = []
+    for epoch in range(50):
+        kept, ids = pairs[(epoch, 0)]["input_ids"], whole[0]["input_ids"]
+        assert (kept[0], kept[-1]) == (ids[0], ids[-1])
+        remaining = iter(ids)
+        assert all(token in remaining for token in kept)  # a subsequence
+        lengths.append(len(kept) - 2)
+    assert 0.35 < np.mean(lengths) / (len(ids) - 2) < 0.65
+    assert pairs[(3, 0)]["input_ids"] == pairs[(3, 0)]["input_ids"]
+    assert pairs.input_ids == whole.input_ids  # what is stored stays as it is

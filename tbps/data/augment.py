@@ -1,4 +1,4 @@
-"""The field's image augmentation, as a pure function of the picture and a random generator."""
+"""The field's augmentation of images, and word dropout for captions, as pure functions of a random generator."""
 
 from dataclasses import dataclass
 
@@ -49,3 +49,13 @@ class Augmentation:
         pixels = pixels.clone()
         pixels[:, top : top + rows, left : left + columns] = 0
         return pixels
+
+
+def drop_words(input_ids: list[int], probability: float, rng: np.random.Generator) -> list[int]:
+    """A caption's token ids with each left out at the given probability, its first and last (begin, end) kept.
+
+    A sentence that says less still describes the same person, as captions that leave details out do.
+    """
+    kept = rng.random(len(input_ids)) >= probability
+    kept[[0, -1]] = True
+    return [token for token, keep in zip(input_ids, kept, strict=True) if keep]

@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
-from tbps.data.augment import Augmentation
+from tbps.data.augment import Augmentation, drop_words
 from tbps.data.images import image_source, open_image
 from tbps.processing_tbps import TBPSProcessor
 
@@ -24,8 +24,9 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
 
     Args:
         rows: split of `load_benchmark`: columns image, captions, person_id. processor: of the model to train.
-        augmentation: None leaves pictures as they are. cache_images: keep every prepared picture in memory
-            (3*H*W*4 bytes each): for small data sets, with `dataloader_num_workers=0`.
+        augmentation: None leaves pictures as they are. word_dropout: probability of leaving out a caption's token.
+        cache_images: keep every prepared picture in memory (3*H*W*4 bytes each): for small data sets, with
+            `dataloader_num_workers=0`.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         rows: datasets.Dataset,
         processor: TBPSProcessor,
         augmentation: Augmentation | None = None,
+        word_dropout: float = 0.0,
         seed: int = 0,
         cache_images: bool = False,
     ) -> None:
-        self.processor, self.augmentation, self.seed = processor, augmentation, seed
+        self.processor, self.seed = processor, seed
+        self.augmentation, self.word_dropout = augmentation, word_dropout
         self.images = rows.cast_column("image", datasets.Image(decode=False))["image"]
         self.cache: dict[int, torch.Tensor] | None = {} if cache_images else None
         captions = rows["captions"][:]
@@ -64,12 +67,15 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
             BadImageError: a file that is no readable picture; the message names it.
         """
         epoch, index = key if isinstance(key, tuple) else (0, int(key))
-        pixels = self.pixels(int(self.row_of[index]))
+        rng = np.random.default_rng([self.seed, epoch, index])
+        pixels, input_ids = self.pixels(int(self.row_of[index])), self.input_ids[index]
         if self.augmentation is not None:
-            pixels = self.augmentation(pixels, np.random.default_rng([self.seed, epoch, index]))
+            pixels = self.augmentation(pixels, rng)
+        if self.word_dropout:
+            input_ids = drop_words(input_ids, self.word_dropout, rng)
         return {
             "pixel_values": pixels,
-            "input_ids": self.input_ids[index],
+            "input_ids": input_ids,
             "person_ids": int(self.person_ids[index]),
         }
 

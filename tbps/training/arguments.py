@@ -25,6 +25,12 @@ class TBPSTrainingArguments(TrainingArguments):
         metadata={"help": "Learning rate of the part decoder, stem and heads, relative to that of the towers."},
     )
     augment: bool = field(default=True, metadata={"help": "Flip, crop after padding and erase training images."})
+    random_erasing: float = field(
+        default=0.5, metadata={"help": "Probability of erasing a rectangle of a training image, where augment is on."}
+    )
+    word_dropout: float = field(
+        default=0.0, metadata={"help": "Probability of leaving out each token of a training caption."}
+    )
     cache_images: bool = field(
         default=False, metadata={"help": "Keep prepared training images in memory: for small data sets."}
     )

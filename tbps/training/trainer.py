@@ -57,8 +57,14 @@ class TBPSTrainer(Trainer):
             )
         pairs = None
         if train_dataset is not None:
-            augmentation = Augmentation() if args.augment else None
-            pairs = PersonPairs(train_dataset, processing_class, augmentation, args.seed, args.cache_images)
+            pairs = PersonPairs(
+                train_dataset,
+                processing_class,
+                augmentation=Augmentation(erase=args.random_erasing) if args.augment else None,
+                word_dropout=args.word_dropout,
+                seed=args.seed,
+                cache_images=args.cache_images,
+            )
             check_identities(model, pairs)
         self.loss_sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self.loss_steps = 0
