@@ -70,7 +70,9 @@ def _encode(
     was_training = model.training
     model.eval()
     try:
-        bar = tqdm(batches(items, batch_size), total=-(-len(items) // batch_size), desc=what, disable=not progress, leave=None)
+        bar = tqdm(
+            batches(items, batch_size), total=-(-len(items) // batch_size), desc=what, disable=not progress, leave=None
+        )
         return torch.cat([embed(batch).float().cpu() for batch in bar])
     finally:
         model.train(was_training)

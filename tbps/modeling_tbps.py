@@ -1,6 +1,5 @@
 """TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,85 +8,15 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import tbps_losses
+from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
+from .pooling_tbps import POOLING
 from .pretrained_tbps import tower_weights
 from .towers_tbps import ConvStem, build_tower, content_mask
-
-
-@dataclass
-class TBPSEmbeddingOutput(BaseModelOutputWithPooling):
-    """
-    One modality's embeddings.
-
-    Args:
-        last_hidden_state: (B, N, D) projected tokens.
-        pooler_output: (B, E) retrieval vectors, E = D + K*d; the inner product of a text's and an image's is the score.
-        global_embeds: (B, D), unit norm. part_embeds: (B, K, d), unit norm.
-        part_weights: (B, K) of a sentence, rows sum to 1; None for images and where `config.text_part_weights` is off.
-        part_attentions: where `output_part_attentions`: images (B, K, rows, columns), texts (B, K, L); each part's map
-            sums to 1.
-    """
-
-    global_embeds: torch.Tensor | None = None
-    part_embeds: torch.Tensor | None = None
-    part_weights: torch.Tensor | None = None
-    part_attentions: torch.Tensor | None = None
-
-
-@dataclass
-class TBPSOutput(ModelOutput):
-    """
-    T texts against I images.
-
-    Args:
-        loss: scalar, where `person_ids` were given and `return_loss`; `losses` has its terms, unweighted, by name.
-        logits_per_text: (T, I) scaled scores; logits_per_image: (I, T), its transpose.
-        text_embeds: (T, E); image_embeds: (I, E). The others as in `TBPSEmbeddingOutput`.
-    """
-
-    loss: torch.Tensor | None = None
-    logits_per_text: torch.Tensor | None = None
-    logits_per_image: torch.Tensor | None = None
-    text_embeds: torch.Tensor | None = None
-    image_embeds: torch.Tensor | None = None
-    text_part_embeds: torch.Tensor | None = None
-    image_part_embeds: torch.Tensor | None = None
-    text_global_embeds: torch.Tensor | None = None
-    image_global_embeds: torch.Tensor | None = None
-    text_part_weights: torch.Tensor | None = None
-    text_part_attentions: torch.Tensor | None = None
-    image_part_attentions: torch.Tensor | None = None
-    losses: dict[str, torch.Tensor] | None = None
-
-
-def tower_pooling(
-    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
-) -> torch.Tensor:
-    """What the tower itself pools, projected: (B, D)."""
-    return projection(output.pooler_output)
-
-
-def max_pooling(
-    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
-) -> torch.Tensor:
-    """Maximum over words or patches of the projected tokens (B, N, D): (B, D)."""
-    return tokens.masked_fill(~content[:, :, None], torch.finfo(tokens.dtype).min).amax(dim=1)
-
-
-def mean_pooling(
-    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
-) -> torch.Tensor:
-    """Mean over words or patches of the projected tokens (B, N, D): (B, D)."""
-    weights = content.to(tokens.dtype)
-    return (tokens * weights[:, :, None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
-
-
-POOLING = {"tower": tower_pooling, "max": max_pooling, "mean": mean_pooling}
 
 
 class TBPSPreTrainedModel(PreTrainedModel):
@@ -347,4 +276,4 @@ class TBPSModel(TBPSPreTrainedModel):
         self.config.num_identities = 0
 
 
-__all__ = ["TBPSEmbeddingOutput", "TBPSModel", "TBPSOutput", "TBPSPreTrainedModel"]
+__all__ = ["TBPSModel", "TBPSPreTrainedModel"]

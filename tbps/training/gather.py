@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tbps.modeling_tbps import TBPSOutput
+from tbps.outputs_tbps import TBPSOutput
 
 GATHERED = (
     "text_embeds",

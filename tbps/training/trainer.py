@@ -13,7 +13,8 @@ from tbps.data.augment import Augmentation
 from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.data.sampler import IdentitySampler
 from tbps.evaluation import evaluate_retrieval
-from tbps.modeling_tbps import TBPSModel, TBPSOutput
+from tbps.modeling_tbps import TBPSModel
+from tbps.outputs_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.gather import gather_pairs

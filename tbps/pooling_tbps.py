@@ -1,0 +1,30 @@
+"""How a modality's tokens become its global embedding, before normalisation."""
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+
+def tower_pooling(
+    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
+) -> torch.Tensor:
+    """What the tower itself pools, projected: (B, D)."""
+    return projection(output.pooler_output)
+
+
+def max_pooling(
+    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
+) -> torch.Tensor:
+    """Maximum over words or patches of the projected tokens (B, N, D): (B, D)."""
+    return tokens.masked_fill(~content[:, :, None], torch.finfo(tokens.dtype).min).amax(dim=1)
+
+
+def mean_pooling(
+    projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
+) -> torch.Tensor:
+    """Mean over words or patches of the projected tokens (B, N, D): (B, D)."""
+    weights = content.to(tokens.dtype)
+    return (tokens * weights[:, :, None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+
+
+POOLING = {"tower": tower_pooling, "max": max_pooling, "mean": mean_pooling}
