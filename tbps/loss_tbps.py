@@ -52,6 +52,7 @@ def image_text_contrast(
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
+PART_LOSSES = ("cmr", "part_matching")
 GLOBAL_LOSS = {"sdm": similarity_distribution_matching, "itc": image_text_contrast}
 
 

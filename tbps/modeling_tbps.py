@@ -12,7 +12,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
-from .loss_tbps import tbps_losses
+from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
 from .pooling_tbps import POOLING
 from .pretrained_tbps import tower_weights
@@ -266,9 +266,14 @@ class TBPSModel(TBPSPreTrainedModel):
             id_head=self.id_head if self.training else None,
         )
 
-    def total_loss(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Sum of the loss terms, each times its coefficient in the configuration."""
-        return torch.stack([getattr(self.config, f"{name}_loss_weight") * term for name, term in losses.items()]).sum()
+    def total_loss(self, losses: dict[str, torch.Tensor], part_factor: float = 1.0) -> torch.Tensor:
+        """Sum of the loss terms, each times its coefficient in the configuration; those of parts also times
+        `part_factor`, which a trainer may change while it trains."""
+        factors = dict.fromkeys(PART_LOSSES, part_factor)
+        terms = [
+            factors.get(name, 1.0) * getattr(self.config, f"{name}_loss_weight") * term for name, term in losses.items()
+        ]
+        return torch.stack(terms).sum()
 
     def drop_id_head(self) -> None:
         """Forget the instance-loss head: it belongs to the training set and is left out of what is shared."""

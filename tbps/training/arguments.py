@@ -34,3 +34,10 @@ class TBPSTrainingArguments(TrainingArguments):
     cache_images: bool = field(
         default=False, metadata={"help": "Keep prepared training images in memory: for small data sets."}
     )
+    part_loss_delay: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the training steps before the part losses begin. While tokens of images and sentences do "
+            "not agree yet, a ranking loss is lowest where all parts are alike, and they do not come apart later."
+        },
+    )

@@ -97,7 +97,8 @@ class TBPSTrainer(Trainer):
         for name, term in losses.items():
             self.loss_sums[name] = self.loss_sums[name].to(term.device) + term.detach()
         self.loss_steps += 1
-        loss = self.model.total_loss(losses)
+        begun = self.state.global_step >= self.args.part_loss_delay * self.state.max_steps
+        loss = self.model.total_loss(losses, part_factor=float(begun))
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
