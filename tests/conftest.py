@@ -10,9 +10,10 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from transformers import CLIPTokenizer
+from transformers import PreTrainedTokenizerFast
 
 from tbps import TBPSConfig, TBPSImageProcessor, TBPSModel, TBPSProcessor
+from tbps.training.vocabulary import train_tokenizer
 
 torch.set_num_threads(1)  # threads of tiny models wait for each other longer than they work
 
@@ -21,9 +22,8 @@ CAPTION = "a person with a {} coat, {} trousers and a bag"
 TEXT_LENGTH = 24
 
 
-def make_tokenizer() -> CLIPTokenizer:
-    corpus = [CAPTION.format(a, b) for a in COLOURS for b in COLOURS]
-    tokenizer = CLIPTokenizer().train_new_from_iterator(corpus, 320, show_progress=False)
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = train_tokenizer([CAPTION.format(a, b) for a in COLOURS for b in COLOURS], 100)
     tokenizer.model_max_length = TEXT_LENGTH
     return tokenizer
 
@@ -48,7 +48,7 @@ def make_config(**fields: Any) -> TBPSConfig:
         "intermediate_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "vocab_size": len(TOKENIZER),
+        "vocab_size": 320,
         "max_position_embeddings": TEXT_LENGTH,
         "bos_token_id": TOKENIZER.bos_token_id,
         "eos_token_id": TOKENIZER.eos_token_id,

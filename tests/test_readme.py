@@ -1,6 +1,8 @@
 """The README's Python blocks run as they stand, on a tiny checkpoint in the place of the demo's."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,24 +21,18 @@ def test_there_are_blocks() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_block_runs(
-    block: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tiny_model: TBPSModel,
-    tiny_processor: TBPSProcessor,
-    capsys: pytest.CaptureFixture[str],
+def test_block_runs_in_a_fresh_process(
+    block: str, tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    tiny_model.save_pretrained("runs/demo/model")
-    tiny_processor.save_pretrained("runs/demo/model")
+    tiny_model.save_pretrained(tmp_path / "runs/demo/model")
+    tiny_processor.save_pretrained(tmp_path / "runs/demo/model")
     images = tmp_path / "runs/demo/data/ToyPEDES/imgs/cam_a"
     make_rows(images, people=3)
     (images / "000_0.png").rename(images / "0001_0.png")
-    exec(compile(block, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
+    run = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
     if "gallery.search" in block:
-        assert printed.count("cam_a") == 5
+        assert run.stdout.count("cam_a") == 5
 
 
 def test_every_recipe_and_command_named_is_there() -> None:

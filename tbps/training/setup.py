@@ -3,7 +3,7 @@
 from typing import Any
 
 import datasets
-from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
@@ -12,6 +12,7 @@ from tbps.data.splits import hold_out_identities
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
 from tbps.training.recipe import DataArguments, ModelArguments
+from tbps.training.vocabulary import train_tokenizer
 
 
 def load_splits(data: DataArguments, seed: int) -> datasets.DatasetDict:
@@ -51,9 +52,9 @@ def from_clip(checkpoint: str, image_size: list[int] | None, fields: dict[str, A
 
 
 def from_scratch(vocab_size: int, train: datasets.Dataset, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
-    """A model of random weights and a byte-level BPE tokenizer trained on the training captions."""
+    """A model of random weights and a word tokenizer trained on the training captions."""
     captions = [caption for row in train["captions"] for caption in row]
-    tokenizer = CLIPTokenizer().train_new_from_iterator(captions, vocab_size, show_progress=False)
+    tokenizer = train_tokenizer(captions, vocab_size)
     text = {"model_type": "clip_text_model", **fields.pop("text_config", {})}
     text_config = AutoConfig.for_model(
         **text,
