@@ -166,3 +166,13 @@ def test_word_dropout_keeps_begin_end_and_order(rows: datasets.Dataset, tiny_pro
     assert 0.35 < np.mean(lengths) / (len(ids) - 2) < 0.65
     assert pairs[(3, 0)]["input_ids"] == pairs[(3, 0)]["input_ids"]
     assert pairs.input_ids == whole.input_ids  # what is stored stays as it is
+
+
+def test_first_epochs_may_be_clean(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
+    plain = PersonPairs(rows, tiny_processor)[0]
+    pairs = PersonPairs(rows, tiny_processor, Augmentation(erase=1.0), word_dropout=0.5, clean_epochs=2)
+    for epoch in (0, 1):
+        assert torch.equal(pairs[(epoch, 0)]["pixel_values"], plain["pixel_values"])
+        assert pairs[(epoch, 0)]["input_ids"] == plain["input_ids"]
+    assert not torch.equal(pairs[(2, 0)]["pixel_values"], plain["pixel_values"])
+    assert pairs[(2, 0)]["input_ids"] != plain["input_ids"]

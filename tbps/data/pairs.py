@@ -25,6 +25,7 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
     Args:
         rows: split of `load_benchmark`: columns image, captions, person_id. processor: of the model to train.
         augmentation: None leaves pictures as they are. word_dropout: probability of leaving out a caption's token.
+        clean_epochs: first epochs without either, counted from 0.
         cache_images: keep every prepared picture in memory (3*H*W*4 bytes each): for small data sets, with
             `dataloader_num_workers=0`.
     """
@@ -35,11 +36,12 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         processor: TBPSProcessor,
         augmentation: Augmentation | None = None,
         word_dropout: float = 0.0,
+        clean_epochs: int = 0,
         seed: int = 0,
         cache_images: bool = False,
     ) -> None:
         self.processor, self.seed = processor, seed
-        self.augmentation, self.word_dropout = augmentation, word_dropout
+        self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
         self.images = rows.cast_column("image", datasets.Image(decode=False))["image"]
         self.cache: dict[int, torch.Tensor] | None = {} if cache_images else None
         captions = rows["captions"][:]
@@ -67,12 +69,11 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
             BadImageError: a file that is no readable picture; the message names it.
         """
         epoch, index = key if isinstance(key, tuple) else (0, int(key))
-        rng = np.random.default_rng([self.seed, epoch, index])
         pixels, input_ids = self.pixels(int(self.row_of[index])), self.input_ids[index]
-        if self.augmentation is not None:
-            pixels = self.augmentation(pixels, rng)
-        if self.word_dropout:
-            input_ids = drop_words(input_ids, self.word_dropout, rng)
+        if epoch >= self.clean_epochs:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            pixels = self.augmentation(pixels, rng) if self.augmentation else pixels
+            input_ids = drop_words(input_ids, self.word_dropout, rng) if self.word_dropout else input_ids
         return {
             "pixel_values": pixels,
             "input_ids": input_ids,

@@ -34,6 +34,12 @@ class TBPSTrainingArguments(TrainingArguments):
     cache_images: bool = field(
         default=False, metadata={"help": "Keep prepared training images in memory: for small data sets."}
     )
+    clean_epochs: int = field(
+        default=0,
+        metadata={
+            "help": "First epochs without augmentation and word dropout, from which random weights start sooner."
+        },
+    )
     part_loss_delay: float = field(
         default=0.0,
         metadata={

@@ -63,6 +63,7 @@ class TBPSTrainer(Trainer):
                 processing_class,
                 augmentation=Augmentation(erase=args.random_erasing) if args.augment else None,
                 word_dropout=args.word_dropout,
+                clean_epochs=args.clean_epochs,
                 seed=args.seed,
                 cache_images=args.cache_images,
             )
