@@ -14,13 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from tbps import TBPSTrainer
-from tbps.data.benchmarks import BenchmarkError
-from tbps.training.recipe import Recipe, RecipeError, parse_recipe
+from tbps.training.recipe import Recipe, parse_recipe
 from tbps.training.setup import build_model, load_splits
 from tbps.training.summary import summary
 
@@ -50,35 +48,40 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "parameters": model.num_parameters(),
     }
     results |= trainer.evaluate(splits["val"], metric_key_prefix="val")
+    save(trainer, results)  # before the test images are read: a broken one costs no training
     if recipe.training.do_predict:
         results |= trainer.evaluate(splits["test"], metric_key_prefix="test")
+        save(trainer, results)
     if trainer.is_world_process_zero():
-        save(trainer, results, splits)
+        print(summary(results, {name: len(rows) for name, rows in splits.items()}, Path(recipe.training.output_dir)))
     return results
 
 
 def last_checkpoint(recipe: Recipe) -> str | None:
     """Where to resume: `--resume_from_checkpoint true` means the newest one, or a fresh start where there is none."""
     wanted = recipe.training.resume_from_checkpoint
+    if str(wanted).lower() == "false":
+        return None
     if str(wanted).lower() == "true":
         output = Path(recipe.training.output_dir)
         return get_last_checkpoint(output) if output.is_dir() else None
     return wanted
 
 
-def save(trainer: TBPSTrainer, results: dict[str, Any], splits: datasets.DatasetDict) -> None:
+def save(trainer: TBPSTrainer, results: dict[str, Any]) -> None:
     """The model to share (without the head of the training identities), its processor, results and log."""
+    if not trainer.is_world_process_zero():
+        return
     output = Path(trainer.args.output_dir)
     trainer.model.drop_id_head()
     trainer.model.save_pretrained(output)
     trainer.processing_class.save_pretrained(output)
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     (output / "log_history.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
-    print(summary(results, {name: len(rows) for name, rows in splits.items()}, output))
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (RecipeError, BenchmarkError) as error:  # what the user can mend needs no traceback
-        sys.exit(f"train_hf.py: error: {error}")
+    except (ValueError, OSError) as error:  # what the user can mend needs no traceback
+        sys.exit(f"\ntrain_hf.py: error: {error}")

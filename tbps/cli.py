@@ -10,6 +10,7 @@ from datasets import DatasetDict
 from transformers import AutoProcessor
 
 from tbps.data.benchmarks import BENCHMARKS
+from tbps.data.images import list_images
 from tbps.data.loading import load_benchmark
 from tbps.data.splits import select_split
 from tbps.evaluation import evaluate_retrieval
@@ -26,8 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except (ValueError, OSError, GalleryError) as error:
-        print(f"tbps: error: {error}", file=sys.stderr)
+        print(f"\ntbps: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\ntbps: stopped; what a gallery was given before is kept.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -78,6 +82,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def index(options: argparse.Namespace) -> None:
     """`tbps index`"""
+    list_images(options.images)  # nothing is made where there is nothing to add
     gallery = Gallery.open(options.gallery, *load(options.model))
     added = gallery.add(options.images, skip_bad=options.skip_bad)
     print(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
@@ -85,11 +90,10 @@ def index(options: argparse.Namespace) -> None:
 
 def search(options: argparse.Namespace) -> None:
     """`tbps search`"""
-    if not Path(options.gallery).is_dir():
+    if not any(Path(options.gallery).glob("*")):
         raise FileNotFoundError(f"{options.gallery} is no gallery: make one with `tbps index MODEL IMAGES GALLERY`.")
     gallery = Gallery.open(options.gallery, *load(options.model))
-    k = options.k if options.k is not None else max(1, min(10, gallery.count()))
-    hits = gallery.search(options.query, k=k)
+    hits = gallery.search(options.query, k=options.k)
     print(f"{'rank':>4} {'score':>8}  image")
     for rank, hit in enumerate(hits, 1):
         print(f"{rank:4} {hit.score:8.4f}  {hit.path or hit.id}")
@@ -122,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     add_benchmark(command)
     command.add_argument("--split", default="test", help="train, val or test (default test)")
-    command.add_argument("--batch-size", type=int, default=64, help="images at a time (default 64)")
+    command.add_argument("--batch-size", type=positive, default=64, help="images at a time (default 64)")
     command.add_argument("--json", action="store_true", help="print the metrics as JSON, in [0, 1]")
     command.set_defaults(run=evaluate)
 
@@ -142,6 +146,13 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--html", type=Path, help="also write the result as a page")
     command.set_defaults(run=search)
     return parser
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return int(text)
 
 
 def add_benchmark(command: argparse.ArgumentParser) -> None:

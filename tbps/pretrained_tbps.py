@@ -41,12 +41,22 @@ def tower_weights(
         text_model = getattr(other, "text_model", other)
     vision_config = deepcopy(vision_model.config)
     if image_size is not None:
+        image_size = as_pair(image_size)
+        check_image_size(image_size, as_pair(vision_config.patch_size))
         vision_config.image_size = list(image_size)
     weights = {f"text_model.{name}": value for name, value in text_model.state_dict().items()}
     weights |= {
         f"vision_model.{name}": value for name, value in resized(vision_model, image_size, interpolation).items()
     }
     return weights | projections, fields | {"vision_config": vision_config, "text_config": text_model.config}
+
+
+def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -> None:
+    """Refuse a size that patches do not fill: the pixels over the edge would be dropped without a word."""
+    if any(size < 1 or size % patch for size, patch in zip(image_size, patch_size, strict=True)):
+        raise ValueError(
+            f"image_size={image_size} (height, width) is no multiple of the patch size {patch_size}: choose one."
+        )
 
 
 def resized(tower: PreTrainedModel, image_size: tuple[int, int] | None, interpolation: str) -> dict[str, torch.Tensor]:

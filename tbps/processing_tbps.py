@@ -72,10 +72,10 @@ def check_sentences(sentences: list[str]) -> None:
     """Refuse sentences that describe nobody.
 
     Raises:
-        ValueError: names the first position whose sentence is empty or blank.
+        ValueError: names the first position whose sentence is empty, blank or has no letter or digit.
     """
     for position, sentence in enumerate(sentences):
-        if isinstance(sentence, str) and not sentence.strip():
+        if isinstance(sentence, str) and not any(map(str.isalnum, sentence)):
             raise ValueError(
                 f"Sentence {position} of {len(sentences)} is {sentence!r}: expected words that describe a person."
             )

@@ -78,6 +78,7 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
         (["evaluate", "MODEL", "Market", "TMP"], "ToyPEDES"),
         (["data", "toy", "TMP", "--people", "3"], "3"),
         (["search", "TMP/crops", "TMP/gallery", "a man"], "crops"),
+        (["search", "MODEL", "TMP/gallery", "!!! 😀"], "expected words that describe a person"),
     ],
 )
 def test_what_users_can_mend_is_one_line(
@@ -108,3 +109,11 @@ def test_a_bad_file_stops_the_index_but_loses_nothing(
     with pytest.warns(UserWarning, match=r"zzz\.png"):
         assert main([*command, "--skip-bad"]) == 0
     assert "0 images added, 12 in" in capsys.readouterr().out
+
+
+def test_nothing_is_made_where_there_is_nothing(tmp_path: Path, checkpoint: str) -> None:
+    assert main(["index", checkpoint, str(tmp_path / "none"), str(tmp_path / "gallery")]) == 2
+    assert not (tmp_path / "gallery").exists()
+    (tmp_path / "empty").mkdir()
+    assert main(["search", checkpoint, str(tmp_path / "empty"), "a man"]) == 2
+    assert not list((tmp_path / "empty").iterdir())

@@ -292,3 +292,25 @@ def test_the_instance_head_is_no_part_of_the_model_identity(gallery, folder, tmp
     gallery.add(folder)
     tiny_model.id_head = torch.nn.Linear(24, 5)
     assert Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor).count() == 6
+
+
+@pytest.mark.parametrize("change", ["pooling", "heads", "words"])
+def test_the_same_weights_in_another_model_are_refused(gallery, tmp_path, pictures, tiny_model, tiny_processor, change):
+    gallery.add(pictures)
+    if change == "pooling":
+        tiny_model.config.pooling = "mean"
+    elif change == "heads":
+        tiny_model.config.vision_config.num_attention_heads = 2
+    else:
+        tiny_processor.tokenizer.add_tokens(["cloak"])
+    with pytest.raises(GalleryError, match="fingerprint"):
+        Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
+
+
+def test_ten_hits_or_all_of_a_smaller_gallery(gallery, pictures):
+    gallery.add(pictures)
+    assert len(gallery.search(QUERY)) == 4
+    with pytest.raises(TypeError, match="k='3': expected a whole number"):
+        gallery.search(QUERY, k="3")
+    with pytest.raises(TypeError, match="Cannot search for 5"):
+        gallery.search(5)

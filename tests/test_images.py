@@ -151,3 +151,11 @@ def test_list_images_of_nothing(tmp_path):
         list_images(tmp_path / "gone")
     with pytest.raises(BadImageError, match="holds no image"):
         list_images(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pixels_of_32_bits_are_refused(tmp_path, mode):
+    path = tmp_path / "deep.tiff"
+    Image.new(mode, (4, 8), 1).save(path)
+    with pytest.raises(BadImageError, match=rf"deep\.tiff.* has 32-bit pixel values \(mode {mode}\): convert it"):
+        open_image(path)

@@ -11,9 +11,11 @@ from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 import train_hf
 from tbps.cli import main as tbps_command
+from tbps.data.images import BadImageError
 from tbps.data.loading import load_benchmark
 from tbps.evaluation import evaluate_retrieval
 from tbps.toypedes import generate
+from tbps.training.recipe import RecipeError
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,24 @@ def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
                   output_dir=str(tmp_path / "more"), num_train_epochs=1)  # fmt: skip
     train_hf.main([path])
     assert AutoModel.from_pretrained(tmp_path / "more").config.part_weight == 0.1
+
+
+def test_a_broken_test_image_costs_no_training(tmp_path: Path) -> None:
+    generate(tmp_path / "data", people=20, images_per_person=2, workers=1, progress=False)
+    row = load_benchmark("ToyPEDES", tmp_path / "data")["test"]["file_path"][0]
+    (tmp_path / "data" / "ToyPEDES" / "imgs" / row).write_bytes(b"broken")
+    with pytest.raises(BadImageError, match=row):
+        train_hf.main([recipe(tmp_path, tmp_path / "data", num_train_epochs=1)])
+    assert AutoModel.from_pretrained(tmp_path / "run").config.num_identities == 0
+    assert "val_rank_1" in json.loads((tmp_path / "run" / "results.json").read_text())
+
+
+def test_what_does_not_fit_is_named_before_training(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(ValueError, match="batch of 500 pairs is larger than the training split of 56"):
+        train_hf.main([recipe(tmp_path, data, per_device_train_batch_size=500)])
+    with pytest.raises(RecipeError, match=r"model_config has unknown keys: num_prats\. Did you mean num_parts"):
+        train_hf.main([recipe(tmp_path, data, model_config={"num_prats": 3})])
+    train_hf.main([recipe(tmp_path, data, do_train=False, do_predict=False)])
+    other = recipe(tmp_path, data, model_name_or_path=str(tmp_path / "run"), model_config={"num_parts": 4})
+    with pytest.raises(RecipeError, match=r"other sizes than .*: part_decoder\.queries"):
+        train_hf.main([other])

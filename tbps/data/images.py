@@ -109,6 +109,8 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     # PIL itself refuses only twice this limit; below that it warns
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise BadImageError(_bomb(name))
+    if image.mode in ("I", "F"):  # nobody can know which of their values are black and white
+        raise BadImageError(f"{name} has 32-bit pixel values (mode {image.mode}): convert it to 8 bits a channel.")
     try:
         return _to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # decoders raise many types on damaged data

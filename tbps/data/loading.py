@@ -46,8 +46,17 @@ def load_benchmark(
     rows = _keep_with_captions(rows, annotation, skip_empty_captions)
     if not rows:
         raise BenchmarkError(f"{annotation} leaves no image with a caption: expected at least one entry.")
+    _warn_of_shared_people(rows)
     by_split = {split: [row for row in rows if row.split == split] for split in benchmark.splits}
     return DatasetDict({split: _dataset(chosen, folder) for split, chosen in by_split.items() if chosen})
+
+
+def _warn_of_shared_people(rows: list[AnnotatedImage]) -> None:
+    """Say so where a person is in two splits: what is measured on one is then learned from the other."""
+    seen = {(row.person_id, row.split) for row in rows}
+    shared = sorted(person for person, splits in Counter(person for person, _ in seen).items() if splits > 1)
+    if shared:
+        logger.warning("%d people are in more than one split, the first are %s.", len(shared), shared[:SHOWN])
 
 
 def _keep_with_image(rows: list[AnnotatedImage], folder: Path, skip: bool) -> list[AnnotatedImage]:
@@ -62,7 +71,9 @@ def _keep_with_image(rows: list[AnnotatedImage], folder: Path, skip: bool) -> li
     report += _listing("by sub-folder", (f"{name}: {lost[name]} of {total[name]}" for name in sorted(lost)))
     report += _listing(f"the first {min(SHOWN, len(missing))}", missing[:SHOWN])
     if not skip:
-        raise MissingDataError(f"{report}Unpack all images there, or go on without these by skip_missing=True.")
+        raise MissingDataError(
+            f"{report}Unpack all images there, or go on without these by skip_missing=True (--skip-missing)."
+        )
     logger.warning("%sThey are left out.", report)
     return [row for row, there in zip(rows, present, strict=True) if there]
 
@@ -74,7 +85,9 @@ def _keep_with_captions(rows: list[AnnotatedImage], annotation: Path, skip: bool
     report = f"{len(faults)} captions are empty or missing in {annotation}\n"
     report += _listing(f"the first {min(SHOWN, len(faults))}, entries from 0", faults[:SHOWN])
     if not skip:
-        raise BenchmarkError(f"{report}Correct the file, or leave them out by skip_empty_captions=True.")
+        raise BenchmarkError(
+            f"{report}Correct the file, or leave them out by skip_empty_captions=True (--skip-empty-captions)."
+        )
     logger.warning("%sThey are left out, and so are images left without a caption.", report)
     cleaned = (row._replace(captions=[caption for caption in row.captions if caption.strip()]) for row in rows)
     return [row for row in cleaned if row.captions]

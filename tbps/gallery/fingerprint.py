@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -20,6 +22,12 @@ _PIXEL_SETTINGS = (
     "do_rescale",
     "do_normalize",
     "do_convert_rgb",
+)
+
+# what of a configuration changes no embedding: training, precision (seen in the weights) and bookkeeping
+_NO_PART_OF_AN_EMBEDDING = re.compile(
+    r"num_identities|commonality|cmr_margin.*|.*_loss|.*_loss_weight|.*logit_scale.*|initializer.*|decoder_dropout|.*_dropout"
+    r"|dtype|id2label|label2id|transformers_version|architectures|auto_map|_name_or_path|_.*"
 )
 
 
@@ -50,6 +58,17 @@ def _fingerprint(model: TBPSModel, processor: TBPSProcessor) -> str:
         # as bytes: numpy knows no bfloat16
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     settings = processor.image_processor.to_dict()
-    described = {name: settings.get(name) for name in _PIXEL_SETTINGS}
-    digest.update(json.dumps([float(model.config.part_weight), described], sort_keys=True).encode())
+    pixels = {name: settings.get(name) for name in _PIXEL_SETTINGS}
+    words = [processor.tokenizer.get_vocab(), processor.tokenizer.model_max_length]
+    described = [_embedding_settings(model.config.to_dict()), pixels, words]
+    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def _embedding_settings(config: dict[Any, Any]) -> dict[str, Any]:
+    """What of a configuration and its sub-configurations an embedding depends on."""
+    return {
+        str(name): _embedding_settings(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if not _NO_PART_OF_AN_EMBEDDING.fullmatch(str(name))
+    }

@@ -23,6 +23,7 @@ from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
 _QUERIES_AT_ONCE = 256
+_DEFAULT_K = 10
 _SKIPPED_SHOWN = 10
 
 
@@ -107,31 +108,33 @@ class Gallery:
         return intake.added
 
     @overload
-    def search(self, query: str, k: int = 10) -> list[Hit]: ...
+    def search(self, query: str, k: int | None = None) -> list[Hit]: ...
     @overload
-    def search(self, query: list[str], k: int = 10) -> list[list[Hit]]: ...
-    def search(self, query: str | list[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+    def search(self, query: list[str], k: int | None = None) -> list[list[Hit]]: ...
+    def search(self, query: str | list[str], k: int | None = None) -> list[Hit] | list[list[Hit]]:
         """
         The k images that fit a sentence best, best first; of equal scores the image added first comes first.
 
         Args:
             query: one sentence, or several (which gives a list of hits for each).
-            k: from 1 to `count()`.
+            k: from 1 to `count()`; None is 10, or all of a smaller gallery.
 
         Raises:
-            ValueError: an empty or blank sentence, or k out of range.
+            ValueError: a sentence without words, or k out of range.
+            TypeError: a query or k of another type.
             GalleryError: the gallery is empty.
         """
-        self._check_k(k)
-        sentences = [query] if isinstance(query, str) else list(query)
+        sentences = list(query) if isinstance(query, list | tuple) else [query]
         for sentence in sentences:
             if not isinstance(sentence, str):
                 raise TypeError(f"Cannot search for {sentence!r}: expected a sentence or a list of sentences.")
+        k = min(_DEFAULT_K, max(1, self.count())) if k is None else k
+        self._check_k(k)
         vectors = encode_texts(self._model, self._processor, sentences, progress=False)
         hits = self.search_embeddings(vectors, k)
         return hits[0] if isinstance(query, str) else hits
 
-    def search_embeddings(self, queries: torch.Tensor, k: int = 10) -> list[list[Hit]]:
+    def search_embeddings(self, queries: torch.Tensor, k: int = _DEFAULT_K) -> list[list[Hit]]:
         """
         As `search`, for retrieval vectors (Q, E) of sentences.
 
@@ -167,6 +170,8 @@ class Gallery:
 
 
 def _check_positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: expected a whole number.")
     if value < 1:
         raise ValueError(f"{name}={value}: expected 1 or more.")
 

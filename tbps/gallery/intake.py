@@ -92,6 +92,6 @@ class Intake:
         if bad and not self._skip_bad:
             raise BadImageError(
                 f"{bad[0]} The images before it are in the gallery. Mend or remove it and add again (nothing is "
-                "encoded twice), or add with skip_bad=True."
+                "encoded twice), or add with skip_bad=True (--skip-bad)."
             ) from bad[0]
         self.skipped += [str(error) for error in bad]

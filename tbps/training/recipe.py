@@ -1,7 +1,7 @@
 """Recipes: a YAML file of one flat mapping, any key of which the command line may override."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Recipe:
 
 
 SECTIONS = (ModelArguments, DataArguments, TBPSTrainingArguments)
+KEYS = [entry.name for section in SECTIONS for entry in fields(section) if entry.init]
 
 
 def parse_recipe(arguments: Sequence[str]) -> Recipe:
@@ -78,7 +79,9 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
             if action.dest in values:
                 action.required = False
         parser.set_defaults(**values)
-    model, data, training = parser.parse_args_into_dataclasses(rest)
+    *sections, unknown = parser.parse_args_into_dataclasses(rest, return_remaining_strings=True)
+    check_keys("The command line", [word.lstrip("-").split("=")[0] for word in unknown], KEYS)
+    model, data, training = sections
     sources = [name for name in ("model_name_or_path", "clip_checkpoint") if getattr(model, name)]
     if len(sources) == 2 or not (sources or model.model_config):
         raise RecipeError(
@@ -95,13 +98,21 @@ def read_recipe(path: Path) -> dict[str, Any]:
     values = yaml.safe_load(path.read_text())
     if not isinstance(values, dict):
         raise RecipeError(f"Recipe {path} holds a {type(values).__name__}: expected a mapping of `key: value` lines.")
-    known = [entry.name for section in SECTIONS for entry in fields(section) if entry.init]
-    unknown = [str(key) for key in values if key not in known]
-    if unknown:
-        hints = [near[0] for key in unknown if (near := difflib.get_close_matches(key, known, 1))]
-        raise RecipeError(
-            f"Recipe {path} has unknown keys: {', '.join(unknown)}."
-            + (f" Did you mean {', '.join(hints)}?" if hints else "")
-            + " `python train_hf.py --help` lists every key."
-        )
+    check_keys(f"Recipe {path}", values, KEYS)
     return values
+
+
+def check_keys(where: str, names: Iterable[object], known: Sequence[str]) -> None:
+    """Refuse misspelled keys, with the nearest known ones.
+
+    Raises:
+        RecipeError: names the unknown keys.
+    """
+    unknown = [str(name) for name in names if name not in known]
+    if unknown:
+        hints = [near[0] for name in unknown if (near := difflib.get_close_matches(name, known, 1))]
+        raise RecipeError(
+            f"{where} has unknown keys: {', '.join(unknown)}."
+            + (f" Did you mean {', '.join(hints)}?" if hints else "")
+            + " `python train_hf.py --help` lists the keys of a recipe, TBPSConfig documents those of model_config."
+        )

@@ -1,5 +1,6 @@
 """From a recipe to what a training run needs: splits, processor, model."""
 
+import dataclasses
 from typing import Any
 
 import datasets
@@ -8,10 +9,10 @@ from transformers import AutoConfig, AutoTokenizer
 from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
 from tbps.data.loading import load_benchmark
-from tbps.data.splits import hold_out_identities
+from tbps.data.splits import hold_out_identities, select_split
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
-from tbps.training.recipe import DataArguments, ModelArguments
+from tbps.training.recipe import DataArguments, ModelArguments, RecipeError, check_keys
 from tbps.training.vocabulary import train_tokenizer
 
 
@@ -22,12 +23,15 @@ def load_splits(data: DataArguments, seed: int) -> datasets.DatasetDict:
     )
     if "val" not in find_benchmark(data.benchmark).splits:
         splits["train"], splits["val"] = hold_out_identities(splits["train"], data.held_out_share, seed)
+    for split in ("train", "val", "test"):
+        select_split(splits, data.benchmark, split)  # before hours of training, not after
     return splits
 
 
 def build_model(arguments: ModelArguments, train: datasets.Dataset) -> tuple[TBPSModel, TBPSProcessor]:
     """The model that the recipe asks for, with an instance-loss head for the people of `train`, and its processor."""
     fields: dict[str, Any] = {"num_identities": len(set(train["person_id"])), **(arguments.model_config or {})}
+    check_keys("model_config", fields, [entry.name for entry in dataclasses.fields(TBPSConfig)])
     if arguments.model_name_or_path:
         return continued(arguments.model_name_or_path, fields)
     if arguments.clip_checkpoint:
@@ -39,7 +43,15 @@ def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSP
     """A tbps checkpoint, with `fields` of its configuration changed."""
     config = TBPSConfig.from_pretrained(checkpoint, **fields)
     # the head of another training set has another size: it is made anew, everything else must fit
-    model = TBPSModel.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
+    model, info = TBPSModel.from_pretrained(
+        checkpoint, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    misfits = sorted(str(key[0]) for key in info["mismatched_keys"] if not str(key[0]).startswith("id_head."))
+    if misfits:
+        raise RecipeError(
+            f"model_config asks for other sizes than {checkpoint} has: {', '.join(misfits[:3])}. Leave them out to "
+            "go on from this checkpoint."
+        )
     return model, TBPSProcessor.from_pretrained(checkpoint)
 
 

@@ -68,6 +68,7 @@ class TBPSTrainer(Trainer):
                 cache_images=args.cache_images,
             )
             check_identities(model, pairs)
+            check_batch(args, pairs)
         self.loss_sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self.loss_steps = 0
         kwargs.setdefault("data_collator", PairCollator(processing_class))
@@ -159,4 +160,14 @@ def check_identities(model: TBPSModel, pairs: PersonPairs) -> None:
         raise ValueError(
             f"config.num_identities={classes}, but the training split has {pairs.num_identities} people: set "
             "num_identities to that number, or to 0 for no instance loss."
+        )
+
+
+def check_batch(args: TBPSTrainingArguments, pairs: PersonPairs) -> None:
+    """Refuse a batch that no epoch fills."""
+    size = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and size > len(pairs):
+        raise ValueError(
+            f"The batch of {size} pairs is larger than the training split of {len(pairs)}: every epoch would be empty. "
+            "Lower per_device_train_batch_size."
         )
