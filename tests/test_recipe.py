@@ -45,8 +45,10 @@ def test_bad_recipes_are_named(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_an_unknown_key_on_the_command_line_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"command line has unknown keys: lerning_rate\. Did you mean learning_rate"):
-        parse_recipe(["--clip_checkpoint", "x", "--output_dir", "y", "--lerning_rate=3", *CPU])
+    with pytest.raises(
+        RecipeError, match=r"command line has unknown keys: learning_rates\. Did you mean learning_rate"
+    ):
+        parse_recipe(["--clip_checkpoint", "x", "--output_dir", "y", "--learning_rates=3", *CPU])
 
 
 def test_missing_recipe_is_named() -> None:
