@@ -5,20 +5,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from datasets import DatasetDict
-from transformers import AutoProcessor
+from typing import TYPE_CHECKING
 
 from tbps.data.benchmarks import BENCHMARKS
-from tbps.data.images import list_images
-from tbps.data.loading import load_benchmark
-from tbps.data.splits import select_split
-from tbps.evaluation import evaluate_retrieval
-from tbps.gallery import Gallery, GalleryError
-from tbps.modeling_tbps import TBPSModel
-from tbps.processing_tbps import TBPSProcessor
-from tbps.report import QueryResult, write_search_page, write_search_sheet
-from tbps.toypedes import generate
+
+# Each command imports what it needs when it runs: datasets, matplotlib and the rest take seconds.
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from tbps.modeling_tbps import TBPSModel
+    from tbps.processing_tbps import TBPSProcessor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError, GalleryError) as error:
+    except (ValueError, OSError) as error:
         print(f"\ntbps: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -35,13 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def load(checkpoint: str) -> tuple[TBPSModel, TBPSProcessor]:
+def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
     """A tbps checkpoint's model, ready for use, and its processor."""
+    from transformers import AutoProcessor
+
+    from tbps.modeling_tbps import TBPSModel
+
     return TBPSModel.from_pretrained(checkpoint).eval(), AutoProcessor.from_pretrained(checkpoint)
 
 
-def load_splits(options: argparse.Namespace) -> DatasetDict:
+def load_splits(options: argparse.Namespace) -> "DatasetDict":
     """The benchmark that the command names."""
+    from tbps.data.loading import load_benchmark
+
     return load_benchmark(
         options.benchmark,
         options.root,
@@ -52,6 +54,8 @@ def load_splits(options: argparse.Namespace) -> DatasetDict:
 
 def make_toy_data(options: argparse.Namespace) -> None:
     """`tbps data toy`"""
+    from tbps.toypedes import generate
+
     summary = generate(
         options.out, people=options.people, images_per_person=options.images_per_person, seed=options.seed
     )
@@ -68,6 +72,9 @@ def check_data(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """`tbps evaluate`"""
+    from tbps.data.splits import select_split
+    from tbps.evaluation import evaluate_retrieval
+
     splits = load_splits(options)
     rows = select_split(splits, options.benchmark, options.split)
     model, processor = load(options.model)
@@ -82,6 +89,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def index(options: argparse.Namespace) -> None:
     """`tbps index`"""
+    from tbps.data.images import list_images
+    from tbps.gallery import Gallery
+
     list_images(options.images)  # nothing is made where there is nothing to add
     gallery = Gallery.open(options.gallery, *load(options.model))
     added = gallery.add(options.images, skip_bad=options.skip_bad)
@@ -90,6 +100,9 @@ def index(options: argparse.Namespace) -> None:
 
 def search(options: argparse.Namespace) -> None:
     """`tbps search`"""
+    from tbps.gallery import Gallery
+    from tbps.report import QueryResult, write_search_page, write_search_sheet
+
     if not any(Path(options.gallery).glob("*")):
         raise FileNotFoundError(f"{options.gallery} is no gallery: make one with `tbps index MODEL IMAGES GALLERY`.")
     gallery = Gallery.open(options.gallery, *load(options.model))

@@ -1,5 +1,5 @@
 """The error of a gallery that cannot be used as it is."""
 
 
-class GalleryError(RuntimeError):
+class GalleryError(ValueError):
     """A gallery is damaged, busy, empty or another model's; the message names it and says what to do."""
