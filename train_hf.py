@@ -48,10 +48,11 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "parameters": model.num_parameters(),
     }
     results |= trainer.evaluate(splits["val"], metric_key_prefix="val")
-    save(trainer, results)  # before the test images are read: a broken one costs no training
+    save_model(trainer)  # before the test images are read: a broken one costs no training
+    write_results(trainer, results)
     if recipe.training.do_predict:
         results |= trainer.evaluate(splits["test"], metric_key_prefix="test")
-        save(trainer, results)
+        write_results(trainer, results)
     if trainer.is_world_process_zero():
         print(summary(results, {name: len(rows) for name, rows in splits.items()}, Path(recipe.training.output_dir)))
     return results
@@ -68,14 +69,19 @@ def last_checkpoint(recipe: Recipe) -> str | None:
     return wanted
 
 
-def save(trainer: TBPSTrainer, results: dict[str, Any]) -> None:
-    """The model to share (without the head of the training identities), its processor, results and log."""
+def save_model(trainer: TBPSTrainer) -> None:
+    """The model to share (without the head of the training identities) and its processor."""
+    trainer.model.drop_id_head()
+    if trainer.is_world_process_zero():
+        trainer.model.save_pretrained(trainer.args.output_dir)
+        trainer.processing_class.save_pretrained(trainer.args.output_dir)
+
+
+def write_results(trainer: TBPSTrainer, results: dict[str, Any]) -> None:
+    """What was measured so far, and the training log."""
     if not trainer.is_world_process_zero():
         return
     output = Path(trainer.args.output_dir)
-    trainer.model.drop_id_head()
-    trainer.model.save_pretrained(output)
-    trainer.processing_class.save_pretrained(output)
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     (output / "log_history.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
 

@@ -92,9 +92,9 @@ def index(options: argparse.Namespace) -> None:
     from tbps.data.images import list_images
     from tbps.gallery import Gallery
 
-    list_images(options.images)  # nothing is made where there is nothing to add
+    images = list_images(options.images)  # first: no gallery is made where there is nothing to add
     gallery = Gallery.open(options.gallery, *load(options.model))
-    added = gallery.add(options.images, skip_bad=options.skip_bad)
+    added = gallery.add(images, skip_bad=options.skip_bad)
     print(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
 
 

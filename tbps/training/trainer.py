@@ -1,6 +1,5 @@
 """TBPSTrainer: a `transformers.Trainer` that trains on person pairs and evaluates retrieval."""
 
-from collections import defaultdict
 from typing import Any
 
 import datasets
@@ -69,7 +68,7 @@ class TBPSTrainer(Trainer):
             )
             check_identities(model, pairs)
             check_batch(args, pairs)
-        self.loss_sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+        self.loss_sums: dict[str, torch.Tensor] = {}
         self.loss_steps = 0
         kwargs.setdefault("data_collator", PairCollator(processing_class))
         super().__init__(model, args, train_dataset=pairs, eval_dataset=eval_dataset,
@@ -97,7 +96,7 @@ class TBPSTrainer(Trainer):
         gathered, gathered_ids = gather_pairs(outputs, person_ids)
         losses = self.model.compute_losses(gathered, gathered_ids)
         for name, term in losses.items():
-            self.loss_sums[name] = self.loss_sums[name].to(term.device) + term.detach()
+            self.loss_sums[name] = self.loss_sums.get(name, 0) + term.detach()
         self.loss_steps += 1
         begun = self.state.global_step >= self.args.part_loss_delay * self.state.max_steps
         loss = self.model.total_loss(losses, part_factor=float(begun))
