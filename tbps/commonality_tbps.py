@@ -1,12 +1,14 @@
-"""How common a part is: estimates of the commonality c_ak in [0, 1] that sets the margin of the ranking loss.
+"""How common a part is: estimates of the commonality c in [0, 1] that sets the margin of the ranking loss.
 
-c_ak says how much the k-th part of anchor a looks like the same part of OTHER people. Every estimate takes the
-similarities (K, B, B) of anchors (rows) to candidates of the other modality (columns) and person_ids (B,), gives each
-other person one vote, however many images the batch holds of them, and returns (K, B). arXiv 2501.00318 gives no
-formula: which estimate is the default is decided by measurement.
+c_ak says how much the k-th part of anchor a looks like the same part of OTHER people. An estimate takes the
+similarities of A anchors (rows) to B candidates of the other modality, gives each other person one vote, however many
+images the batch holds of them, and returns (K, A), or (K, A, B) where it judges every pair by itself. arXiv 2501.00318
+gives no formula: which estimate is the default is decided by measurement.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -14,65 +16,123 @@ import torch.nn.functional as F
 EPSILON = 1e-8
 
 
+@dataclass(frozen=True)
+class AnchorRows:
+    """A anchors against all B candidates of the batch; the anchors are some or all of the batch's rows.
+
+    Args:
+        similarity: (K, A, B) cosines of part k of the anchors (rows) and of the candidates of the other modality.
+        anchor_ids: (A,), person_ids: (B,): who is on which.
+        batch_own: (K,) mean cosine of the true pairs of the whole batch.
+    """
+
+    similarity: torch.Tensor
+    anchor_ids: torch.Tensor
+    person_ids: torch.Tensor
+    batch_own: torch.Tensor
+
+    @cached_property
+    def match(self) -> torch.Tensor:
+        """(A, B) bool, True where row and column show one person."""
+        return self.anchor_ids[:, None] == self.person_ids[None, :]
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """(B,) float, how many of the candidates show the column's person."""
+        return same_person(self.person_ids).sum(dim=1).float()
+
+    @cached_property
+    def votes(self) -> torch.Tensor:
+        """(A, B) weights: row a spreads 1 over the images of people other than a's, equally per person and within a
+        person. Rows are 0 where there is nobody else."""
+        votes = (~self.match).float() / self.images[None, :]
+        return votes / votes.sum(dim=1, keepdim=True).clamp_min(EPSILON)
+
+    @cached_property
+    def own(self) -> torch.Tensor:
+        """(K, A) mean cosine of each anchor to the images of its own person."""
+        match = self.match.float()
+        return (self.similarity * match).sum(dim=2) / match.sum(dim=1)
+
+    def mean_vote(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over other people: (K, A, B) -> (K, A)."""
+        return (values * self.votes).sum(dim=2)
+
+    def look_alikes(self) -> torch.Tensor:
+        """(K, A, B) in [0, 1]: 1 where a candidate suits the anchor as well as its own person does, else falling with
+        the difference as 2 sigmoid(difference / `TEMPERATURE`)."""
+        return (2 * torch.sigmoid((self.similarity - self.own[:, :, None]) / TEMPERATURE)).clamp(max=1)
+
+
+TEMPERATURE = 0.05  # in cosine: how far apart two similarities must be to be told apart
+
+
 def same_person(person_ids: torch.Tensor) -> torch.Tensor:
     """(B,) ids -> (B, B) bool, True where row and column show one person."""
     return person_ids[:, None] == person_ids[None, :]
 
 
-def person_votes(person_ids: torch.Tensor) -> torch.Tensor:
-    """(B, B) float weights: row a spreads 1 over the images of people other than a's, equally per person and within
-    a person. Rows are 0 where the batch holds nobody else."""
-    match = same_person(person_ids)
-    votes = (~match).float() / match.sum(dim=1).float()[None, :]
-    return votes / votes.sum(dim=1, keepdim=True).clamp_min(EPSILON)
+def own_cosine(text_parts: torch.Tensor, image_parts: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
+    """Mean cosine of each sentence's parts to the images of its person: (B, K, d) twice, (B,) -> (K, B)."""
+    _, person = person_ids.unique(return_inverse=True)
+    count = person.bincount().to(image_parts.dtype)
+    sums = image_parts.new_zeros(len(count), *image_parts.shape[1:]).index_add(0, person, image_parts)
+    return torch.einsum("bkd,bkd->kb", text_parts, (sums / count[:, None, None])[person])
 
 
-def mean_similarity(similarity: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
-    """Mean cosine to other people's part, cut at 0: (K, B, B), (B,) -> (K, B) in [0, 1]."""
-    return (similarity * person_votes(person_ids)).sum(dim=2).clamp(0, 1)
+def no_commonality(rows: AnchorRows) -> torch.Tensor:
+    """0 for every part: the ranking loss keeps one fixed margin."""
+    return rows.similarity.new_zeros(rows.similarity.shape[:2])
 
 
-def soft_rank(similarity: torch.Tensor, person_ids: torch.Tensor, temperature: float = 0.05) -> torch.Tensor:
+def mean_similarity(rows: AnchorRows) -> torch.Tensor:
+    """Mean cosine to other people's part, cut at 0."""
+    return rows.mean_vote(rows.similarity).clamp(0, 1)
+
+
+def soft_rank(rows: AnchorRows) -> torch.Tensor:
     """Share of other people who look at least as much like the anchor's part as its own person does, by a sigmoid of
-    the difference. (K, B, B), (B,) -> (K, B); 1/2 where all cosines are equal, hence doubled and cut at 1."""
-    own = own_similarity(similarity, person_ids)
-    beats = torch.sigmoid((similarity - own[:, :, None]) / temperature)
-    return (2 * (beats * person_votes(person_ids)).sum(dim=2)).clamp(0, 1)
+    the difference; 1/2 where all cosines are equal, hence doubled and cut at 1."""
+    beats = torch.sigmoid((rows.similarity - rows.own[:, :, None]) / TEMPERATURE)
+    return (2 * rows.mean_vote(beats)).clamp(0, 1)
 
 
-def entropy(similarity: torch.Tensor, person_ids: torch.Tensor, temperature: float = 0.05) -> torch.Tensor:
+def entropy(rows: AnchorRows) -> torch.Tensor:
     """Effective number of people (perplexity of the softmax over people) that the anchor's part points at, less one,
-    as a share of the others. (K, B, B), (B,) -> (K, B); 1 where everyone is alike, 0 where one person stands out."""
-    images = same_person(person_ids).sum(dim=1).float()  # images of the column's person
-    log_p = F.log_softmax(similarity / temperature - images.log(), dim=2)  # one vote a person
+    as a share of the others; 1 where everyone is alike, 0 where one person stands out."""
+    images = rows.images
+    log_p = F.log_softmax(rows.similarity / TEMPERATURE - images.log(), dim=2)  # one vote a person
     perplexity = (-(log_p.exp() * (log_p + images.log())).sum(dim=2)).exp()
     others = ((1 / images).sum() - 1).clamp_min(EPSILON)
     return ((perplexity - 1) / others).clamp(0, 1)
 
 
-def sigmoid(similarity: torch.Tensor, person_ids: torch.Tensor, temperature: float = 0.05) -> torch.Tensor:
+def sigmoid(rows: AnchorRows) -> torch.Tensor:
     """Mean over other people of sigmoid((s - theta_k) / temperature), theta_k the mean similarity of true pairs less
     two temperatures, so that a part as alike as true pairs are counts as common. Does not saturate when all cosines
-    are high. (K, B, B), (B,) -> (K, B)."""
-    theta = own_similarity(similarity, person_ids).mean(dim=1)[:, None, None] - 2 * temperature
-    return (torch.sigmoid((similarity - theta) / temperature) * person_votes(person_ids)).sum(dim=2).clamp(0, 1)
+    are high."""
+    theta = rows.batch_own[:, None, None] - 2 * TEMPERATURE
+    return rows.mean_vote(torch.sigmoid((rows.similarity - theta) / TEMPERATURE)).clamp(0, 1)
 
 
-def own_similarity(similarity: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
-    """Mean cosine of each anchor to the images of its own person: (K, B, B), (B,) -> (K, B)."""
-    match = same_person(person_ids).float()
-    return (similarity * match).sum(dim=2) / match.sum(dim=1)
+def pairwise(rows: AnchorRows) -> torch.Tensor:
+    """c_ak r_an of the pairwise margin m (1 - c_ak r_an): how common the anchor's part is (`soft_rank`), where the
+    candidate is one of its look-alikes; 0 for a candidate that differs. (K, A, B)."""
+    return soft_rank(rows)[:, :, None] * rows.look_alikes()
 
 
-def no_commonality(similarity: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
-    """0 for every part: the ranking loss keeps one fixed margin."""
-    return similarity.new_zeros(similarity.shape[:2])
+def look_alike(rows: AnchorRows) -> torch.Tensor:
+    """r_an alone: a candidate whose part suits the anchor as well as its own person's does demands the floor, however
+    rare that is. (K, A, B)."""
+    return rows.look_alikes()
 
 
-COMMONALITY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+COMMONALITY: dict[str, Callable[[AnchorRows], torch.Tensor]] = {
     "none": no_commonality,
     "mean_similarity": mean_similarity,
     "soft_rank": soft_rank,
     "entropy": entropy,
     "sigmoid": sigmoid,
+    "pairwise": pairwise,
+    "look_alike": look_alike,
 }

@@ -7,8 +7,11 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 POOLINGS = ("tower", "max", "mean")
-GLOBAL_LOSSES = ("sdm", "itc")
-COMMONALITIES = ("none", "mean_similarity", "soft_rank", "entropy", "sigmoid")
+GLOBAL_LOSSES = ("sdm", "itc", "tal")
+PART_ATTENTIONS = ("tokens", "parts", "both")
+COMMONALITIES = ("none", "mean_similarity", "soft_rank", "entropy", "sigmoid", "pairwise", "look_alike")
+POSITIVES = ("mean", "hardest", "easiest")
+NEGATIVES = ("violating", "semi_hard", "hardest")
 
 
 @strict
@@ -25,11 +28,15 @@ class TBPSConfig(PreTrainedConfig):
         num_parts, part_dim: number K of part queries and size d of one part embedding.
         decoder_layers, decoder_attention_heads, decoder_intermediate_size, decoder_dropout: the part decoder. The
             intermediate size is 4 D where it is None.
+        part_attention: what the part attention is normalised over: "tokens" (plain), "parts" (parts compete for each
+            token, as slots do) or "both" (dual softmax); see `attention_tbps`.
+        part_image_layer: hidden state of the vision tower whose patches the parts read (0 is the tower's input), by a
+            projection of its own. Early patches know their own place best. None takes the tower's output.
         pooling: how tokens become the global embedding: "tower" as the tower defines it (CLIP: CLS and end token),
             "max" (the maximum over words or patches, as in arXiv 2501.00318) or "mean" over them.
         part_weight: share w of the parts in the retrieval vector, 0 <= w < 1. 0 compares global embeddings only.
-        text_part_weights: let a sentence weigh the parts (a caption that says nothing of shoes should not compare
-            shoes). The weights learn through `part_matching_loss_weight` only.
+        text_part_weights: let a sentence weigh the parts, by what each part found in it (a caption that says nothing of
+            shoes should not compare shoes). The weights learn through `part_matching_loss_weight` only.
         stem_channels: channels of 3x3 stride-2 convolutions put before the vision tower (Xiao et al., "Early
             Convolutions Help Transformers See Better", NeurIPS 2021). The tower's own `image_size` and `num_channels`
             then describe the map after the stem, 2**len(stem_channels) times smaller than the picture.
@@ -38,13 +45,16 @@ class TBPSConfig(PreTrainedConfig):
         num_identities: size N of the instance-loss head; 0 builds none.
         logit_scale_init_value: logarithm of the similarity scale; ln(50) is IRRA's temperature of 0.02.
         learn_logit_scale: train the scale (CLIP does); SDM is defined for a fixed one.
-        global_loss: "sdm" (IRRA, CVPR 2023, eq. 6) or "itc" (CLIP's InfoNCE, with all images of a person as
-            positives), on global embeddings.
-        global_loss_weight, id_loss_weight, cmr_loss_weight, part_matching_loss_weight: coefficients of the loss terms;
-            a term with coefficient 0 is not computed.
+        global_loss: "sdm" (IRRA, CVPR 2023, eq. 6), "itc" (CLIP's InfoNCE, with all images of a person as positives)
+            or "tal" (RDE, CVPR 2024), on global embeddings.
+        global_loss_weight, id_loss_weight, cmr_loss_weight, part_matching_loss_weight, part_independence_loss_weight:
+            coefficients of the loss terms; a term with coefficient 0 is not computed.
+        part_matching_loss: the loss of the matched sets of parts, one of those of `global_loss`.
         cmr_margin, cmr_margin_floor: full margin m and its floor m_min of the commonality-based margin ranking loss.
-        commonality: how the commonality of a part is estimated (see `loss_tbps.COMMONALITY`); "none" keeps the margin
-            fixed at m.
+        commonality: how the commonality of a part is estimated (see `commonality_tbps.COMMONALITY`); "none" keeps the
+            margin fixed at m.
+        cmr_positives, cmr_negatives: which images of a person set the bar ("mean", "hardest", "easiest") and which
+            negatives count ("violating", "semi_hard", "hardest"); see `ranking_tbps`.
 
     Raises:
         ValueError: a value out of its range; the message names it.
@@ -65,6 +75,8 @@ class TBPSConfig(PreTrainedConfig):
     projection_dim: int = 512
     num_parts: int = 8
     part_dim: int = 64
+    part_attention: str = "tokens"
+    part_image_layer: int | None = None
     decoder_layers: int = 2
     decoder_attention_heads: int = 8
     decoder_intermediate_size: int | None = None
@@ -83,9 +95,13 @@ class TBPSConfig(PreTrainedConfig):
     id_loss_weight: float | int = 1.0
     cmr_loss_weight: float | int = 1.0
     part_matching_loss_weight: float | int = 0.0
+    part_matching_loss: str = "sdm"
+    part_independence_loss_weight: float | int = 0.0
     cmr_margin: float | int = 0.2
     cmr_margin_floor: float | int = 0.05
     commonality: str = "mean_similarity"
+    cmr_positives: str = "mean"
+    cmr_negatives: str = "violating"
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -140,11 +156,28 @@ class TBPSConfig(PreTrainedConfig):
                 f"decoder_attention_heads={self.decoder_attention_heads}: change one of them."
             )
 
+    def validate_part_image_layer(self) -> None:
+        """Part of `@strict`: the layer must be one that the vision tower has."""
+        layers = getattr(self.vision_config, "num_hidden_layers", None)
+        if self.part_image_layer is not None and layers is not None and not 0 <= self.part_image_layer <= layers:
+            raise ValueError(
+                f"part_image_layer={self.part_image_layer}: the vision tower has {layers} layers; expected 0 (what its "
+                f"first layer reads) to {layers}, or None for the tower's output."
+            )
+
     def validate_losses(self) -> None:
         """Part of `@strict`: names and ranges of the loss settings."""
         if not 0 <= self.part_weight < 1:
             raise ValueError(f"part_weight={self.part_weight}: expected 0 <= part_weight < 1.")
-        choices = {"pooling": POOLINGS, "global_loss": GLOBAL_LOSSES, "commonality": COMMONALITIES}
+        choices = {
+            "pooling": POOLINGS,
+            "part_attention": PART_ATTENTIONS,
+            "global_loss": GLOBAL_LOSSES,
+            "part_matching_loss": GLOBAL_LOSSES,
+            "commonality": COMMONALITIES,
+            "cmr_positives": POSITIVES,
+            "cmr_negatives": NEGATIVES,
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}.")

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .commonality_tbps import COMMONALITY, EPSILON, own_similarity, same_person
+from .commonality_tbps import EPSILON, same_person
 from .configuration_tbps import TBPSConfig
+from .ranking_tbps import commonality_margin_ranking
 
 
 def similarity_distribution_matching(
@@ -52,8 +53,39 @@ def image_text_contrast(
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-PART_LOSSES = ("cmr", "part_matching")
-GLOBAL_LOSS = {"sdm": similarity_distribution_matching, "itc": image_text_contrast}
+def triplet_alignment(
+    similarity: torch.Tensor, person_ids: torch.Tensor, scale: torch.Tensor | float, margin: float = 0.1
+) -> torch.Tensor:
+    """TAL, RDE (Qin et al., CVPR 2024) eq. 7: a triplet loss whose hardest negative is softened to a log-sum-exp over
+    all, which a few mislabelled pairs cannot steer alone. The temperature is 1 / scale (RDE: 0.015).
+
+    Args:
+        similarity: (B, B) cosines, row = text. person_ids: (B,). scale: positive. margin: in cosine.
+    Returns:
+        scalar, both directions summed, mean over anchors; 0 where the batch holds one identity only. With several
+        images of a person the positive is their mean, weighted by the softmax of their scaled similarities.
+    """
+    match = same_person(person_ids)
+
+    def direction(rows: torch.Tensor) -> torch.Tensor:
+        weights = (rows.detach() * scale).masked_fill(~match, -torch.inf).softmax(dim=1)
+        positive = (weights * rows).sum(dim=1)
+        negative = (rows * scale).masked_fill(match, -torch.inf).logsumexp(dim=1) / scale
+        return (margin - positive + negative).clamp_min(0).mean()
+
+    if match.all():
+        return similarity.new_zeros((), dtype=torch.float32)
+    similarity = similarity.float()
+    return direction(similarity) + direction(similarity.T)
+
+
+CHUNK = 512  # anchors of the ranking loss at a time: B = 4096, K = 8 then needs under 1 GiB
+PART_LOSSES = ("cmr", "part_matching", "part_independence")
+GLOBAL_LOSS = {
+    "sdm": similarity_distribution_matching,
+    "itc": image_text_contrast,
+    "tal": triplet_alignment,
+}
 
 
 def instance_loss(text_logits: torch.Tensor, image_logits: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
@@ -78,65 +110,41 @@ def part_matching(
     person_ids: torch.Tensor,
     scale: torch.Tensor | float,
     part_weights: torch.Tensor | None = None,
+    loss: str = "sdm",
 ) -> torch.Tensor:
-    """SDM on sum_k a_k s_k (PLOT, Park et al., ECCV 2024, on our decoder): teaches the parts and their text-dependent
-    weights by matching whole sets of parts.
+    """SDM (or another loss) on sum_k a_k s_k (PLOT, Park et al., ECCV 2024, on our decoder): teaches the parts and
+    their text-dependent weights by matching whole sets of parts.
 
     Args:
         similarity: (K, B, B) part cosines, row = text. person_ids: (B,).
-        part_weights: (B, K) of the texts, rows sum to 1; None is 1/K each.
+        part_weights: (B, K) of the texts, rows sum to 1; None is 1/K each. loss: a key of `GLOBAL_LOSS`.
     """
     if part_weights is None:
         pooled = similarity.mean(dim=0)
     else:
         pooled = torch.einsum("tk,kti->ti", part_weights.float(), similarity)
-    return similarity_distribution_matching(pooled, person_ids, scale)
+    return GLOBAL_LOSS[loss](pooled, person_ids, scale)
 
 
-def commonality_margin(commonality: torch.Tensor, margin: float, floor: float) -> torch.Tensor:
-    """m_ak = max(m (1 - c_ak), m_min): a rare part demands the full margin, a common one only the floor."""
-    return (margin * (1 - commonality)).clamp_min(floor)
+def part_independence(similarity: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
+    """Mean squared correlation of two parts' cosines over all pairs of different people: what makes parts differ.
 
-
-def margin_ranking(similarity: torch.Tensor, person_ids: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-    """Hinge of every anchor with every negative, `max(0, m_ak - s_k(a, positive) + s_k(a, negative))`, averaged over
-    the violating ones; the positive is the mean over the images of the anchor's person in the batch.
+    A ranking or matching loss lets every part read the whole person. What people wear on their feet says little of
+    what they wear on their head, so parts that look at different things have uncorrelated cosines, and parts that look
+    at the same have correlated ones (the idea of Barlow Twins, Zbontar et al., ICML 2021, on similarities).
 
     Args:
-        similarity: (K, B, B), rows are anchors. person_ids: (B,). margin: (K, B), one an anchor and part.
+        similarity: (K, B, B) part cosines, row = text. person_ids: (B,).
     Returns:
-        scalar: mean over parts of the mean over pairs with a positive hinge; 0 where there is no negative.
+        scalar in [0, 1]; 0 for one part, or where the batch holds fewer than two pairs of different people.
     """
-    positive = own_similarity(similarity, person_ids)[:, :, None]  # (K, B, 1)
-    hinge = (similarity - positive + margin[:, :, None]).clamp_min(0)  # (K, B, B)
-    hinge = hinge.masked_fill(same_person(person_ids), 0)
-    violating = (hinge > 0).sum(dim=(1, 2)).clamp_min(1)
-    return (hinge.sum(dim=(1, 2)) / violating).mean()
-
-
-def commonality_margin_ranking(
-    similarity: torch.Tensor,
-    person_ids: torch.Tensor,
-    margin: float,
-    floor: float,
-    commonality: str = "mean_similarity",
-) -> torch.Tensor:
-    """CMR (arXiv 2501.00318): per part, a person's text and image must be more alike than the part of anybody else,
-    by a margin that shrinks with the part's commonality. Both directions (text and image anchors) are summed.
-
-    Args:
-        similarity: (K, B, B) part cosines, row = text, column = image. person_ids: (B,).
-        margin, floor: m and m_min, in cosine. commonality: a key of `COMMONALITY`.
-    Returns:
-        scalar; 0 where the batch holds one identity only.
-    """
-    estimate = COMMONALITY[commonality]
-
-    def direction(anchored: torch.Tensor) -> torch.Tensor:
-        common = estimate(anchored.detach(), person_ids)  # how common a part is, is observed, not learned
-        return margin_ranking(anchored, person_ids, commonality_margin(common, margin, floor))
-
-    return direction(similarity) + direction(similarity.transpose(1, 2))
+    parts = len(similarity)
+    cosines = similarity[:, ~same_person(person_ids)]  # (K, pairs)
+    if parts == 1 or cosines.shape[1] < 2:
+        return similarity.new_zeros(())
+    correlation = F.normalize(cosines - cosines.mean(dim=1, keepdim=True), dim=1)
+    squares = (correlation @ correlation.T).square()  # (K, K)
+    return (squares.sum() - squares.diagonal().sum()) / (parts * (parts - 1))
 
 
 def tbps_losses(
@@ -158,8 +166,8 @@ def tbps_losses(
         person_ids: (B,). scale: scalar, similarity scale of the global loss.
         text_part_weights: (B, K) or None. id_head: classifier of the N training identities, or None.
     Returns:
-        {"global", "id", "cmr", "part_matching"}, less those of coefficient 0. The name times `_loss_weight` of the
-        configuration is the coefficient.
+        {"global", "id", "cmr", "part_matching", "part_independence"}, less those of coefficient 0. The name times
+        `_loss_weight` of the configuration is the coefficient.
     """
     losses = {}
     if config.global_loss_weight:
@@ -168,12 +176,24 @@ def tbps_losses(
         # unit vectors are too short for a softmax over thousands of people: stretch them to norm sqrt(D)
         factor = text_global.shape[1] ** 0.5
         losses["id"] = instance_loss(id_head(factor * text_global), id_head(factor * image_global), person_ids)
-    if config.cmr_loss_weight or config.part_matching_loss_weight:
+    if config.cmr_loss_weight:
+        losses["cmr"] = commonality_margin_ranking(
+            text_parts,
+            image_parts,
+            person_ids,
+            config.cmr_margin,
+            config.cmr_margin_floor,
+            config.commonality,
+            positives=config.cmr_positives,
+            negatives=config.cmr_negatives,
+            chunk_size=CHUNK if len(person_ids) > CHUNK else None,
+        )
+    if config.part_matching_loss_weight or config.part_independence_loss_weight:
         similarity = part_similarity(text_parts, image_parts)
-        if config.cmr_loss_weight:
-            losses["cmr"] = commonality_margin_ranking(
-                similarity, person_ids, config.cmr_margin, config.cmr_margin_floor, config.commonality
-            )
         if config.part_matching_loss_weight:
-            losses["part_matching"] = part_matching(similarity, person_ids, scale, text_part_weights)
+            losses["part_matching"] = part_matching(
+                similarity, person_ids, scale, text_part_weights, config.part_matching_loss
+            )
+        if config.part_independence_loss_weight:
+            losses["part_independence"] = part_independence(similarity, person_ids)
     return losses

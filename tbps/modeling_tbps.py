@@ -38,7 +38,9 @@ class TBPSPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, TBPSModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
-            for projection in (module.visual_projection, module.text_projection):
+            for projection in (module.visual_projection, module.text_projection, module.part_visual_projection):
+                if projection is None:
+                    continue
                 init.normal_(projection.weight, std=projection.in_features**-0.5)
         elif isinstance(module, PartDecoder):
             # Small queries: the norm before the attention sets them apart anyhow, and what they read outweighs what
@@ -69,8 +71,12 @@ class TBPSModel(TBPSPreTrainedModel):
         self.text_model = build_tower(config.text_config)
         self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        early = config.part_image_layer is not None
+        self.part_visual_projection = (
+            nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False) if early else None
+        )
         self.part_decoder = PartDecoder(config)
-        self.part_weighting = nn.Linear(config.projection_dim, config.num_parts) if config.text_part_weights else None
+        self.part_weighting = nn.Linear(config.projection_dim, 1) if config.text_part_weights else None
         self.id_head = nn.Linear(config.projection_dim, config.num_identities) if config.num_identities else None
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
         self.logit_scale.requires_grad_(config.learn_logit_scale)
@@ -100,6 +106,8 @@ class TBPSModel(TBPSPreTrainedModel):
         if missing:
             raise ValueError(f"{vision}: these tower weights have no place in the model: {sorted(missing)[:5]}.")
         model.load_state_dict(weights, strict=False)
+        if model.part_visual_projection is not None and "visual_projection.weight" in weights:
+            model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())  # a better start
         return model
 
     def get_input_embeddings(self) -> nn.Module:
@@ -128,11 +136,12 @@ class TBPSModel(TBPSPreTrainedModel):
         content = content_mask(
             input_ids, attention_mask, config.masked_token_ids, end_id if isinstance(end_id, int) else None
         )
-        embedded = self._embed(
-            output, self.text_projection, content, self.part_decoder.text_norm, output_part_attentions
+        embedded = self._embed_global(output, self.text_projection, content)
+        embedded.part_embeds, states, embedded.part_attentions = self.part_decoder(
+            embedded.last_hidden_state, self.part_decoder.text_norm, content, output_part_attentions
         )
         if self.part_weighting is not None:
-            embedded.part_weights = self.part_weighting(embedded.global_embeds).softmax(dim=-1)  # (B, K)
+            embedded.part_weights = self.part_weighting(states)[:, :, 0].softmax(dim=-1)  # (B, K)
         embedded.pooler_output = self._retrieval_vector(embedded)
         return embedded
 
@@ -143,39 +152,41 @@ class TBPSModel(TBPSPreTrainedModel):
         """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
         if self.stem is not None:
             pixel_values = self.stem(pixel_values.to(self.dtype))
-        output = self.vision_model(pixel_values=pixel_values, **{**kwargs, "return_dict": True})
+        layer = self.config.part_image_layer
+        hidden = kwargs.pop("output_hidden_states", self.config.output_hidden_states)
+        output = self.vision_model(
+            pixel_values=pixel_values,
+            **{**kwargs, "return_dict": True, "output_hidden_states": hidden or layer is not None},
+        )
         rows, columns = self.config.patch_grid
-        batch, tokens = output.last_hidden_state.shape[:2]
-        content = torch.ones(batch, tokens, dtype=torch.bool, device=output.last_hidden_state.device)
-        prefix = tokens - rows * columns  # CLS and its kin stand before the patches
+        batch, count = output.last_hidden_state.shape[:2]
+        content = torch.ones(batch, count, dtype=torch.bool, device=output.last_hidden_state.device)
+        prefix = count - rows * columns  # CLS and its kin stand before the patches
         content[:, :prefix] = False
-        embedded = self._embed(
-            output, self.visual_projection, content, self.part_decoder.image_norm, output_part_attentions
+        embedded = self._embed_global(output, self.visual_projection, content)
+        tokens = embedded.last_hidden_state
+        if self.part_visual_projection is not None:
+            tokens = self.part_visual_projection(output.hidden_states[layer])
+            embedded.hidden_states = output.hidden_states if hidden else None
+        embedded.part_embeds, _, embedded.part_attentions = self.part_decoder(
+            tokens, self.part_decoder.image_norm, content, output_part_attentions
         )
         if embedded.part_attentions is not None:
             embedded.part_attentions = embedded.part_attentions[..., prefix:].unflatten(-1, (rows, columns))
         embedded.pooler_output = self._retrieval_vector(embedded)
         return embedded
 
-    def _embed(
-        self,
-        output: BaseModelOutputWithPooling,
-        projection: nn.Linear,
-        content: torch.Tensor,
-        norm: nn.LayerNorm,
-        output_part_attentions: bool,
+    def _embed_global(
+        self, output: BaseModelOutputWithPooling, projection: nn.Linear, content: torch.Tensor
     ) -> TBPSEmbeddingOutput:
-        """What both modalities do to their tower's output (B, N, width) and pooled (B, width)."""
+        """Projected tokens (B, N, D) and the global embedding (B, D) of a tower's output."""
         tokens = projection(output.last_hidden_state)  # (B, N, D)
         pooled = POOLING[self.config.pooling](projection, output, tokens, content)  # (B, D)
-        parts, attentions = self.part_decoder(tokens, norm, content, output_part_attentions)
         return TBPSEmbeddingOutput(
             last_hidden_state=tokens,
             hidden_states=output.get("hidden_states"),
             attentions=output.get("attentions"),
             global_embeds=F.normalize(pooled, dim=-1),
-            part_embeds=parts,  # (B, K, d)
-            part_attentions=attentions,
         )
 
     def _retrieval_vector(self, embedded: TBPSEmbeddingOutput) -> torch.Tensor:

@@ -8,11 +8,19 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.commonality_tbps import COMMONALITY, person_votes
-from tbps.loss_tbps import commonality_margin, commonality_margin_ranking
+from tbps.commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, own_cosine
+from tbps.ranking_tbps import commonality_margin, commonality_margin_ranking
 
-ESTIMATES = [name for name in COMMONALITY if name != "none"]
-TEMPERATURE = 0.05
+PAIRWISE = ["pairwise", "look_alike"]
+ESTIMATES = [name for name in COMMONALITY if name not in ("none", *PAIRWISE)]
+
+
+def rows_of(similarity: torch.Tensor, ids: list[int] | torch.Tensor) -> AnchorRows:
+    """All rows of a batch as anchors."""
+    person_ids = torch.as_tensor(ids)
+    match = (person_ids[:, None] == person_ids[None, :]).float()
+    own = ((similarity * match).sum(dim=2) / match.sum(dim=1)).mean(dim=1)
+    return AnchorRows(similarity, person_ids, person_ids, own)
 
 
 def slow_estimate(name: str, row: list[float], ids: list[int], anchor: int, theta: float) -> float:
@@ -55,7 +63,7 @@ def test_estimate_equals_slow_loop_and_stays_in_range(name: str, ids: list[int],
     generator = torch.Generator().manual_seed(seed)
     text, image = F.normalize(torch.randn(2, len(ids), 4, generator=generator), dim=-1)
     similarity = (text @ image.T)[None]
-    found = COMMONALITY[name](similarity, torch.tensor(ids))[0]
+    found = COMMONALITY[name](rows_of(similarity, ids))[0]
     matrix = similarity[0].tolist()
     own = [sum(r[j] for j in range(len(ids)) if ids[j] == ids[a]) / ids.count(ids[a]) for a, r in enumerate(matrix)]
     theta = sum(own) / len(own)
@@ -69,7 +77,7 @@ def test_same_part_for_all_is_common_and_unique_part_is_not(name: str) -> None:
     people = 6
     common = torch.ones(people, people)  # everyone's part is the same vector
     unique = torch.eye(people)  # orthogonal parts: each person's own
-    found = COMMONALITY[name](torch.stack([common, unique]), torch.arange(people))
+    found = COMMONALITY[name](rows_of(torch.stack([common, unique]), torch.arange(people)))
     assert (found[0] > 0.85).all()
     assert (found[1] < 0.1).all()
     margin = commonality_margin(found, margin=0.2, floor=0.05)
@@ -78,28 +86,74 @@ def test_same_part_for_all_is_common_and_unique_part_is_not(name: str) -> None:
 
 
 def test_no_commonality_keeps_the_margin_fixed() -> None:
-    found = COMMONALITY["none"](torch.ones(2, 3, 3), torch.arange(3))
+    found = COMMONALITY["none"](rows_of(torch.ones(2, 3, 3), torch.arange(3)))
     assert torch.equal(found, torch.zeros(2, 3))
 
 
-@pytest.mark.parametrize("name", ESTIMATES)
+@pytest.mark.parametrize("name", COMMONALITY)
 def test_one_identity_only_is_finite(name: str) -> None:
-    found = COMMONALITY[name](torch.ones(1, 3, 3), torch.zeros(3, dtype=torch.long))
+    found = COMMONALITY[name](rows_of(torch.ones(1, 3, 3), torch.zeros(3, dtype=torch.long)))
     assert found.isfinite().all()
 
 
 def test_every_other_person_has_one_vote() -> None:
-    votes = person_votes(torch.tensor([1, 2, 2, 2, 3]))
+    votes = rows_of(torch.zeros(1, 5, 5), [1, 2, 2, 2, 3]).votes
     assert votes[0].tolist() == pytest.approx([0, 1 / 6, 1 / 6, 1 / 6, 1 / 2])
-    assert person_votes(torch.tensor([5, 5])).tolist() == [[0, 0], [0, 0]]
+    assert rows_of(torch.zeros(1, 2, 2), [5, 5]).votes.tolist() == [[0, 0], [0, 0]]
 
 
-@pytest.mark.parametrize("name", ESTIMATES)
+@pytest.mark.parametrize("name", COMMONALITY)
+def test_some_anchors_alone_are_judged_as_among_all(name: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.tensor([1, 2, 2, 3, 4, 4])
+    whole = rows_of(torch.rand(2, 6, 6, generator=generator), ids)
+    some = AnchorRows(whole.similarity[:, 2:4], ids[2:4], ids, whole.batch_own)
+    assert torch.allclose(COMMONALITY[name](some), COMMONALITY[name](whole)[:, 2:4], atol=1e-6)
+
+
+def test_a_pair_that_could_be_swapped_is_common_and_another_is_not() -> None:
+    # person 1 looks like person 0 does; person 2 does not
+    similarity = torch.tensor([[[0.9, 0.9, 0.1], [0.9, 0.9, 0.1], [0.1, 0.1, 0.9]]])
+    rows = rows_of(similarity, [0, 1, 2])
+    look_alike = COMMONALITY["look_alike"](rows)
+    assert look_alike[0, 0].tolist() == pytest.approx([1, 1, 0], abs=1e-5)
+    pairwise = COMMONALITY["pairwise"](rows)
+    assert pairwise[0, 0].tolist() == pytest.approx([0.5, 0.5, 0], abs=1e-5)  # one of the two others looks the same
+    assert pairwise[0, 2].tolist() == pytest.approx([0, 0, 0], abs=1e-5)  # nobody looks like person 2
+
+
+@given(ids=st.lists(st.integers(0, 3), min_size=1, max_size=6), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=20)
+def test_own_cosine_is_the_mean_over_a_persons_images(ids: list[int], seed: int) -> None:
+    text, image = torch.randn(2, len(ids), 2, 3, generator=torch.Generator().manual_seed(seed))
+    found = own_cosine(text, image, torch.tensor(ids))
+    for k in range(2):
+        for a, person in enumerate(ids):
+            mine = [float(text[a, k] @ image[j, k]) for j, other in enumerate(ids) if other == person]
+            assert float(found[k, a]) == pytest.approx(sum(mine) / len(mine), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", COMMONALITY)
 def test_no_gradient_flows_through_the_estimate(name: str) -> None:
+    # the loss with the margins that the estimate gives, set by hand as constants, has the same gradient
     generator = torch.Generator().manual_seed(1)
-    similarity = (torch.rand(1, 4, 4, generator=generator) * 0.5).requires_grad_()
-    commonality_margin_ranking(similarity, torch.arange(4), 0.3, 0.05, name).backward()
-    count = similarity.grad.abs().sum()
-    # with a fixed hinge pattern, each direction's gradient is +-1/violating: it sums to zero over a row
-    assert count > 0
-    assert float(similarity.grad.sum()) == pytest.approx(0, abs=1e-6)
+    text, image = F.normalize(torch.randn(2, 5, 1, 4, generator=generator), dim=-1)
+    ids, gradients = torch.arange(5), []
+    for constant in (False, True):
+        anchors = text.clone().requires_grad_()
+        if constant:
+            similarity = torch.einsum("akd,bkd->kab", anchors, image)
+            loss = torch.zeros(())
+            for rows in (similarity, similarity.transpose(1, 2)):
+                common = COMMONALITY[name](rows_of(rows.detach(), ids))
+                margin = commonality_margin(common, 0.5, 0.05)
+                margin = margin[:, :, None] if margin.ndim == 2 else margin
+                hinge = rows - rows.diagonal(dim1=1, dim2=2)[:, :, None] + margin
+                hinge = hinge[:, ~torch.eye(5, dtype=torch.bool)].clamp_min(0)
+                loss = loss + hinge.sum() / (hinge > 0).sum()
+        else:
+            loss = commonality_margin_ranking(anchors, image, ids, 0.5, 0.05, name)
+        loss.backward()
+        gradients.append(anchors.grad)
+    assert gradients[0].abs().sum() > 0
+    assert torch.allclose(*gradients, atol=1e-6)

@@ -1,6 +1,7 @@
 """The losses against closed forms and independent slow loops."""
 
 import math
+import statistics
 from collections.abc import Callable
 
 import pytest
@@ -10,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps.loss_tbps import (
-    commonality_margin,
-    commonality_margin_ranking,
     image_text_contrast,
     instance_loss,
-    margin_ranking,
+    part_independence,
     part_matching,
     part_similarity,
     similarity_distribution_matching,
+    triplet_alignment,
 )
 
 SCALE = 10.0
@@ -68,33 +68,42 @@ def slow_itc(similarity: torch.Tensor, ids: list[int]) -> float:
     return total
 
 
-def slow_margin_ranking(similarity: torch.Tensor, ids: list[int], margin: torch.Tensor) -> float:
-    means = []
-    for k, matrix in enumerate(similarity.tolist()):
-        hinges = []
-        for a in range(len(ids)):
-            mates = [matrix[a][j] for j in range(len(ids)) if ids[j] == ids[a]]
-            positive = sum(mates) / len(mates)
-            for n in range(len(ids)):
-                if ids[n] != ids[a]:
-                    hinge = float(margin[k, a]) - positive + matrix[a][n]
-                    if hinge > 0:
-                        hinges.append(hinge)
-        means.append(sum(hinges) / len(hinges) if hinges else 0.0)
-    return sum(means) / len(means)
+def slow_tal(similarity: torch.Tensor, ids: list[int], margin: float) -> float:
+    total = 0.0
+    for matrix in (similarity.tolist(), similarity.T.tolist()):
+        for i, row in enumerate(matrix):
+            mates = [s for s, person in zip(row, ids, strict=True) if person == ids[i]]
+            others = [s for s, person in zip(row, ids, strict=True) if person != ids[i]]
+            if not others:
+                return 0.0
+            weights = slow_softmax([SCALE * s for s in mates])
+            positive = sum(w * s for w, s in zip(weights, mates, strict=True))
+            negative = math.log(sum(math.exp(SCALE * s) for s in others)) / SCALE
+            total += max(0.0, margin - positive + negative) / len(ids)
+    return total
+
+
+def slow_independence(similarity: torch.Tensor, ids: list[int]) -> float:
+    cells = [(a, b) for a in range(len(ids)) for b in range(len(ids)) if ids[a] != ids[b]]
+    parts = [[float(part[a, b]) for a, b in cells] for part in similarity]
+    if len(cells) < 2:
+        return 0.0
+    squares = [statistics.correlation(x, y) ** 2 for i, x in enumerate(parts) for j, y in enumerate(parts) if i != j]
+    return sum(squares) / len(squares)
 
 
 @given(ids=batches_of_ids, seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
 def test_fast_losses_equal_slow_loops(ids: list[int], seed: int) -> None:
-    parts, similarity, person_ids = draw(ids, seed=seed)
-    margin = torch.rand(2, len(ids), generator=torch.Generator().manual_seed(seed)) * 0.5
+    parts, similarity, person_ids = draw(ids, parts=3, seed=seed)
     sdm = similarity_distribution_matching(similarity, person_ids, SCALE)
     assert float(sdm) == pytest.approx(slow_sdm(similarity, ids), rel=1e-4, abs=1e-5)
     itc = image_text_contrast(similarity, person_ids, SCALE)
     assert float(itc) == pytest.approx(slow_itc(similarity, ids), rel=1e-4, abs=1e-5)
-    ranking = margin_ranking(parts, person_ids, margin)
-    assert float(ranking) == pytest.approx(slow_margin_ranking(parts, ids, margin), rel=1e-4, abs=1e-5)
+    tal = triplet_alignment(similarity, person_ids, SCALE, 0.3)
+    assert float(tal) == pytest.approx(slow_tal(similarity, ids, 0.3), rel=1e-4, abs=1e-5)
+    independence = part_independence(parts, person_ids)
+    assert float(independence) == pytest.approx(slow_independence(parts, ids), rel=1e-4, abs=1e-5)
 
 
 @given(ids=batches_of_ids, seed=st.integers(0, 99))
@@ -137,7 +146,8 @@ def test_sdm_vanishes_where_prediction_equals_truth() -> None:
 def test_one_identity_only_gives_zero_ranking_and_finite_sdm() -> None:
     parts, similarity, _ = draw([3, 3, 3])
     ids = torch.tensor([3, 3, 3])
-    assert float(commonality_margin_ranking(parts, ids, 0.2, 0.05)) == 0
+    assert float(triplet_alignment(similarity, ids, SCALE)) == 0
+    assert float(part_independence(parts, ids)) == 0
     uniform = similarity_distribution_matching(torch.zeros_like(similarity), ids, SCALE)
     assert float(uniform) == pytest.approx(0, abs=1e-5)  # uniform prediction, uniform truth
 
@@ -147,34 +157,19 @@ def test_instance_loss_is_the_mean_of_two_cross_entropies() -> None:
     assert float(instance_loss(logits, logits, torch.tensor([0, 4, 2]))) == pytest.approx(math.log(5))
 
 
-def test_satisfied_margins_cost_nothing_and_give_no_gradient() -> None:
-    similarity = torch.eye(3).expand(2, 3, 3).clone().requires_grad_()
-    loss = commonality_margin_ranking(similarity, torch.arange(3), margin=0.9, floor=0.9)
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.equal(similarity.grad, torch.zeros(2, 3, 3))
+def test_tal_of_equal_similarities() -> None:
+    # the soft maximum of n equal negatives stands log(n) / scale above them
+    loss = triplet_alignment(torch.full((5, 5), 0.3), torch.arange(5), SCALE, margin=0.1)
+    assert float(loss) == pytest.approx(2 * (0.1 + math.log(4) / SCALE), rel=1e-5)
 
 
-def test_hinge_of_a_hand_made_pair() -> None:
-    # s(0,0)=.5 s(0,1)=.4, s(1,0)=0 s(1,1)=1: only anchor 0 violates a margin of 0.3, by 0.2
-    similarity = torch.tensor([[[0.5, 0.4], [0.0, 1.0]]])
-    loss = margin_ranking(similarity, torch.tensor([0, 1]), torch.full((1, 2), 0.3))
-    assert float(loss) == pytest.approx(0.2)
-
-
-def test_images_of_one_person_are_positives_and_never_negatives() -> None:
-    # images 0 and 1 show person 7: the text of image 0 is closer to image 1, which costs nothing by itself
-    similarity = torch.tensor([[[0.2, 0.9, 0.1], [0.9, 0.2, 0.1], [0.1, 0.1, 0.9]]]).requires_grad_()
-    loss = margin_ranking(similarity, torch.tensor([7, 7, 9]), torch.full((1, 3), 0.6))
-    loss.backward()
-    assert loss.item() == pytest.approx(0.6 - (0.2 + 0.9) / 2 + 0.1)  # positive: the mean of both images
-    assert similarity.grad[0, 0, 1] < 0  # more alike to the person's other image: lower loss
-    assert similarity.grad[0, 0, 2] > 0
-
-
-def test_margin_follows_commonality_down_to_its_floor() -> None:
-    margin = commonality_margin(torch.tensor([0.0, 0.5, 0.9, 1.0]), margin=0.2, floor=0.05)
-    assert margin.tolist() == pytest.approx([0.2, 0.1, 0.05, 0.05])
+def test_equal_parts_are_fully_dependent_and_unrelated_ones_are_not() -> None:
+    one, other = torch.randn(2, 40, 40, generator=torch.Generator().manual_seed(0))
+    ids = torch.arange(40)
+    assert float(part_independence(torch.stack([one, one]), ids)) == pytest.approx(1, abs=1e-4)
+    assert float(part_independence(torch.stack([one, 1 - 2 * one]), ids)) == pytest.approx(1, abs=1e-4)
+    assert float(part_independence(torch.stack([one, other]), ids)) < 0.01
+    assert float(part_independence(one[None], ids)) == 0
 
 
 # -- gradients and precision
@@ -183,7 +178,8 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "sdm": lambda s, ids: similarity_distribution_matching(s[0], ids, SCALE),
     "itc": lambda s, ids: image_text_contrast(s[0], ids, SCALE),
     "part_matching": lambda s, ids: part_matching(s, ids, SCALE),
-    "cmr": lambda s, ids: commonality_margin_ranking(s, ids, 0.4, 0.05, "none"),
+    "tal": lambda s, ids: triplet_alignment(s[0], ids, SCALE),
+    "part_independence": part_independence,
 }
 
 
@@ -207,7 +203,7 @@ def test_losses_are_finite_in_half_precision(dtype: torch.dtype) -> None:
     text, image = F.normalize(torch.randn(2, 6, 4, 8, generator=generator), dim=-1).to(dtype).requires_grad_()
     ids = torch.tensor([0, 0, 1, 2, 3, 3])
     parts = part_similarity(text, image)
-    total = sum(loss(parts, ids) for loss in LOSSES.values()) + commonality_margin_ranking(parts, ids, 0.2, 0.05)
+    total = sum(loss(parts, ids) for loss in LOSSES.values())
     total += similarity_distribution_matching(text[:, 0] @ image[:, 0].T, ids, 100.0)
     (gradient,) = torch.autograd.grad(total, text)
     assert total.isfinite()

@@ -1,0 +1,69 @@
+"""What the finished runs of a study found, as one structure, and what it says of the machine."""
+
+import json
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.method.contenders import CONTENDERS
+from benchmarks.method.run import Regime
+from benchmarks.method.statistics import Spread, paired, spread
+
+WAYS = ("global", "parts", "whole")
+
+
+def collect(out: Path, regime: Regime) -> dict[str, Any]:
+    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuning": ..., and the facts}."""
+    return {
+        "command": "python benchmarks/method_study.py",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__,
+                     "transformers": transformers.__version__},
+        "machine": "2 CPU cores (x86-64 with AVX-512), no accelerator; one thread a run, two runs at a time",
+        "regime": vars(regime),
+        "contenders": {name: by_seed(out / "runs" / name) for name in CONTENDERS},
+        "ablations": {folder.name: by_seed(folder) for folder in sorted((out / "ablations").glob("*"))},
+        "tuning": {
+            name: {file.stem: json.loads(file.read_text()) for file in sorted((out / "tuning" / name).glob("*.json"))}
+            for name in CONTENDERS
+        },
+    }  # fmt: skip
+
+
+def by_seed(folder: Path) -> dict[int, dict[str, Any]]:
+    """Results of one contender or ablation."""
+    files = sorted(folder.glob("seed*.json"))
+    return {int(file.stem.removeprefix("seed")): json.loads(file.read_text()) for file in files}
+
+
+def metric(results: dict[int, dict[str, Any]], way: str, name: str) -> dict[int, float]:
+    """Test metric in percent by seed; without parts the whole vector is the global embedding."""
+    found = {}
+    for seed, result in results.items():
+        test = result["test"]
+        if way in test or way == "whole":
+            found[seed] = 100 * test.get(way, test["global"])[name]
+    return found
+
+
+def truth(results: dict[int, dict[str, Any]], region: str, name: str, estimate: str | None = None) -> Spread | None:
+    """A measure of one region's part over seeds."""
+    values = [result["truth"][region][name] for result in results.values() if "truth" in result]
+    if estimate is not None:
+        values = [value[estimate] for value in values]
+    return spread([float(value) for value in values]) if values else None
+
+
+def against(
+    contenders: dict[str, dict[int, dict[str, Any]]], ours: str, theirs: str, name: str, way: str = "whole"
+) -> Spread | None:
+    """Paired difference of two contenders on test, in points: ours by `way`, theirs by what it ranks with."""
+    return paired(metric(contenders[ours], way, name), metric(contenders[theirs], "whole", name))
+
+
+def regions_of(results: Iterable[dict[str, Any]]) -> list[str]:
+    """Regions that any run measured."""
+    return list(dict.fromkeys(region for result in results for region in result.get("truth", {})))

@@ -1,0 +1,101 @@
+"""Who takes part: every contender and every ablation is a set of fields of `TBPSConfig`, none a fork of the code."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+TOWERS: dict[str, Any] = {
+    "stem_channels": [16, 32],  # 64 x 32 pixels to a grid of 16 x 8
+    "vision_config": {
+        "model_type": "clip_vision_model",
+        "image_size": [16, 8],
+        "patch_size": 1,
+        "num_channels": 32,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    },
+    "projection_dim": 64,
+    "num_parts": 8,
+    "part_dim": 16,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 1,
+    "pooling": "max",
+    "logit_scale_init_value": 3.0,
+}
+TEXT: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 80,
+}
+NO_PARTS: dict[str, Any] = {"cmr_loss_weight": 0.0, "part_weight": 0.0}
+SDM_ID: dict[str, Any] = {"global_loss": "sdm", "id_loss_weight": 0.3}
+DECODER: dict[str, Any] = {  # the same for every contender that has parts
+    "part_weight": 0.5,
+    "part_attention": "both",
+    "part_image_layer": 1,
+    "text_part_weights": True,
+    "part_independence_loss_weight": 5.0,
+}
+PARTS: dict[str, Any] = {**SDM_ID, **DECODER}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One objective. `settings`: fields of `TBPSConfig` over those of the towers; `tuned`: the fields and values among
+    which each contender's best is chosen on val, on one seed, by one number (R@1 of what it ranks with)."""
+
+    settings: dict[str, Any]
+    tuned: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether there are trained parts to rank with."""
+        return bool(self.settings.get("part_weight"))
+
+
+def ranking(commonality: str) -> Contender:
+    """SDM + ID + matching of the weighted sum of parts + ranking of each part with a margin by `commonality`."""
+    settings = {**PARTS, "part_matching_loss_weight": 1.0, "cmr_loss_weight": 0.5, "commonality": commonality}
+    return Contender(settings, {"cmr_margin": (0.2, 0.4)})
+
+
+CONTENDERS: dict[str, Contender] = {
+    "itc": Contender({**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
+    "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0)}),
+    "tal": Contender({**NO_PARTS, "global_loss": "tal", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
+    "part_matching": Contender(
+        {**PARTS, "part_matching_loss_weight": 1.0, "cmr_loss_weight": 0.0}, {"part_matching_loss_weight": (1.0, 2.0)}
+    ),
+    "fixed_margin": ranking("none"),
+    **{
+        f"cmr_{name}": ranking(name)
+        for name in ("mean_similarity", "soft_rank", "entropy", "sigmoid", "pairwise", "look_alike")
+    },
+}
+
+ABLATED = "cmr_pairwise"  # what the ablations change one thing of
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "K = 4": {"num_parts": 4},
+    "K = 16": {"num_parts": 16},
+    "d = 8": {"part_dim": 8},
+    "d = 32": {"part_dim": 32},
+    "2 decoder layers": {"decoder_layers": 2},
+    "attention over tokens": {"part_attention": "tokens"},
+    "attention over parts (slots)": {"part_attention": "parts"},
+    "parts read the tower's output": {"part_image_layer": None},
+    "no independence": {"part_independence_loss_weight": 0.0},
+    "no text-dependent weights": {"text_part_weights": False},
+    "no matching of the weighted sum": {"part_matching_loss_weight": 0.0},
+    "ranking weight 0.25": {"cmr_loss_weight": 0.25},
+    "ranking weight 2": {"cmr_loss_weight": 2.0},
+    "margin 0.1": {"cmr_margin": 0.1},
+    "margin 0.8": {"cmr_margin": 0.8},
+    "floor 0": {"cmr_margin_floor": 0.0},
+    "floor -0.1": {"cmr_margin_floor": -0.1},
+    "semi-hard negatives": {"cmr_negatives": "semi_hard"},
+    "hardest negatives": {"cmr_negatives": "hardest"},
+    "hardest positives": {"cmr_positives": "hardest"},
+}

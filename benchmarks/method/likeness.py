@@ -1,0 +1,81 @@
+"""What parts know of likeness: commonality against its true value, false negatives, and repainted people."""
+
+import numpy as np
+import torch
+from scipy.stats import mannwhitneyu, spearmanr
+
+from benchmarks.method.parts import IMAGES_A_PERSON, Parts, image_batch
+from benchmarks.method.regions import BODY, REPAINTED, is_stated, value
+from tbps import TBPSModel, TBPSProcessor
+from tbps.commonality_tbps import COMMONALITY, AnchorRows, own_cosine
+from tbps.toypedes import GroundTruth, rerender
+from tbps.toypedes.attributes import NONE, VALUES
+
+BATCH = 128  # people at a time, as in training
+REPAINTED_IMAGES = 150
+
+
+def commonality_correlation(test: Parts, assignment: dict[int, int], estimate: str) -> dict[int, float]:
+    """Spearman correlation, over people whose caption states thing and colour of the region, of the estimate (mean of
+    its text and its image anchor, in batches of one image a person as in training) with the true share of other people
+    of the test set who have the same value there. 0 by chance, and for any constant answer."""
+    one = np.arange(0, len(test.people), IMAGES_A_PERSON)
+    text, image, ids = test.text_parts[one], test.image_parts[one], test.person_ids[one]
+    common = torch.cat([
+        (anchored(COMMONALITY[estimate], t, i, p) + anchored(COMMONALITY[estimate], i, t, p)) / 2
+        for t, i, p in zip(text.split(BATCH), image.split(BATCH), ids.split(BATCH), strict=True)
+    ], dim=1).numpy()  # fmt: skip
+    found = {}
+    for region, part in assignment.items():
+        people = [test.people[i] for i in one]
+        values = np.array([value(BODY[region], person) for person in people])
+        share = ((values[:, None] == values[None, :]).sum(axis=1) - 1) / (len(values) - 1)
+        said = np.array([is_stated(BODY[region], person, test.stated[i]) for person, i in zip(people, one, strict=True)])
+        constant = np.ptp(common[part, said]) == 0  # no rank to speak of
+        found[region] = 0.0 if constant else float(spearmanr(common[part, said], share[said]).statistic)
+    return found
+
+
+def anchored(estimate: object, anchors: torch.Tensor, candidates: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """(K, B) commonality of anchors (B, K, d) among candidates (B, K, d); of a pairwise estimate the mean over people."""
+    own = own_cosine(anchors, candidates, ids).mean(dim=1)
+    rows = AnchorRows(torch.einsum("akd,bkd->kab", anchors, candidates), ids, ids, own)
+    common = estimate(rows)  # type: ignore[operator]
+    return rows.mean_vote(common) if common.ndim == 3 else common
+
+
+def false_negative_auc(test: Parts, assignment: dict[int, int], captions: int = 600) -> dict[int, float]:
+    """AUC of the part's cosine of a caption and an image of another person, for telling the pairs in which that person
+    has the value that the caption states from those with another value. 0.5 by chance."""
+    found = {}
+    for region, part in assignment.items():
+        values = np.array([value(BODY[region], person) for person in test.people])
+        said = [i for i, person in enumerate(test.people) if is_stated(BODY[region], person, test.stated[i])][:captions]
+        cosine = (test.text_parts[said, part] @ test.image_parts[:, part].T).numpy()
+        other = (test.person_ids[said][:, None] != test.person_ids[None, :]).numpy()
+        same = (values[said][:, None] == values[None, :])[other]
+        scores = cosine[other]
+        found[region] = float(mannwhitneyu(scores[same], scores[~same]).statistic / (same.sum() * (~same).sum()))
+    return found
+
+
+@torch.no_grad()
+def counterfactual(
+    model: TBPSModel, processor: TBPSProcessor, test: Parts, assignment: dict[int, int], truth: GroundTruth
+) -> dict[int, float]:
+    """For each region: pictures are drawn again with another colour there; the share of them in which the assigned part
+    moves most (in cosine). Chance 1 / K."""
+    found = {}
+    for region, part in assignment.items():
+        attribute = REPAINTED[BODY[region]]
+        seen = test.seen(BODY[region])
+        rows = [i for i, p in enumerate(test.people) if seen[i] and getattr(p, attribute) != NONE][:REPAINTED_IMAGES]
+        rng = np.random.default_rng(region)
+        pictures = []
+        for i in rows:
+            others = [c for c in VALUES[attribute] if c not in (NONE, getattr(test.people[i], attribute))]
+            pictures.append(rerender(truth, test.file_paths[i], **{attribute: str(rng.choice(others))})[0])
+        after, _ = image_batch(model, processor, pictures)
+        moved = 1 - (after * test.image_parts[rows]).sum(dim=-1)  # (n, K)
+        found[region] = float((moved.argmax(dim=1) == part).float().mean())
+    return found

@@ -1,0 +1,44 @@
+"""The study as a picture: test R@1 of every contender, each seed a dot, by each way to rank."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.method.collect import WAYS, metric
+from benchmarks.method.statistics import spread
+
+COLOURS = {"global": "#8a8f98", "parts": "#2a9d8f", "whole": "#c8553d"}
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Horizontal rows, the mean with its 95 % interval and the seeds behind it."""
+    contenders = [name for name, runs in found["contenders"].items() if runs]
+    figure = Figure(figsize=(8, 0.6 + 0.5 * max(1, len(contenders))), layout="constrained")
+    axes = figure.subplots()
+    for row, name in enumerate(contenders):
+        runs = found["contenders"][name]
+        for place, way in enumerate(WAYS):
+            values = list(metric(runs, way, "rank_1").values())
+            if not values or (way == "whole" and not metric(runs, "parts", "rank_1")):
+                continue
+            y, centre = row + 0.22 * (place - 1), spread(values)
+            half = centre.half_interval if centre.count > 1 else 0
+            axes.scatter(values, [y] * len(values), s=10, color=COLOURS[way], alpha=0.45, linewidths=0)
+            axes.errorbar(centre.mean, y, xerr=half, fmt="o", ms=5, color=COLOURS[way], capsize=2,
+                          label=way if row == last_with_parts(contenders, found) else None)  # fmt: skip
+    axes.set_yticks(range(len(contenders)), contenders)
+    axes.invert_yaxis()
+    axes.set_xlabel("test R@1, percent (dots: seeds; bars: 95 % interval of the mean)")
+    axes.grid(axis="x", color="#e4e6ea")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if contenders:
+        axes.legend(frameon=False, loc="best")
+    figure.savefig(path, dpi=150)
+
+
+def last_with_parts(contenders: list[str], found: dict[str, Any]) -> int:
+    """The row that names the three ways in the legend."""
+    rows = [i for i, name in enumerate(contenders) if metric(found["contenders"][name], "parts", "rank_1")]
+    return rows[-1] if rows else 0

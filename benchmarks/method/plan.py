@@ -1,0 +1,92 @@
+"""Which runs a stage of the study consists of: a file, the settings of the model, the seed."""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, Contender
+
+Planned = tuple[Path, dict[str, Any], int]
+TUNING_SEED = 0  # a world of its own: nothing of the seeds that count is seen in tuning
+ABLATION_SEEDS = (1, 2)
+
+
+def tuning_runs(out: Path, only: Sequence[str] | None) -> list[Planned]:
+    """Every combination of the values that a contender is tuned over, on one seed."""
+    return [
+        (tuning_file(out, name, choice), {**contender.settings, **choice}, TUNING_SEED)
+        for name, contender in chosen(only)
+        for choice in choices(contender)
+        if len(choices(contender)) > 1
+    ]
+
+
+def main_runs(out: Path, seeds: Iterable[int], only: Sequence[str] | None) -> list[Planned]:
+    """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds."""
+    return [
+        (run_file(out, name, seed), tuned_settings(out, name), seed) for seed in seeds for name, _ in chosen(only)
+    ]
+
+
+def ablation_runs(out: Path) -> list[Planned]:
+    """Every ablation of the contender `ABLATED`, which itself is among the main runs."""
+    base = tuned_settings(out, ABLATED)
+    return [
+        (in_folder(out / "ablations" / name / f"seed{seed}.json"), {**base, **change}, seed)
+        for seed in ABLATION_SEEDS
+        for name, change in ABLATIONS.items()
+    ]
+
+
+def chosen(only: Sequence[str] | None) -> list[tuple[str, Contender]]:
+    """The contenders of those names, or all.
+
+    Raises:
+        ValueError: a name that is none of them.
+    """
+    unknown = set(only or ()) - set(CONTENDERS)
+    if unknown:
+        raise ValueError(f"--only {', '.join(sorted(unknown))}: expected some of {', '.join(CONTENDERS)}.")
+    return [(name, CONTENDERS[name]) for name in only or CONTENDERS]
+
+
+def choices(contender: Contender) -> list[dict[str, Any]]:
+    """The combinations of tuned values; one empty one where nothing is tuned."""
+    return [dict(zip(contender.tuned, values, strict=True)) for values in product(*contender.tuned.values())]
+
+
+def tuned_settings(out: Path, name: str) -> dict[str, Any]:
+    """Settings of a contender with the values that were best on val.
+
+    Raises:
+        FileNotFoundError: it was not tuned yet.
+    """
+    contender = CONTENDERS[name]
+    options = choices(contender)
+    if len(options) == 1:
+        return {**contender.settings, **options[0]}
+    return {**contender.settings, **max(options, key=lambda choice: val_rank_1(tuning_file(out, name, choice)))}
+
+
+def val_rank_1(file: Path) -> float:
+    """R@1 on val of what the contender ranks with: the whole vector, or the global embedding where there are no parts."""
+    val = json.loads(file.read_text())["val"]
+    return val.get("whole", val["global"])["rank_1"]
+
+
+def run_file(out: Path, name: str, seed: int) -> Path:
+    """Where a run's result lies; its folder is made."""
+    return in_folder(out / "runs" / name / f"seed{seed}.json")
+
+
+def tuning_file(out: Path, name: str, choice: dict[str, Any]) -> Path:
+    """Where the result of a tuning run lies."""
+    return in_folder(out / "tuning" / name / ("-".join(f"{key}={value}" for key, value in choice.items()) + ".json"))
+
+
+def in_folder(file: Path) -> Path:
+    """The path, its folder made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file

@@ -1,0 +1,141 @@
+"""Tables in Markdown, a picture, and the collected results of a study."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.method.collect import WAYS, against, collect, metric, regions_of, truth
+from benchmarks.method.contenders import ABLATED, CONTENDERS
+from benchmarks.method.picture import draw
+from benchmarks.method.run import Regime
+from benchmarks.method.statistics import Spread, spread
+
+Results = dict[int, dict[str, Any]]
+MEASURES = {  # of a region's part: what it is called, and where its chance level and best constant answer are
+    "inside": ("attention inside", "inside_chance", "inside_constant"),
+    "pointing": ("pointing game", None, "pointing_constant"),
+    "agreement": ("cross-modal agreement", None, None),
+    "false_negative_auc": ("false-negative AUC", None, None),
+    "moves_most": ("moves most when repainted", None, None),
+}
+
+
+def write_report(out: Path, results: Path, regime: Regime, seeds: Iterable[int]) -> None:
+    """`method_study.json`, `.md` and `.png` in the folder `results`, of the runs below `out` that are done."""
+    found = collect(out, regime)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "method_study.json").write_text(json.dumps(found, indent=1) + "\n")
+    (results / "method_study.md").write_text(tables(found))
+    draw(found, results / "method_study.png")
+    print(f"Wrote {results / 'method_study.md'}, .json and .png.")
+
+
+def tables(found: dict[str, Any]) -> str:
+    """All tables."""
+    contenders = {name: runs for name, runs in found["contenders"].items() if runs}
+    lines = [
+        "<!-- written by `python benchmarks/method_study.py`; do not edit -->",
+        f"Regime: {found['regime']}. Machine: {found['machine']}. Versions: {found['versions']}.",
+        "",
+        "## Test retrieval (percent, mean ± standard deviation over seeds)",
+        "",
+        *retrieval_table(contenders),
+        "",
+        "## Paired differences of R@1 (points, mean ± half the 95 % interval)",
+        "",
+        *difference_table(found["contenders"], contenders),
+    ]
+    for name, runs in contenders.items():
+        if CONTENDERS[name].has_parts:
+            lines += ["", f"## Parts of {name}", "", *truth_table(runs)]
+    if found["ablations"]:
+        lines += ["", f"## Ablations of {ABLATED}", "", *ablation_table(found)]
+    return "\n".join(lines) + "\n"
+
+
+def retrieval_table(contenders: dict[str, Results]) -> list[str]:
+    """Contender by way to rank and metric."""
+    names = {"rank_1": "R@1", "rank_5": "R@5", "mAP": "mAP"}
+    header = ["contender", "seeds", "w", *(f"{way} {short}" for way in WAYS for short in names.values())]
+    rows = []
+    for name, runs in contenders.items():
+        weights = sorted({result["part_weight"] for result in runs.values() if "part_weight" in result})
+        cells = [cell(metric(runs, way, key).values(), 1) for way in WAYS for key in names]
+        rows.append([name, str(len(runs)), ", ".join(map(str, weights)) or "-", *cells])
+    return table(header, rows)
+
+
+def difference_table(everyone: dict[str, Results], contenders: dict[str, Results]) -> list[str]:
+    """Whole vector (and parts alone) of each contender with parts against the baselines."""
+    rows = []
+    for name in contenders:
+        if not CONTENDERS[name].has_parts:
+            continue
+        compared = [against(everyone, name, other, "rank_1") for other in ("sdm_id", "part_matching", "fixed_margin")]
+        parts = against(everyone, name, "sdm_id", "rank_1", way="parts")
+        rows.append([name, *(difference(value) for value in [*compared, parts])])
+    header = ["whole vector of", "- SDM+ID", "- part matching", "- fixed margin", "its parts alone - SDM+ID"]
+    return table(header, rows)
+
+
+def truth_table(runs: Results) -> list[str]:
+    """Region by measure, with chance levels and best constant answers in brackets."""
+    chance = f"chance 1/K = {1 / first(runs)['settings'].get('num_parts', 8):.2f}"
+    header = ["region", *(f"{label} ({chance})" if key in ("agreement", "moves_most") else label
+                          for key, (label, _, _) in MEASURES.items()), "commonality Spearman: best estimate"]  # fmt: skip
+    rows = []
+    for region in regions_of(runs.values()):
+        row = [region]
+        for key, (_, low, constant) in MEASURES.items():
+            notes = [f"{word} {number(truth(runs, region, other))}"
+                     for word, other in (("chance", low), ("constant", constant)) if other]  # fmt: skip
+            row.append(number(truth(runs, region, key)) + (f" ({', '.join(notes)})" if notes else ""))
+        estimates = first(runs)["truth"][region]["commonality"]
+        best = max(estimates, key=lambda name: truth(runs, region, "commonality", name).mean)  # type: ignore[union-attr]
+        rows.append([*row, f"{number(truth(runs, region, 'commonality', best))} ({best})"])
+    return table(header, rows)
+
+
+def ablation_table(found: dict[str, Any]) -> list[str]:
+    """Each ablation on its seeds, beside the ablated contender on the same seeds."""
+    rows = []
+    for name, runs in found["ablations"].items():
+        base = {seed: found["contenders"][ABLATED][seed] for seed in runs if seed in found["contenders"][ABLATED]}
+        cells = [cell(metric(runs, way, "rank_1").values(), 1) for way in WAYS]
+        base_cells = cell(metric(base, "whole", "rank_1").values(), 1)
+        pointing = [truth(runs, region, "pointing") for region in regions_of(runs.values())]
+        mean = f"{sum(p.mean for p in pointing if p) / len(pointing):.2f}" if pointing else "-"
+        rows.append([name, str(len(runs)), *cells, base_cells, mean])
+    return table(["change", "seeds", "global R@1", "parts R@1", "whole R@1", "unchanged, whole", "pointing"], rows)
+
+
+def first(runs: Results) -> dict[str, Any]:
+    """The result of any seed."""
+    return next(iter(runs.values()))
+
+
+def cell(values: Iterable[float], digits: int) -> str:
+    """Mean ± standard deviation, or a dash."""
+    values = list(values)
+    if not values:
+        return "-"
+    found = spread(values)
+    return f"{found.mean:.{digits}f}" + (f" ± {found.deviation:.{digits}f}" if found.count > 1 else "")
+
+
+def difference(found: Spread | None) -> str:
+    """Mean ± half the interval, or a dash."""
+    if found is None:
+        return "-"
+    return f"{found.mean:+.1f}" + (f" ± {found.half_interval:.1f}" if found.count > 1 else "")
+
+
+def number(found: Spread | None) -> str:
+    """A mean with two digits, or a dash."""
+    return "-" if found is None else f"{found.mean:.2f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]

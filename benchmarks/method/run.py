@@ -1,0 +1,99 @@
+"""One run: train a contender on the world of a seed from the starting checkpoint, measure it, write one JSON file."""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+from transformers.utils import logging
+
+from benchmarks.method.likeness import commonality_correlation, counterfactual, false_negative_auc
+from benchmarks.method.localisation import assign, localisation
+from benchmarks.method.parts import read_parts
+from benchmarks.method.regions import BODY
+from benchmarks.method.retrieval import embed, measure
+from benchmarks.method.start import SETTINGS, from_start
+from benchmarks.method.worlds import splits, world
+from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
+from tbps.commonality_tbps import COMMONALITY
+from tbps.training.arguments import TBPSTrainingArguments
+from tbps.training.setup import make_processor
+
+LEARNING_RATE = 2e-3
+TRUTH_PEOPLE = 500  # people of val and of test whose parts are measured
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What all contenders of a study share: people in a world (70 % to train on), steps, pairs a batch."""
+
+    people: int
+    steps: int
+    batch_size: int
+    start_people: int
+    start_steps: int
+
+
+def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: Path, out: Path) -> None:
+    """Train and measure; the file appears at the end, whole."""
+    logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    root = world(out, seed, regime.people)
+    rows = splits(root)
+    model = from_start(start, settings, len(set(rows["train"]["person_id"])), seed)
+    processor = make_processor(model.config, AutoTokenizer.from_pretrained(start))
+    step_seconds = train(model, processor, rows, seed, regime, file.with_suffix(""))
+    model.eval()
+    result = measure(model, embed(model, processor, rows["val"]), embed(model, processor, rows["test"]))
+    if model.config.part_weight:
+        result["truth"] = ground_truth(model, processor, rows, root)
+    result |= {"settings": settings, "seed": seed, "regime": vars(regime), "seconds_a_step": step_seconds}
+    result["seconds"] = round(time.perf_counter() - began, 1)
+    partial = file.with_suffix(f".partial-{os.getpid()}")
+    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.rename(file)
+
+
+def train(
+    model: TBPSModel, processor: TBPSProcessor, rows: Any, seed: int, regime: Regime, folder: Path
+) -> float:
+    """Train in place; returns seconds a step."""
+    arguments = TBPSTrainingArguments(
+        output_dir=str(folder),
+        seed=seed,
+        max_steps=regime.steps,
+        per_device_train_batch_size=regime.batch_size,
+        learning_rate=LEARNING_RATE,
+        word_dropout=0.1,
+        **SETTINGS,
+    )
+    trainer = TBPSTrainer(model, arguments, train_dataset=rows["train"], processing_class=processor)
+    done = trainer.train()
+    return round(done.metrics["train_runtime"] / regime.steps, 4)
+
+
+def ground_truth(model: TBPSModel, processor: TBPSProcessor, rows: Any, root: Path) -> dict[str, Any]:
+    """Every measure of `localisation` and `likeness` on test; parts are assigned to regions on val."""
+    from tbps.toypedes import read_ground_truth
+
+    truth = read_ground_truth(root / "ToyPEDES")
+    assignment = assign(read_parts(model, processor, rows["val"], truth, root, TRUTH_PEOPLE))
+    test = read_parts(model, processor, rows["test"], truth, root, TRUTH_PEOPLE)
+    found: dict[str, dict[str, Any]] = localisation(test, assignment)
+    by_estimate = {
+        name: commonality_correlation(test, assignment, name) for name in COMMONALITY if name != "none"
+    }
+    auc = false_negative_auc(test, assignment)
+    moved = counterfactual(model, processor, test, assignment, truth)
+    for region in assignment:
+        found[BODY[region].name.lower()] |= {
+            "commonality": {name: values[region] for name, values in by_estimate.items()},
+            "false_negative_auc": auc[region],
+            "moves_most": moved[region],
+        }
+    return found

@@ -1,0 +1,84 @@
+"""The starting checkpoint: towers that know words and colours, as CLIP's do, trained once for all contenders."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, set_seed
+
+from benchmarks.method.contenders import NO_PARTS, TEXT, TOWERS
+from benchmarks.method.worlds import START_SEED, splits, with_clauses, world
+from tbps import TBPSConfig, TBPSModel, TBPSTrainer
+from tbps.training.arguments import TBPSTrainingArguments
+from tbps.training.setup import make_processor
+from tbps.training.vocabulary import train_tokenizer
+
+TOWER_NAMES = ("stem.", "vision_model.", "text_model.", "visual_projection.", "text_projection.")
+WEIGHTS = "towers.safetensors"
+
+
+def make_start(out: Path, people: int, steps: int, batch_size: int) -> Path:
+    """Folder of the towers' weights and their tokenizer, trained by ITC on whole captions and clauses if missing."""
+    folder = out / f"start-{people}-{steps}"
+    if (folder / WEIGHTS).is_file():
+        return folder
+    rows = splits(world(out, START_SEED, people))
+    set_seed(0)
+    tokenizer = train_tokenizer([caption for row in rows["train"]["captions"] for caption in row], 1000)
+    model = new_model(tokenizer, {**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0})
+    arguments = TBPSTrainingArguments(
+        output_dir=str(folder / "run"),
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        learning_rate=4e-3,
+        clean_epochs=1000,  # neither crops nor erased rectangles: both delay the start
+        **SETTINGS,
+    )
+    trainer = TBPSTrainer(
+        model,
+        arguments,
+        train_dataset=with_clauses(rows["train"]),
+        processing_class=make_processor(model.config, tokenizer),
+    )
+    trainer.train()
+    tokenizer.save_pretrained(folder)
+    towers = {name: value for name, value in model.state_dict().items() if name.startswith(TOWER_NAMES)}
+    save_file({name: value.contiguous() for name, value in towers.items()}, folder / WEIGHTS)
+    return folder
+
+
+def from_start(folder: Path, settings: dict[str, Any], num_identities: int, seed: int) -> TBPSModel:
+    """A model of these settings whose towers start from the checkpoint; all else is drawn from `seed`."""
+    set_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = new_model(tokenizer, {**settings, "num_identities": num_identities})
+    weights = load_file(folder / WEIGHTS)
+    model.load_state_dict(weights, strict=False)
+    if model.part_visual_projection is not None:
+        model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())
+    return model
+
+
+def new_model(tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]) -> TBPSModel:
+    """The study's towers with random weights."""
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text = AutoConfig.for_model("clip_text_model", **TEXT, vocab_size=len(tokenizer), **special)
+    return TBPSModel(TBPSConfig(**{**TOWERS, **settings}, text_config=text))
+
+
+SETTINGS: dict[str, Any] = {  # of every training run of the study
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "weight_decay": 0.05,
+    "adam_beta2": 0.98,
+    "max_grad_norm": 1.0,
+    "cache_images": True,
+    "random_erasing": 0.0,
+    "dataloader_pin_memory": False,
+    "use_cpu": True,
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "logging_steps": 50,
+}

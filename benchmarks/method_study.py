@@ -1,0 +1,71 @@
+"""The study of the method: which objective finds people best, and do the parts correspond?
+
+    python benchmarks/method_study.py --quick              # one seed, small, minutes: does everything run?
+    python benchmarks/method_study.py                      # the whole study: hours; resumes where it was stopped
+    python benchmarks/method_study.py --report             # tables and picture of what is done so far
+
+Every contender has the same towers, starting checkpoint, data, batches and steps; only fields of `TBPSConfig` differ
+(benchmarks/method/contenders.py). Each run is one process of one thread and one JSON file below --out; what is there is
+skipped. Tables, picture and the collected results go to --results.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
+
+from benchmarks.method.plan import ablation_runs, main_runs, tuning_runs
+from benchmarks.method.report import write_report
+from benchmarks.method.run import Regime, run
+from benchmarks.method.start import make_start
+from benchmarks.method.worlds import world
+
+FULL = Regime(people=5000, steps=400, batch_size=128, start_people=5000, start_steps=2400)
+QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, stage by stage: start, tuning, contenders, ablations, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed, few people and steps: checks that all runs")
+    parser.add_argument("--report", action="store_true", help="only write tables and picture of what is done")
+    parser.add_argument("--out", type=Path, default=None, help="runs and rendered worlds (default runs/method_study)")
+    parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results; quick runs: --out")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of data and training")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--only", nargs="*", help="contenders to run; all where left out")
+    parser.add_argument("--skip-ablations", action="store_true")
+    options = parser.parse_args(arguments)
+    regime = QUICK if options.quick else FULL
+    out = options.out or Path("runs/method_study_quick" if options.quick else "runs/method_study")
+    results = options.results or (out if options.quick else Path("benchmarks/results"))
+    seeds = range(1, 2 if options.quick else 1 + options.seeds)
+    if not options.report:
+        start = make_start(out, regime.start_people, regime.start_steps, regime.batch_size)
+        for seed in seeds:
+            world(out, seed, regime.people)
+        stages = [lambda: tuning_runs(out, options.only), lambda: main_runs(out, seeds, options.only)]
+        if not options.skip_ablations:
+            stages.append(lambda: ablation_runs(out))
+        for stage in stages:  # a stage is planned when the one before is done: tuning decides what the next one runs
+            execute(stage(), regime, start, out, options.workers)
+    write_report(out, results, regime, seeds)
+
+
+def execute(planned: Sequence[tuple[Path, dict, int]], regime: Regime, start: Path, out: Path, workers: int) -> None:
+    """Run what has no file yet, several processes at a time."""
+    missing = [(file, settings, seed) for file, settings, seed in planned if not file.exists()]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        runs = {pool.submit(run, *what, regime, start, out): what[0] for what in missing}
+        for future in tqdm(as_completed(runs), total=len(runs), desc="runs", disable=not runs):
+            future.result()
+
+
+if __name__ == "__main__":
+    main()

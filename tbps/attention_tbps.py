@@ -1,0 +1,85 @@
+"""Attention of the part queries to tokens, normalised over tokens, over parts (slots), or over both."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_tbps import TBPSConfig
+
+SMALLEST = 1e-8  # keeps a part that won nothing at zero attention instead of NaN
+
+
+def over_tokens(scores: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """Each part spreads its attention over the tokens, whatever other parts look at: plain attention."""
+    return scores.masked_fill(~content, torch.finfo(scores.dtype).min).softmax(dim=-1)
+
+
+def over_parts(scores: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """Parts compete for each token, then average what they won (slot attention, Locatello et al., NeurIPS 2020)."""
+    return shares(scores.softmax(dim=-2) * content)
+
+
+def over_both(scores: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """The product of both (the dual softmax of LoFTR, Sun et al., CVPR 2021, eq. 2), its rows normalised again: of the
+    tokens that a part won it picks the few it looks for, where a slot would average much background."""
+    return shares(scores.softmax(dim=-2) * over_tokens(scores, content))
+
+
+def shares(won: torch.Tensor) -> torch.Tensor:
+    """Non-negative (..., N), each row divided by its sum."""
+    return won / won.sum(dim=-1, keepdim=True).clamp_min(SMALLEST)
+
+
+# (B, h, K, N) float32 scores and bool content (B, 1, 1, N) -> weights of the scores' shape, whose rows sum to 1
+NORMALISATION = {"tokens": over_tokens, "parts": over_parts, "both": over_both}
+
+
+class PartAttention(nn.Module):
+    """Multi-head cross-attention from part queries (B, K, D) to tokens (B, N, D)."""
+
+    def __init__(self, config: TBPSConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_heads = config.decoder_attention_heads
+        self.head_dim = config.projection_dim // self.num_heads
+        self.dropout = config.decoder_dropout
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.projection_dim, config.projection_dim)
+        self.k_proj = nn.Linear(config.projection_dim, config.projection_dim)
+        self.v_proj = nn.Linear(config.projection_dim, config.projection_dim)
+        self.out_proj = nn.Linear(config.projection_dim, config.projection_dim)
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        tokens: torch.Tensor,
+        content: torch.Tensor,
+        attention_mask: Any,
+        need_weights: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Args:
+            queries: (B, K, D). tokens: (B, N, D). content: (B, N) bool, True where a token may be looked at.
+            attention_mask: the same as `content`, in the form that the attention backend of the model wants.
+        Returns:
+            (B, K, D) and, where they were computed (always unless a fused kernel ran), the weights (B, heads, K, N).
+        """
+        query, key, value = (
+            x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
+            for x in (self.q_proj(queries), self.k_proj(tokens), self.v_proj(tokens))
+        )
+        dropout = self.dropout if self.training else 0.0
+        fused = self.config.part_attention == "tokens" and not need_weights
+        if fused and self.config._attn_implementation in ALL_ATTENTION_FUNCTIONS:  # kernels return no weights
+            attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
+            out, weights = attend(
+                self, query, key, value, attention_mask, scaling=self.head_dim**-0.5, dropout=dropout
+            )
+        else:
+            scores = (query @ key.transpose(-1, -2)).float() * self.head_dim**-0.5
+            weights = NORMALISATION[self.config.part_attention](scores, content[:, None, None, :]).to(value.dtype)
+            out = (F.dropout(weights, p=dropout) @ value).transpose(1, 2)
+        return self.out_proj(out.reshape(queries.shape)), weights

@@ -1,0 +1,136 @@
+"""Commonality-based margin ranking (CMR, arXiv 2501.00318) of part embeddings, plain and in chunks."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from .commonality_tbps import COMMONALITY, AnchorRows, own_cosine
+
+Block = tuple[torch.Tensor, torch.Tensor]  # (K,) sum of the hinges, (K,) how many there are
+
+
+def commonality_margin(commonality: torch.Tensor, margin: float, floor: float) -> torch.Tensor:
+    """m_ak = max(m (1 - c_ak), m_min): a rare part demands the full margin, a common one only the floor."""
+    return (margin * (1 - commonality)).clamp_min(floor)
+
+
+def mean_positive(rows: AnchorRows) -> torch.Tensor:
+    """Mean cosine to the candidates of the anchor's person: (K, A)."""
+    return rows.own
+
+
+def hardest_positive(rows: AnchorRows) -> torch.Tensor:
+    """The least alike of them: (K, A)."""
+    return rows.similarity.masked_fill(~rows.match, torch.inf).amin(dim=2)
+
+
+def easiest_positive(rows: AnchorRows) -> torch.Tensor:
+    """The most alike of them: (K, A)."""
+    return rows.similarity.masked_fill(~rows.match, -torch.inf).amax(dim=2)
+
+
+def violating(hinge: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+    """Every negative within the margin: (K, A, B) bool."""
+    return hinge > 0
+
+
+def semi_hard(hinge: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+    """Within the margin and yet less alike than the positive (FaceNet, Schroff et al., CVPR 2015)."""
+    return (hinge > 0) & (hinge < margin)
+
+
+def hardest(hinge: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+    """The most alike negative of each anchor, if within the margin: often one that really looks the same."""
+    return (hinge > 0) & (hinge == hinge.amax(dim=2, keepdim=True))
+
+
+POSITIVES: dict[str, Callable[[AnchorRows], torch.Tensor]] = {
+    "mean": mean_positive,
+    "hardest": hardest_positive,
+    "easiest": easiest_positive,
+}
+NEGATIVES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "violating": violating,
+    "semi_hard": semi_hard,
+    "hardest": hardest,
+}
+
+
+def commonality_margin_ranking(
+    text_parts: torch.Tensor,
+    image_parts: torch.Tensor,
+    person_ids: torch.Tensor,
+    margin: float,
+    floor: float,
+    commonality: str = "mean_similarity",
+    *,
+    positives: str = "mean",
+    negatives: str = "violating",
+    chunk_size: int | None = None,
+) -> torch.Tensor:
+    """CMR (arXiv 2501.00318): per part k and anchor a, hinges max(0, m_ak - s_k(a, positive) + s_k(a, negative)) with
+    m_ak = max(m (1 - c_ak), m_min): a person's text and image must be more alike than the part of anybody else, by a
+    margin that shrinks with the part's commonality. Text and image anchors are summed.
+
+    Args:
+        text_parts, image_parts: (B, K, d), unit norm. person_ids: (B,).
+        margin, floor: m and m_min, in cosine. commonality: a key of `COMMONALITY`; it carries no gradient.
+        positives, negatives: keys of `POSITIVES` and `NEGATIVES`: with several images of a person in the batch, which
+            one sets the bar; which negatives count.
+        chunk_size: anchors at a time; the similarities of a chunk are computed again in the backward pass, so that
+            memory grows with chunk_size * B and not with B squared. None takes the whole batch at once.
+    Returns:
+        scalar: mean over parts of the mean over the counted pairs; 0 where the batch holds one identity only.
+    """
+    text_parts, image_parts = text_parts.float(), image_parts.float()
+    own = own_cosine(text_parts.detach(), image_parts.detach(), person_ids).mean(dim=1)  # (K,)
+    block = partial(
+        hinge_block,
+        person_ids=person_ids,
+        batch_own=own,
+        margin=margin,
+        floor=floor,
+        commonality=commonality,
+        positives=positives,
+        negatives=negatives,
+    )
+    loss = text_parts.new_zeros(())
+    for anchors, candidates in ((text_parts, image_parts), (image_parts, text_parts)):
+        size = chunk_size or len(anchors)
+        blocks: list[Block] = []
+        for rows, ids in zip(anchors.split(size), person_ids.split(size), strict=True):
+            if size < len(anchors):
+                blocks.append(checkpoint(block, rows, candidates, ids, use_reentrant=False))
+            else:
+                blocks.append(block(rows, candidates, ids))
+        sums, counts = (torch.stack(values).sum(dim=0) for values in zip(*blocks, strict=True))
+        loss = loss + (sums / counts.clamp_min(1)).mean()
+    return loss
+
+
+def hinge_block(
+    anchors: torch.Tensor,
+    candidates: torch.Tensor,
+    anchor_ids: torch.Tensor,
+    *,
+    person_ids: torch.Tensor,
+    batch_own: torch.Tensor,
+    margin: float,
+    floor: float,
+    commonality: str,
+    positives: str,
+    negatives: str,
+) -> Block:
+    """Hinges of A anchors (A, K, d) with all B candidates (B, K, d): their sums and numbers, (K,) each."""
+    similarity = torch.einsum("akd,bkd->kab", anchors, candidates)
+    observed = AnchorRows(similarity.detach(), anchor_ids, person_ids, batch_own)  # how common a part is, is observed
+    required = commonality_margin(COMMONALITY[commonality](observed), margin, floor)
+    if required.ndim == 2:
+        required = required[:, :, None]  # (K, A, 1)
+    rows = AnchorRows(similarity, anchor_ids, person_ids, batch_own)
+    hinge = similarity - POSITIVES[positives](rows)[:, :, None] + required  # (K, A, B)
+    hinge = hinge.masked_fill(rows.match, -1)  # the person's own images are no negatives
+    counted = NEGATIVES[negatives](hinge.detach(), required)
+    return (hinge * counted).sum(dim=(1, 2)), counted.sum(dim=(1, 2))
