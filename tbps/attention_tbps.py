@@ -75,9 +75,7 @@ class PartAttention(nn.Module):
         fused = self.config.part_attention == "tokens" and not need_weights
         if fused and self.config._attn_implementation in ALL_ATTENTION_FUNCTIONS:  # kernels return no weights
             attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
-            out, weights = attend(
-                self, query, key, value, attention_mask, scaling=self.head_dim**-0.5, dropout=dropout
-            )
+            out, weights = attend(self, query, key, value, attention_mask, scaling=self.head_dim**-0.5, dropout=dropout)
         else:
             scores = (query @ key.transpose(-1, -2)).float() * self.head_dim**-0.5
             weights = NORMALISATION[self.config.part_attention](scores, content[:, None, None, :]).to(value.dtype)

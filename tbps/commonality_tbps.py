@@ -127,7 +127,8 @@ def look_alike(rows: AnchorRows) -> torch.Tensor:
     return rows.look_alikes()
 
 
-COMMONALITY: dict[str, Callable[[AnchorRows], torch.Tensor]] = {
+Estimate = Callable[[AnchorRows], torch.Tensor]
+COMMONALITY: dict[str, Estimate] = {
     "none": no_commonality,
     "mean_similarity": mean_similarity,
     "soft_rank": soft_rank,

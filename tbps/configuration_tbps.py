@@ -49,7 +49,8 @@ class TBPSConfig(PreTrainedConfig):
             or "tal" (RDE, CVPR 2024), on global embeddings.
         global_loss_weight, id_loss_weight, cmr_loss_weight, part_matching_loss_weight, part_independence_loss_weight:
             coefficients of the loss terms; a term with coefficient 0 is not computed.
-        part_matching_loss: the loss of the matched sets of parts, one of those of `global_loss`.
+        part_matching_loss, part_matching_scale: the loss of the matched sets of parts, one of those of `global_loss`,
+            and the scale of its similarities: weighted means of cosines lie closer together than the cosines do.
         cmr_margin, cmr_margin_floor: full margin m and its floor m_min of the commonality-based margin ranking loss.
         commonality: how the commonality of a part is estimated (see `commonality_tbps.COMMONALITY`); "none" keeps the
             margin fixed at m.
@@ -96,6 +97,7 @@ class TBPSConfig(PreTrainedConfig):
     cmr_loss_weight: float | int = 1.0
     part_matching_loss_weight: float | int = 0.0
     part_matching_loss: str = "sdm"
+    part_matching_scale: float | int = 50.0
     part_independence_loss_weight: float | int = 0.0
     cmr_margin: float | int = 0.2
     cmr_margin_floor: float | int = 0.05

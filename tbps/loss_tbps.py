@@ -192,7 +192,7 @@ def tbps_losses(
         similarity = part_similarity(text_parts, image_parts)
         if config.part_matching_loss_weight:
             losses["part_matching"] = part_matching(
-                similarity, person_ids, scale, text_part_weights, config.part_matching_loss
+                similarity, person_ids, config.part_matching_scale, text_part_weights, config.part_matching_loss
             )
         if config.part_independence_loss_weight:
             losses["part_independence"] = part_independence(similarity, person_ids)

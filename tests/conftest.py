@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from transformers import PreTrainedTokenizerFast
+from transformers import BatchFeature, PreTrainedTokenizerFast
 
 from tbps import TBPSConfig, TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.training.vocabulary import train_tokenizer
@@ -105,6 +105,12 @@ def sentences() -> list[str]:
 def rows(tmp_path: Path) -> datasets.Dataset:
     """A benchmark split of 6 people, 2 images each, 2 captions an image, whose pictures show what captions say."""
     return make_rows(tmp_path / "images", people=6)
+
+
+@pytest.fixture
+def batch(tiny_processor: TBPSProcessor, pictures: list[Image.Image], sentences: list[str]) -> BatchFeature:
+    """Four sentences and four pictures, prepared."""
+    return tiny_processor(text=sentences, images=pictures, padding=True, return_tensors="pt")
 
 
 def make_rows(folder: Path, people: int, first_id: int = 10) -> datasets.Dataset:

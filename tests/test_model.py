@@ -15,11 +15,6 @@ D, K, D_PART = 24, 3, 8
 Factory = Callable[..., TBPSModel]
 
 
-@pytest.fixture
-def batch(tiny_processor: TBPSProcessor, pictures: list[Image.Image], sentences: list[str]) -> BatchFeature:
-    return tiny_processor(text=sentences, images=pictures, padding=True, return_tensors="pt")
-
-
 def test_shapes_and_unit_norms(tiny_model: TBPSModel, batch: BatchFeature) -> None:
     out = tiny_model(**batch)
     for side in ("text", "image"):

@@ -85,7 +85,7 @@ def test_satisfied_margins_cost_nothing_and_give_no_gradient() -> None:
 
 
 def test_hinge_of_a_hand_made_pair() -> None:
-    # text anchors: only the first violates a margin of 0.3, by 0.2; image anchors: only the second, by -1 + 0.4 + 0.3 < 0
+    # text anchors: only the first violates a margin of 0.3, by 0.2; of the image anchors neither does
     loss = commonality_margin_ranking(*parts_of([[0.5, 0.4], [0.0, 1.0]]), torch.tensor([0, 1]), 0.3, 0.3, "none")
     assert float(loss) == pytest.approx(0.2)
 

@@ -39,7 +39,12 @@ DECODER: dict[str, Any] = {  # the same for every contender that has parts
     "text_part_weights": True,
     "part_independence_loss_weight": 5.0,
 }
-PARTS: dict[str, Any] = {**SDM_ID, **DECODER}
+MATCHING: dict[str, Any] = {
+    "part_matching_loss": "itc",
+    "part_matching_loss_weight": 3.0,
+    "part_matching_scale": 50.0,
+}
+PARTS: dict[str, Any] = {**SDM_ID, **DECODER, **MATCHING}
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,15 @@ class Contender:
 
 def ranking(commonality: str) -> Contender:
     """SDM + ID + matching of the weighted sum of parts + ranking of each part with a margin by `commonality`."""
-    settings = {**PARTS, "part_matching_loss_weight": 1.0, "cmr_loss_weight": 0.5, "commonality": commonality}
-    return Contender(settings, {"cmr_margin": (0.2, 0.4)})
+    settings = {**PARTS, "cmr_loss_weight": 3.0, "cmr_margin_floor": 0.0, "commonality": commonality}
+    return Contender(settings, {"cmr_margin": (0.15, 0.3)})
 
 
 CONTENDERS: dict[str, Contender] = {
     "itc": Contender({**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0)}),
     "tal": Contender({**NO_PARTS, "global_loss": "tal", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
-    "part_matching": Contender(
-        {**PARTS, "part_matching_loss_weight": 1.0, "cmr_loss_weight": 0.0}, {"part_matching_loss_weight": (1.0, 2.0)}
-    ),
+    "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("sdm", "itc")}),
     "fixed_margin": ranking("none"),
     **{
         f"cmr_{name}": ranking(name)
@@ -89,11 +92,11 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no independence": {"part_independence_loss_weight": 0.0},
     "no text-dependent weights": {"text_part_weights": False},
     "no matching of the weighted sum": {"part_matching_loss_weight": 0.0},
-    "ranking weight 0.25": {"cmr_loss_weight": 0.25},
-    "ranking weight 2": {"cmr_loss_weight": 2.0},
+    "ranking weight 1": {"cmr_loss_weight": 1.0},
+    "ranking weight 9": {"cmr_loss_weight": 9.0},
     "margin 0.1": {"cmr_margin": 0.1},
     "margin 0.8": {"cmr_margin": 0.8},
-    "floor 0": {"cmr_margin_floor": 0.0},
+    "floor 0.05": {"cmr_margin_floor": 0.05},
     "floor -0.1": {"cmr_margin_floor": -0.1},
     "semi-hard negatives": {"cmr_negatives": "semi_hard"},
     "hardest negatives": {"cmr_negatives": "hardest"},

@@ -7,7 +7,7 @@ from scipy.stats import mannwhitneyu, spearmanr
 from benchmarks.method.parts import IMAGES_A_PERSON, Parts, image_batch
 from benchmarks.method.regions import BODY, REPAINTED, is_stated, value
 from tbps import TBPSModel, TBPSProcessor
-from tbps.commonality_tbps import COMMONALITY, AnchorRows, own_cosine
+from tbps.commonality_tbps import COMMONALITY, AnchorRows, Estimate, own_cosine
 from tbps.toypedes import GroundTruth, rerender
 from tbps.toypedes.attributes import NONE, VALUES
 
@@ -30,17 +30,19 @@ def commonality_correlation(test: Parts, assignment: dict[int, int], estimate: s
         people = [test.people[i] for i in one]
         values = np.array([value(BODY[region], person) for person in people])
         share = ((values[:, None] == values[None, :]).sum(axis=1) - 1) / (len(values) - 1)
-        said = np.array([is_stated(BODY[region], person, test.stated[i]) for person, i in zip(people, one, strict=True)])
+        said = np.array(
+            [is_stated(BODY[region], person, test.stated[i]) for person, i in zip(people, one, strict=True)]
+        )
         constant = np.ptp(common[part, said]) == 0  # no rank to speak of
         found[region] = 0.0 if constant else float(spearmanr(common[part, said], share[said]).statistic)
     return found
 
 
-def anchored(estimate: object, anchors: torch.Tensor, candidates: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """(K, B) commonality of anchors (B, K, d) among candidates (B, K, d); of a pairwise estimate the mean over people."""
+def anchored(estimate: Estimate, anchors: torch.Tensor, candidates: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """(K, B) commonality of anchors (B, K, d) among candidates (B, K, d); the mean over people of a pairwise one."""
     own = own_cosine(anchors, candidates, ids).mean(dim=1)
     rows = AnchorRows(torch.einsum("akd,bkd->kab", anchors, candidates), ids, ids, own)
-    common = estimate(rows)  # type: ignore[operator]
+    common = estimate(rows)
     return rows.mean_vote(common) if common.ndim == 3 else common
 
 

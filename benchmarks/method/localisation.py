@@ -10,8 +10,8 @@ from benchmarks.method.regions import BODY
 
 
 def inside(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """Share of each part's image attention inside each region, where it is seen: (K, 5); and the best share of attention
-    at one fixed cell: (5,)."""
+    """Share of each part's image attention inside each region, where it is seen: (K, 5); and the most that attention to
+    one fixed cell reaches: (5,)."""
     shares, constant = [], []
     rows, columns = parts.image_attention.shape[2:]
     attention = parts.image_attention.numpy()

@@ -25,9 +25,7 @@ def tuning_runs(out: Path, only: Sequence[str] | None) -> list[Planned]:
 
 def main_runs(out: Path, seeds: Iterable[int], only: Sequence[str] | None) -> list[Planned]:
     """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds."""
-    return [
-        (run_file(out, name, seed), tuned_settings(out, name), seed) for seed in seeds for name, _ in chosen(only)
-    ]
+    return [(run_file(out, name, seed), tuned_settings(out, name), seed) for seed in seeds for name, _ in chosen(only)]
 
 
 def ablation_runs(out: Path) -> list[Planned]:
@@ -71,7 +69,7 @@ def tuned_settings(out: Path, name: str) -> dict[str, Any]:
 
 
 def val_rank_1(file: Path) -> float:
-    """R@1 on val of what the contender ranks with: the whole vector, or the global embedding where there are no parts."""
+    """R@1 on val of what a contender ranks with: the whole vector, or the global embedding without parts."""
     val = json.loads(file.read_text())["val"]
     return val.get("whole", val["global"])["rank_1"]
 

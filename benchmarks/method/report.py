@@ -82,8 +82,11 @@ def difference_table(everyone: dict[str, Results], contenders: dict[str, Results
 def truth_table(runs: Results) -> list[str]:
     """Region by measure, with chance levels and best constant answers in brackets."""
     chance = f"chance 1/K = {1 / first(runs)['settings'].get('num_parts', 8):.2f}"
-    header = ["region", *(f"{label} ({chance})" if key in ("agreement", "moves_most") else label
-                          for key, (label, _, _) in MEASURES.items()), "commonality Spearman: best estimate"]  # fmt: skip
+    labels = [
+        f"{label} ({chance})" if key in ("agreement", "moves_most") else label
+        for key, (label, _, _) in MEASURES.items()
+    ]
+    header = ["region", *labels, "commonality Spearman: best estimate"]
     rows = []
     for region in regions_of(runs.values()):
         row = [region]

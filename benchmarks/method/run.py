@@ -59,9 +59,7 @@ def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: 
     partial.rename(file)
 
 
-def train(
-    model: TBPSModel, processor: TBPSProcessor, rows: Any, seed: int, regime: Regime, folder: Path
-) -> float:
+def train(model: TBPSModel, processor: TBPSProcessor, rows: Any, seed: int, regime: Regime, folder: Path) -> float:
     """Train in place; returns seconds a step."""
     arguments = TBPSTrainingArguments(
         output_dir=str(folder),
@@ -85,9 +83,7 @@ def ground_truth(model: TBPSModel, processor: TBPSProcessor, rows: Any, root: Pa
     assignment = assign(read_parts(model, processor, rows["val"], truth, root, TRUTH_PEOPLE))
     test = read_parts(model, processor, rows["test"], truth, root, TRUTH_PEOPLE)
     found: dict[str, dict[str, Any]] = localisation(test, assignment)
-    by_estimate = {
-        name: commonality_correlation(test, assignment, name) for name in COMMONALITY if name != "none"
-    }
+    by_estimate = {name: commonality_correlation(test, assignment, name) for name in COMMONALITY if name != "none"}
     auc = false_negative_auc(test, assignment)
     moved = counterfactual(model, processor, test, assignment, truth)
     for region in assignment:

@@ -29,8 +29,8 @@ def splits(root: Path) -> datasets.DatasetDict:
 
 
 def with_clauses(rows: datasets.Dataset) -> datasets.Dataset:
-    """Each caption once whole and once clause by clause ("black trousers"): short texts, as pairs from the web are, from
-    which the starting checkpoint learns the words before it meets whole descriptions."""
+    """Each caption once whole and once clause by clause ("black trousers"): short texts, as pairs from the web are,
+    from which the starting checkpoint learns the words before it meets whole descriptions."""
 
     def add(row: dict[str, list[str]]) -> dict[str, list[str]]:
         clauses = [part.strip() for caption in row["captions"] for part in CLAUSE.split(caption)]

@@ -1,0 +1,136 @@
+"""What the parts cost: a training step with and without them, and the memory of the ranking loss of a large batch.
+
+    python benchmarks/part_cost.py                 # writes benchmarks/results/part_cost.json
+
+The step: towers of CLIP ViT-B/16 at 384x128 with random weights, captions of 25 words, SDM + ID, forward and backward;
+with the part decoder and all default part losses, or without. Interleaved in one process, medians of the ratios of
+neighbours. The memory: peak resident memory of a fresh process that runs forward and backward of the ranking loss on
+B pairs, beyond what it held with the embeddings and their gradients made.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import transformers
+
+from tbps import TBPSConfig, TBPSModel
+from tbps.ranking_tbps import commonality_margin_ranking
+
+NO_PARTS = {"cmr_loss_weight": 0.0, "part_matching_loss_weight": 0.0, "part_independence_loss_weight": 0.0}
+RESULT = Path("benchmarks/results/part_cost.json")
+MEBIBYTE = 2**20
+
+
+def main() -> None:
+    """Measure both, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=8, help="pairs of a training step")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=4096, help="pairs of the ranking loss")
+    parser.add_argument("--memory-of", choices=["plain", "chunked"], help=argparse.SUPPRESS)  # the child process
+    options = parser.parse_args()
+    if options.memory_of:
+        print(json.dumps(ranking_memory(options.pairs, None if options.memory_of == "plain" else 512)))
+        return
+    found = {
+        "command": "python " + " ".join(sys.argv),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__,
+                     "transformers": transformers.__version__},
+        "machine": f"CPU, {torch.get_num_threads()} threads",
+        "step": step_cost(options.batch, options.rounds),
+        "ranking_memory": {way: in_fresh_process(way, options.pairs) for way in ("plain", "chunked")},
+    }  # fmt: skip
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def step_cost(batch: int, rounds: int) -> dict[str, Any]:
+    """Seconds of a step with and without parts, and the median ratio."""
+    inputs = {
+        "pixel_values": torch.randn(batch, 3, 384, 128),
+        "input_ids": torch.cat([torch.randint(1, 49000, (batch, 34)), torch.full((batch, 1), 49407)], dim=1),
+        "person_ids": torch.arange(batch),
+    }
+    with_parts = TBPSModel(TBPSConfig(num_identities=11003)).train()
+    without = WithoutParts(TBPSConfig(num_identities=11003, **NO_PARTS)).train()
+    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    for round_ in range(rounds + 1):
+        for name, model in (("with", with_parts), ("without", without)):
+            taken = one_step(model, inputs)
+            if round_:  # the first round warms up
+                seconds[name].append(taken)
+    ratios = [a / b for a, b in zip(seconds["with"], seconds["without"], strict=True)]
+    return {
+        "batch": batch,
+        "rounds": rounds,
+        "seconds_with": statistics.median(seconds["with"]),
+        "seconds_without": statistics.median(seconds["without"]),
+        "ratio": statistics.median(ratios),
+    }
+
+
+class WithoutParts(TBPSModel):
+    """The same towers, whose part decoder is not run at all."""
+
+    def __init__(self, config: TBPSConfig) -> None:
+        super().__init__(config)
+        parts = torch.zeros(1, config.num_parts, config.part_dim)
+        states = torch.zeros(1, config.num_parts, config.projection_dim)
+
+        def skip(tokens: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
+            return parts.expand(len(tokens), -1, -1), states.expand(len(tokens), -1, -1), None
+
+        self.part_decoder.forward = skip  # type: ignore[method-assign]
+
+
+def one_step(model: TBPSModel, inputs: dict[str, torch.Tensor]) -> float:
+    """Seconds of forward and backward."""
+    model.zero_grad(set_to_none=True)
+    began = time.perf_counter()
+    model(**inputs).loss.backward()
+    return time.perf_counter() - began
+
+
+def in_fresh_process(way: str, pairs: int) -> dict[str, float]:
+    """Memory of one way, by a child process of its own."""
+    command = [sys.executable, __file__, "--memory-of", way, "--pairs", str(pairs)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def ranking_memory(pairs: int, chunk_size: int | None) -> dict[str, float]:
+    """Extra MiB and seconds of forward and backward, and what they gave, K = 8, d = 64."""
+    generator = torch.Generator().manual_seed(0)
+    text, image = F.normalize(torch.randn(2, pairs, 8, 64, generator=generator), dim=-1)
+    ids = torch.arange(pairs)
+    text.requires_grad_(), image.requires_grad_()
+    warm = commonality_margin_ranking(text[:64], image[:64], ids[:64], 0.2, 0.05)  # loads kernels, makes gradients
+    warm.backward()
+    before, began = peak_memory(), time.perf_counter()
+    loss = commonality_margin_ranking(text, image, ids, 0.2, 0.05, chunk_size=chunk_size)
+    loss.backward()
+    return {
+        "extra_MiB": round((peak_memory() - before) / MEBIBYTE, 1),
+        "seconds": round(time.perf_counter() - began, 2),
+        "loss": loss.item(),
+        "gradient_norm": float(text.grad.norm()),
+    }
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

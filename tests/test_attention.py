@@ -1,0 +1,96 @@
+"""Attention of part queries: what each normalisation gives, by hand and against slow loops, and where it may look."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
+from transformers import BatchFeature
+
+from tbps import TBPSModel
+from tbps.attention_tbps import NORMALISATION
+
+Factory = Callable[..., TBPSModel]
+
+
+def slow(name: str, scores: list[list[float]], content: list[bool]) -> list[list[float]]:
+    """(K, N) scores -> (K, N) weights, entry by entry."""
+    parts, tokens = range(len(scores)), [n for n, kept in enumerate(content) if kept]
+    raw = [[0.0] * len(content) for _ in parts]
+    for k in parts:
+        for n in tokens:
+            over_tokens = math.exp(scores[k][n]) / sum(math.exp(scores[k][j]) for j in tokens)
+            over_parts = math.exp(scores[k][n]) / sum(math.exp(scores[j][n]) for j in parts)
+            raw[k][n] = {"tokens": over_tokens, "parts": over_parts, "both": over_tokens * over_parts}[name]
+    return [[weight / sum(row) for weight in row] for row in raw]
+
+
+@pytest.mark.parametrize("name", NORMALISATION)
+def test_normalisation_equals_a_slow_loop(name: str) -> None:
+    scores = torch.randn(2, 1, 3, 5, generator=torch.Generator().manual_seed(0))
+    content = torch.tensor([[True, True, False, True, True], [False, True, False, False, True]])
+    weights = NORMALISATION[name](scores, content[:, None, None, :])
+    assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 1, 3))
+    for row in range(2):
+        expected = torch.tensor(slow(name, scores[row, 0].tolist(), content[row].tolist()))
+        assert torch.allclose(weights[row, 0], expected, atol=1e-6)
+
+
+def test_parts_share_a_token_only_where_they_do_not_compete() -> None:
+    # both parts look for token 0, the first one more so
+    scores, content = torch.tensor([[[[9.0, 0.0], [6.0, 0.0]]]]), torch.ones(1, 1, 1, 2, dtype=torch.bool)
+    assert NORMALISATION["tokens"](scores, content)[0, 0, 1, 0] > 0.99
+    assert NORMALISATION["parts"](scores, content)[0, 0, 1, 0] < 0.1
+
+
+@pytest.mark.parametrize("name", NORMALISATION)
+def test_extreme_scores_give_no_nan(name: str) -> None:
+    scores = torch.tensor([[[[1e4, -1e4], [1e4, -1e4], [-1e4, -1e4]]]])
+    weights = NORMALISATION[name](scores, torch.ones(1, 1, 1, 2, dtype=torch.bool))
+    assert weights.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NORMALISATION)
+def test_model_looks_at_content_only_and_padding_changes_nothing(
+    model_factory: Factory, batch: BatchFeature, name: str
+) -> None:
+    model = model_factory(part_attention=name, text_part_weights=True)
+    out = model(**batch, output_part_attentions=True)
+    assert torch.allclose(out.text_part_attentions.sum(dim=-1), torch.ones(4, 3), atol=1e-5)
+    assert torch.allclose(out.image_part_attentions.sum(dim=(-1, -2)), torch.ones(4, 3), atol=1e-5)
+    assert out.text_part_attentions.masked_select(batch["attention_mask"][:, None] == 0).abs().max() == 0
+    longer = {key: torch.nn.functional.pad(batch[key], (0, 3)) for key in ("input_ids", "attention_mask")}
+    padded = model.get_text_features(**longer)
+    assert torch.allclose(padded.part_embeds, out.text_part_embeds, atol=1e-5)
+    assert torch.allclose(padded.part_weights, out.text_part_weights, atol=1e-5)
+
+
+def test_parts_read_the_layer_that_is_asked_for(model_factory: Factory, batch: BatchFeature) -> None:
+    model = model_factory(part_image_layer=0)
+    before = model.get_image_features(batch["pixel_values"])
+    with torch.no_grad():
+        for layer in model.vision_model.encoder.layers:
+            for weight in layer.parameters():
+                weight.mul_(1.5)
+    after = model.get_image_features(batch["pixel_values"])
+    assert torch.equal(before.part_embeds, after.part_embeds)  # the tower's input does not pass the layers
+    assert not torch.allclose(before.global_embeds, after.global_embeds)
+    assert before.hidden_states is None
+    assert len(model.get_image_features(batch["pixel_values"], output_hidden_states=True).hidden_states) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"part_attention": "slots"}, "expected one of tokens, parts, both"),
+        ({"part_image_layer": 3}, "the vision tower has 2 layers"),
+        ({"part_image_layer": -1}, "part_image_layer=-1"),
+        ({"cmr_negatives": "all"}, "expected one of violating, semi_hard, hardest"),
+        ({"part_matching_loss": "kl"}, "expected one of sdm, itc, tal"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(model_factory: Factory, fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(StrictDataclassClassValidationError, match=named):
+        model_factory(**fields)
