@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
-from benchmarks.method.plan import ablation_runs, main_runs, tuning_runs
+from benchmarks.method.plan import Planned, ablation_runs, main_runs, tuning_runs
 from benchmarks.method.report import write_report
 from benchmarks.method.run import Regime, run
 from benchmarks.method.start import make_start
 from benchmarks.method.worlds import world
 
-FULL = Regime(people=5000, steps=400, batch_size=128, start_people=5000, start_steps=2400)
+FULL = Regime(people=5000, steps=400, batch_size=128, start_people=10000, start_steps=4800)
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(out, results, regime, seeds)
 
 
-def execute(planned: Sequence[tuple[Path, dict, int]], regime: Regime, start: Path, out: Path, workers: int) -> None:
+def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, workers: int) -> None:
     """Run what has no file yet, several processes at a time."""
     missing = [(file, settings, seed) for file, settings, seed in planned if not file.exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:

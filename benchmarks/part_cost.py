@@ -91,7 +91,7 @@ class WithoutParts(TBPSModel):
         def skip(tokens: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
             return parts.expand(len(tokens), -1, -1), states.expand(len(tokens), -1, -1), None
 
-        self.part_decoder.forward = skip  # type: ignore[method-assign]
+        self.part_decoder.forward = skip  # type: ignore[method-assign, assignment]
 
 
 def one_step(model: TBPSModel, inputs: dict[str, torch.Tensor]) -> float:

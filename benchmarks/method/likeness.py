@@ -33,9 +33,15 @@ def commonality_correlation(test: Parts, assignment: dict[int, int], estimate: s
         said = np.array(
             [is_stated(BODY[region], person, test.stated[i]) for person, i in zip(people, one, strict=True)]
         )
-        constant = np.ptp(common[part, said]) == 0  # no rank to speak of
-        found[region] = 0.0 if constant else float(spearmanr(common[part, said], share[said]).statistic)
+        found[region] = rank_correlation(common[part, said], share[said])
     return found
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's; 0 where either is constant, which ranks nothing."""
+    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(spearmanr(one, other).statistic)
 
 
 def anchored(estimate: Estimate, anchors: torch.Tensor, candidates: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -63,9 +63,10 @@ def tuned_settings(out: Path, name: str) -> dict[str, Any]:
     """
     contender = CONTENDERS[name]
     options = choices(contender)
-    if len(options) == 1:
-        return {**contender.settings, **options[0]}
-    return {**contender.settings, **max(options, key=lambda choice: val_rank_1(tuning_file(out, name, choice)))}
+    best = options[0]
+    if len(options) > 1:
+        best = max(options, key=lambda choice: val_rank_1(tuning_file(out, name, choice)))
+    return {**contender.settings, **best}
 
 
 def val_rank_1(file: Path) -> float:

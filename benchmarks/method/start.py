@@ -31,7 +31,7 @@ def make_start(out: Path, people: int, steps: int, batch_size: int) -> Path:
         max_steps=steps,
         per_device_train_batch_size=batch_size,
         learning_rate=4e-3,
-        clean_epochs=1000,  # neither crops nor erased rectangles: both delay the start
+        clean_epochs=1,  # augmentation from the first step delays the start
         **SETTINGS,
     )
     trainer = TBPSTrainer(

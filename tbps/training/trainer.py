@@ -18,7 +18,7 @@ from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.gather import gather_pairs
 
-NEW_MODULES = ("stem.", "part_decoder.", "part_weighting.", "id_head.")
+NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
 
 class TBPSTrainer(Trainer):

@@ -1,0 +1,165 @@
+"""The study of the method: its measures on parts whose answers are known, its statistics, and one whole run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks.method.collect import against, metric
+from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
+from benchmarks.method.likeness import commonality_correlation, false_negative_auc
+from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
+from benchmarks.method.parts import Parts
+from benchmarks.method.plan import choices, main_runs, tuned_settings, tuning_file
+from benchmarks.method.regions import BODY, attributes, value
+from benchmarks.method.run import Regime, run
+from benchmarks.method.start import WEIGHTS, make_start
+from benchmarks.method.statistics import paired, spread
+from tbps import TBPSConfig
+from tbps.toypedes.attributes import draw_person
+
+K = 6  # parts 0..4 are perfect for the regions 0..4, part 5 looks at the background
+
+
+@pytest.fixture(scope="module")
+def perfect() -> Parts:
+    """People whose part k is one vector per value of region k, and whose attention is spread over that region."""
+    count, images = 40, 3
+    people = [draw_person(seed=0, person=1 + i // images) for i in range(count * images)]
+    rng = np.random.default_rng(0)
+    masks = np.zeros((len(people), 12, 6), dtype=np.uint8)
+    for mask in masks:
+        top = rng.integers(0, 3)
+        for region in range(5):  # two rows each, at a height that varies
+            mask[top + 2 * region : top + 2 * region + 2, 2:4] = BODY[region]
+        mask[:, 5] = 0
+    attention = torch.stack(
+        [torch.from_numpy((masks == region).astype(np.float32)) for region in [*BODY, 0]], dim=1
+    )  # (N, K, 12, 6)
+    attention = attention / attention.sum(dim=(2, 3), keepdim=True)
+    vectors: dict[str, torch.Tensor] = {}
+    generator = torch.Generator().manual_seed(0)
+
+    def part(person: Any, region: int) -> torch.Tensor:
+        key = f"{region} {value(BODY[region], person)}" if region < 5 else "same"
+        return vectors.setdefault(key, F.normalize(torch.randn(64, generator=generator), dim=0))
+
+    parts = torch.stack([torch.stack([part(person, region) for region in range(K)]) for person in people])
+    stated = [{name: (getattr(p, name),) for region in BODY for name in attributes(region, p)} for p in people]
+    reading = np.tile(np.eye(K)[:, :5], (len(people), 1, 1))
+    return Parts(
+        image_parts=parts,
+        text_parts=parts,
+        image_attention=attention,
+        text_reading=reading,
+        masks=masks.repeat(4, axis=1).repeat(4, axis=2),
+        person_ids=torch.arange(len(people)) // images,
+        people=people,
+        stated=stated,
+        file_paths=[""] * len(people),
+    )
+
+
+def test_perfect_parts_get_full_marks(perfect: Parts) -> None:
+    assignment = assign(perfect)
+    assert assignment == {0: 0, 1: 1, 2: 2, 3: 3, 4: 4}
+    for found in localisation(perfect, assignment).values():
+        assert found["inside"] == pytest.approx(1)
+        assert found["pointing"] == 1
+        assert found["agreement"] == 1
+        assert found["covered"]
+        assert found["pointing_constant"] < 0.9  # the regions move
+        assert found["inside_chance"] == pytest.approx(4 / 72)
+
+
+def test_parts_assigned_to_the_wrong_region_get_none(perfect: Parts) -> None:
+    found = localisation(perfect, {0: 1, 1: 0, 2: 5, 3: 3, 4: 4})
+    assert [found[name]["pointing"] for name in ("head", "upper", "lower", "shoes")] == [0, 0, 0, 1]
+    assert found["head"]["agreement"] == 0
+    assert not found["upper"]["covered"]
+
+
+def test_uniform_attention_is_at_chance(perfect: Parts) -> None:
+    uniform = Parts(**{**vars(perfect), "image_attention": torch.full((120, K, 12, 6), 1 / 72)})
+    share, constant = inside(uniform)
+    assert np.allclose(share, areas(uniform)[None, :])
+    assert (constant > areas(uniform)).all()
+    hits, best = pointing(uniform)
+    assert (hits <= best[None, :] + 1e-9).all()  # an attention that never moves cannot beat the best fixed pixel
+
+
+def test_commonality_of_perfect_parts_follows_the_true_shares(perfect: Parts) -> None:
+    assignment = {region: region for region in range(5)}
+    for estimate in ("soft_rank", "entropy", "sigmoid", "pairwise", "look_alike"):
+        found = commonality_correlation(perfect, assignment, estimate)
+        assert min(found.values()) > 0.9, estimate
+    constant = commonality_correlation(perfect, {0: 5}, "soft_rank")
+    assert constant == {0: 0.0}
+
+
+def test_false_negatives_of_perfect_parts_are_told_apart(perfect: Parts) -> None:
+    found = false_negative_auc(perfect, {region: region for region in range(5)})
+    assert min(found.values()) == pytest.approx(1)
+    assert false_negative_auc(perfect, {0: 5})[0] == pytest.approx(0.5)  # one vector for everybody
+
+
+def test_spread_and_paired_differences_by_hand() -> None:
+    found = spread([1.0, 2.0, 3.0])
+    assert (found.mean, found.deviation) == (2.0, 1.0)
+    assert found.half_interval == pytest.approx(4.3027 / 3**0.5, abs=1e-4)  # Student's t, 2 degrees of freedom
+    difference = paired({1: 5.0, 2: 7.0, 3: 1.0}, {1: 4.0, 2: 5.0})
+    assert difference is not None
+    assert (difference.mean, difference.count) == (1.5, 2)
+    assert paired({1: 5.0}, {2: 4.0}) is None
+
+
+def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> None:
+    plain = {1: {"test": {"global": {"rank_1": 0.5}}}}
+    with_parts = {1: {"test": {"global": {"rank_1": 0.4}, "parts": {"rank_1": 0.3}, "whole": {"rank_1": 0.6}}}}
+    assert metric(plain, "whole", "rank_1") == {1: 50}
+    assert metric(plain, "parts", "rank_1") == {}
+    found = against({"ours": with_parts, "theirs": plain}, "ours", "theirs", "rank_1")
+    assert found is not None
+    assert found.mean == pytest.approx(10)
+
+
+def test_every_contender_and_ablation_is_a_configuration() -> None:
+    for contender in CONTENDERS.values():
+        for choice in choices(contender):
+            TBPSConfig(**{**TOWERS, **contender.settings, **choice})
+    for change in ABLATIONS.values():
+        TBPSConfig(**{**TOWERS, **CONTENDERS[ABLATED].settings, **change})
+
+
+def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
+    options = choices(CONTENDERS[ABLATED])
+    for rank, choice in enumerate(options):
+        result = {"val": {"global": {"rank_1": 1 - rank}, "whole": {"rank_1": rank}}, "test": {"rank_1": -rank}}
+        tuning_file(tmp_path, ABLATED, choice).write_text(json.dumps(result))
+    assert tuned_settings(tmp_path, ABLATED) == {**CONTENDERS[ABLATED].settings, **options[-1]}
+
+
+def test_unknown_contender_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--only sdm: expected some of itc, sdm_id"):
+        main_runs(tmp_path, [1], ["sdm"])
+
+
+def test_a_run_from_end_to_end(tmp_path: Path) -> None:
+    regime = Regime(people=30, steps=2, batch_size=8, start_people=30, start_steps=2)
+    start = make_start(tmp_path, regime.start_people, regime.start_steps, regime.batch_size)
+    written = (start / WEIGHTS).stat().st_mtime_ns
+    assert make_start(tmp_path, 30, 2, 8) == start
+    assert (start / WEIGHTS).stat().st_mtime_ns == written  # made once
+    file = tmp_path / "seed1.json"
+    threads = torch.get_num_threads()
+    run(file, CONTENDERS[ABLATED].settings, 1, regime, start, tmp_path)
+    torch.set_num_threads(threads)
+    found = json.loads(file.read_text())
+    assert set(found["test"]) == set(found["val"]) == {"global", "parts", "whole"}
+    assert 0 <= found["test"]["whole"]["rank_1"] <= 1
+    assert set(found["truth"]) == {"head", "upper", "lower", "shoes", "bag"}
+    assert not list(tmp_path.glob("*.partial*"))
