@@ -63,8 +63,15 @@ def false_negative_auc(test: Parts, assignment: dict[int, int], captions: int = 
         other = (test.person_ids[said][:, None] != test.person_ids[None, :]).numpy()
         same = (values[said][:, None] == values[None, :])[other]
         scores = cosine[other]
-        found[region] = float(mannwhitneyu(scores[same], scores[~same]).statistic / (same.sum() * (~same).sum()))
+        found[region] = area_under_curve(scores[same], scores[~same])
     return found
+
+
+def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Probability that a positive scores above a negative, ties counting half; NaN where there are none of either."""
+    if not len(positive) or not len(negative):
+        return float("nan")
+    return float(mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
 
 
 @torch.no_grad()
