@@ -18,18 +18,33 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class AnchorRows:
-    """A anchors against all B candidates of the batch; the anchors are some or all of the batch's rows.
+    """A anchors against all B pairs of the batch; the anchors are some or all of the batch's rows, of one modality.
 
     Args:
-        similarity: (K, A, B) cosines of part k of the anchors (rows) and of the candidates of the other modality.
-        anchor_ids: (A,), person_ids: (B,): who is on which.
+        anchors, partners: (A, K, d) unit parts of the anchors, and of the other modality of the same pairs.
+        peers, candidates: (B, K, d) the same of the whole batch: peers of the anchors' modality, candidates of the
+            other, which the anchors are compared with.
+        anchor_ids: (A,), person_ids: (B,): who is on which pair.
         batch_own: (K,) mean cosine of the true pairs of the whole batch.
     """
 
-    similarity: torch.Tensor
+    anchors: torch.Tensor
+    partners: torch.Tensor
+    peers: torch.Tensor
+    candidates: torch.Tensor
     anchor_ids: torch.Tensor
     person_ids: torch.Tensor
     batch_own: torch.Tensor
+
+    @cached_property
+    def similarity(self) -> torch.Tensor:
+        """(K, A, B) cosines of the anchors (rows) and the candidates of the other modality."""
+        return cosines(self.anchors, self.candidates)
+
+    @cached_property
+    def resemblance(self) -> torch.Tensor:
+        """(K, A, B) the larger of the cosines of the two pairs' sentences and of their images."""
+        return torch.maximum(cosines(self.anchors, self.peers), cosines(self.partners, self.candidates))
 
     @cached_property
     def match(self) -> torch.Tensor:
@@ -65,6 +80,12 @@ class AnchorRows:
 
 
 TEMPERATURE = 0.05  # in cosine: how far apart two similarities must be to be told apart
+RESEMBLING = 0.8  # cosine within a modality from which two people rather look the same than not
+
+
+def cosines(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """(A, K, d) and (B, K, d) unit parts -> (K, A, B)."""
+    return torch.einsum("akd,bkd->kab", one, other)
 
 
 def same_person(person_ids: torch.Tensor) -> torch.Tensor:
@@ -82,7 +103,7 @@ def own_cosine(text_parts: torch.Tensor, image_parts: torch.Tensor, person_ids: 
 
 def no_commonality(rows: AnchorRows) -> torch.Tensor:
     """0 for every part: the ranking loss keeps one fixed margin."""
-    return rows.similarity.new_zeros(rows.similarity.shape[:2])
+    return rows.anchors.new_zeros(rows.anchors.shape[1::-1])
 
 
 def mean_similarity(rows: AnchorRows) -> torch.Tensor:
@@ -127,6 +148,18 @@ def look_alike(rows: AnchorRows) -> torch.Tensor:
     return rows.look_alikes()
 
 
+def resembling_pair(rows: AnchorRows) -> torch.Tensor:
+    """sigmoid((resemblance - `RESEMBLING`) / `TEMPERATURE`): whether the sentences or the images of the two people
+    resemble each other. It does not look at the cosine that the hinge is made of, and so can excuse a negative that
+    looks the same without excusing one that the model merely confuses. (K, A, B)."""
+    return torch.sigmoid((rows.resemblance - RESEMBLING) / TEMPERATURE)
+
+
+def resembling(rows: AnchorRows) -> torch.Tensor:
+    """Share of other people who resemble the anchor's person there, by `resembling_pair`."""
+    return rows.mean_vote(resembling_pair(rows))
+
+
 Estimate = Callable[[AnchorRows], torch.Tensor]
 COMMONALITY: dict[str, Estimate] = {
     "none": no_commonality,
@@ -136,4 +169,6 @@ COMMONALITY: dict[str, Estimate] = {
     "sigmoid": sigmoid,
     "pairwise": pairwise,
     "look_alike": look_alike,
+    "resembling": resembling,
+    "resembling_pair": resembling_pair,
 }

@@ -9,7 +9,17 @@ from transformers.configuration_utils import SubConfigSpec
 POOLINGS = ("tower", "max", "mean")
 GLOBAL_LOSSES = ("sdm", "itc", "tal")
 PART_ATTENTIONS = ("tokens", "parts", "both")
-COMMONALITIES = ("none", "mean_similarity", "soft_rank", "entropy", "sigmoid", "pairwise", "look_alike")
+COMMONALITIES = (
+    "none",
+    "mean_similarity",
+    "soft_rank",
+    "entropy",
+    "sigmoid",
+    "pairwise",
+    "look_alike",
+    "resembling",
+    "resembling_pair",
+)
 POSITIVES = ("mean", "hardest", "easiest")
 NEGATIVES = ("violating", "semi_hard", "hardest")
 

@@ -1,12 +1,12 @@
 """Commonality-based margin ranking (CMR, arXiv 2501.00318) of part embeddings, plain and in chunks."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from .commonality_tbps import COMMONALITY, AnchorRows, own_cosine
+from .commonality_tbps import COMMONALITY, AnchorRows, Estimate, own_cosine
 
 Block = tuple[torch.Tensor, torch.Tensor]  # (K,) sum of the hinges, (K,) how many there are
 
@@ -86,51 +86,40 @@ def commonality_margin_ranking(
     """
     text_parts, image_parts = text_parts.float(), image_parts.float()
     own = own_cosine(text_parts.detach(), image_parts.detach(), person_ids).mean(dim=1)  # (K,)
-    block = partial(
-        hinge_block,
-        person_ids=person_ids,
-        batch_own=own,
-        margin=margin,
-        floor=floor,
-        commonality=commonality,
-        positives=positives,
-        negatives=negatives,
-    )
+    settings = RankingSettings(margin, floor, COMMONALITY[commonality], POSITIVES[positives], NEGATIVES[negatives])
+    size = chunk_size or len(person_ids)
     loss = text_parts.new_zeros(())
-    for anchors, candidates in ((text_parts, image_parts), (image_parts, text_parts)):
-        size = chunk_size or len(anchors)
+    for peers, candidates in ((text_parts, image_parts), (image_parts, text_parts)):
         blocks: list[Block] = []
-        for rows, ids in zip(anchors.split(size), person_ids.split(size), strict=True):
-            if size < len(anchors):
-                blocks.append(checkpoint(block, rows, candidates, ids, use_reentrant=False))
-            else:
-                blocks.append(block(rows, candidates, ids))
+        for chunk in zip(peers.split(size), candidates.split(size), person_ids.split(size), strict=True):
+            anchors, partners, ids = chunk
+            inputs = (settings, anchors, partners, peers, candidates, ids, person_ids, own)
+            whole = size >= len(person_ids)
+            blocks.append(hinge_block(*inputs) if whole else checkpoint(hinge_block, *inputs, use_reentrant=False))
         sums, counts = (torch.stack(values).sum(dim=0) for values in zip(*blocks, strict=True))
         loss = loss + (sums / counts.clamp_min(1)).mean()
     return loss
 
 
-def hinge_block(
-    anchors: torch.Tensor,
-    candidates: torch.Tensor,
-    anchor_ids: torch.Tensor,
-    *,
-    person_ids: torch.Tensor,
-    batch_own: torch.Tensor,
-    margin: float,
-    floor: float,
-    commonality: str,
-    positives: str,
-    negatives: str,
-) -> Block:
-    """Hinges of A anchors (A, K, d) with all B candidates (B, K, d): their sums and numbers, (K,) each."""
-    similarity = torch.einsum("akd,bkd->kab", anchors, candidates)
-    observed = AnchorRows(similarity.detach(), anchor_ids, person_ids, batch_own)  # how common a part is, is observed
-    required = commonality_margin(COMMONALITY[commonality](observed), margin, floor)
+@dataclass(frozen=True)
+class RankingSettings:
+    """What a block of hinges needs to know besides the embeddings."""
+
+    margin: float
+    floor: float
+    estimate: Estimate
+    positive: Callable[[AnchorRows], torch.Tensor]
+    counted: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def hinge_block(settings: RankingSettings, *tensors: torch.Tensor) -> Block:
+    """Hinges of A anchors with all B candidates, their sums and numbers, (K,) each; `tensors` as in `AnchorRows`."""
+    rows = AnchorRows(*tensors)
+    observed = AnchorRows(*(tensor.detach() for tensor in tensors))  # how common a part is, is observed, not learned
+    required = commonality_margin(settings.estimate(observed), settings.margin, settings.floor)
     if required.ndim == 2:
         required = required[:, :, None]  # (K, A, 1)
-    rows = AnchorRows(similarity, anchor_ids, person_ids, batch_own)
-    hinge = similarity - POSITIVES[positives](rows)[:, :, None] + required  # (K, A, B)
+    hinge = rows.similarity - settings.positive(rows)[:, :, None] + required  # (K, A, B)
     hinge = hinge.masked_fill(rows.match, -1)  # the person's own images are no negatives
-    counted = NEGATIVES[negatives](hinge.detach(), required)
+    counted = settings.counted(hinge.detach(), required)
     return (hinge * counted).sum(dim=(1, 2)), counted.sum(dim=(1, 2))

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 from tbps.commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, own_cosine
 from tbps.ranking_tbps import commonality_margin, commonality_margin_ranking
 
-PAIRWISE = ["pairwise", "look_alike"]
-ESTIMATES = [name for name in COMMONALITY if name not in ("none", *PAIRWISE)]
+WITHIN = ["resembling", "resembling_pair"]  # look at other cosines than those of anchors and candidates
+ESTIMATES = [name for name in COMMONALITY if name not in ("none", "pairwise", "look_alike", *WITHIN)]
 
 
 def rows_of(similarity: torch.Tensor, ids: list[int] | torch.Tensor) -> AnchorRows:
-    """All rows of a batch as anchors."""
+    """All rows of a batch as anchors, whose products with the candidates are the given cosines (K, B, B)."""
     person_ids = torch.as_tensor(ids)
-    match = (person_ids[:, None] == person_ids[None, :]).float()
-    own = ((similarity * match).sum(dim=2) / match.sum(dim=1)).mean(dim=1)
-    return AnchorRows(similarity, person_ids, person_ids, own)
+    anchors = similarity.transpose(0, 1)  # (B, K, B)
+    candidates = torch.eye(len(person_ids), dtype=similarity.dtype)[:, None, :].expand_as(anchors)
+    own = own_cosine(anchors, candidates, person_ids).mean(dim=1)
+    return AnchorRows(anchors, candidates, anchors, candidates, person_ids, person_ids, own)
 
 
 def slow_estimate(name: str, row: list[float], ids: list[int], anchor: int, theta: float) -> float:
@@ -107,7 +108,9 @@ def test_some_anchors_alone_are_judged_as_among_all(name: str) -> None:
     generator = torch.Generator().manual_seed(5)
     ids = torch.tensor([1, 2, 2, 3, 4, 4])
     whole = rows_of(torch.rand(2, 6, 6, generator=generator), ids)
-    some = AnchorRows(whole.similarity[:, 2:4], ids[2:4], ids, whole.batch_own)
+    some = AnchorRows(
+        whole.anchors[2:4], whole.partners[2:4], whole.peers, whole.candidates, ids[2:4], ids, whole.batch_own
+    )
     assert torch.allclose(COMMONALITY[name](some), COMMONALITY[name](whole)[:, 2:4], atol=1e-6)
 
 
@@ -120,6 +123,19 @@ def test_a_pair_that_could_be_swapped_is_common_and_another_is_not() -> None:
     pairwise = COMMONALITY["pairwise"](rows)
     assert pairwise[0, 0].tolist() == pytest.approx([0.5, 0.5, 0], abs=1e-5)  # one of the two others looks the same
     assert pairwise[0, 2].tolist() == pytest.approx([0, 0, 0], abs=1e-5)  # nobody looks like person 2
+
+
+def test_people_resemble_each_other_by_their_sentences_or_by_their_images() -> None:
+    # 0 and 1 have the same sentence, 0 and 2 the same image, 3 is like nobody
+    text = torch.eye(4)[[0, 0, 1, 2]][:, None]
+    image = torch.eye(4)[[0, 1, 0, 3]][:, None]
+    ids = torch.arange(4)
+    for anchors, candidates in ((text, image), (image, text)):
+        rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, torch.zeros(1))
+        pairs = COMMONALITY["resembling_pair"](rows)[0]
+        assert pairs[0, 1:].tolist() == pytest.approx([0.982, 0.982, 0], abs=1e-3)  # sigmoid(0.2 / 0.05) = 0.982
+        assert pairs[3, :3].tolist() == pytest.approx([0, 0, 0], abs=1e-3)
+        assert COMMONALITY["resembling"](rows)[0, 0].item() == pytest.approx(2 / 3, abs=0.02)
 
 
 @given(ids=st.lists(st.integers(0, 3), min_size=1, max_size=6), seed=st.integers(0, 99))
@@ -144,8 +160,10 @@ def test_no_gradient_flows_through_the_estimate(name: str) -> None:
         if constant:
             similarity = torch.einsum("akd,bkd->kab", anchors, image)
             loss = torch.zeros(())
-            for rows in (similarity, similarity.transpose(1, 2)):
-                common = COMMONALITY[name](rows_of(rows.detach(), ids))
+            own = own_cosine(text, image, ids).mean(dim=1)
+            pairs = ((text, image, similarity), (image, text, similarity.transpose(1, 2)))
+            for peers, candidates, rows in pairs:
+                common = COMMONALITY[name](AnchorRows(peers, candidates, peers, candidates, ids, ids, own))
                 margin = commonality_margin(common, 0.5, 0.05)
                 margin = margin[:, :, None] if margin.ndim == 2 else margin
                 hinge = rows - rows.diagonal(dim1=1, dim2=2)[:, :, None] + margin

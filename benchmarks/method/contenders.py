@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from tbps.configuration_tbps import COMMONALITIES
+
 TOWERS: dict[str, Any] = {
     "stem_channels": [16, 32],  # 64 x 32 pixels to a grid of 16 x 8
     "vision_config": {
@@ -73,10 +75,7 @@ CONTENDERS: dict[str, Contender] = {
     "tal": Contender({**NO_PARTS, "global_loss": "tal", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("sdm", "itc")}),
     "fixed_margin": ranking("none"),
-    **{
-        f"cmr_{name}": ranking(name)
-        for name in ("mean_similarity", "soft_rank", "entropy", "sigmoid", "pairwise", "look_alike")
-    },
+    **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
 }
 
 ABLATED = "cmr_pairwise"  # what the ablations change one thing of

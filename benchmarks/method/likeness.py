@@ -47,7 +47,7 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 def anchored(estimate: Estimate, anchors: torch.Tensor, candidates: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """(K, B) commonality of anchors (B, K, d) among candidates (B, K, d); the mean over people of a pairwise one."""
     own = own_cosine(anchors, candidates, ids).mean(dim=1)
-    rows = AnchorRows(torch.einsum("akd,bkd->kab", anchors, candidates), ids, ids, own)
+    rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, own)
     common = estimate(rows)
     return rows.mean_vote(common) if common.ndim == 3 else common
 
