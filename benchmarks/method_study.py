@@ -5,8 +5,8 @@
     python benchmarks/method_study.py --report             # tables and picture of what is done so far
 
 Every contender has the same towers, starting checkpoint, data, batches and steps; only fields of `TBPSConfig` differ
-(benchmarks/method/contenders.py). Each run is one process of one thread and one JSON file below --out; what is there is
-skipped. Tables, picture and the collected results go to --results.
+(benchmarks/method/contenders.py). Each run is one process of one thread and one JSON file below --results, where the
+starting checkpoint lies too; what is there is skipped. Rendered worlds go below --out and can be made again.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from benchmarks.method.plan import Planned, ablation_runs, main_runs, tuning_run
 from benchmarks.method.report import write_report
 from benchmarks.method.run import Regime, run
 from benchmarks.method.start import make_start
-from benchmarks.method.worlds import world
 
 FULL = Regime(people=5000, steps=400, batch_size=128, start_people=10000, start_steps=4800)
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
@@ -35,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few people and steps: checks that all runs")
     parser.add_argument("--report", action="store_true", help="only write tables and picture of what is done")
-    parser.add_argument("--out", type=Path, default=None, help="runs and rendered worlds (default runs/method_study)")
-    parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results; quick runs: --out")
+    parser.add_argument("--out", type=Path, default=None, help="rendered worlds (default runs/method_study)")
+    parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results/method_study")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of data and training")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--only", nargs="*", help="contenders to run; all where left out")
@@ -44,18 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     regime = QUICK if options.quick else FULL
     out = options.out or Path("runs/method_study_quick" if options.quick else "runs/method_study")
-    results = options.results or (out if options.quick else Path("benchmarks/results"))
+    results = options.results or (out / "results" if options.quick else Path("benchmarks/results/method_study"))
     seeds = range(1, 2 if options.quick else 1 + options.seeds)
     if not options.report:
-        start = make_start(out, regime.start_people, regime.start_steps, regime.batch_size)
-        for seed in seeds:
-            world(out, seed, regime.people)
-        stages = [lambda: tuning_runs(out, options.only), lambda: main_runs(out, seeds, options.only)]
+        start = results / "start"
+        make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
+        stages = [lambda: tuning_runs(results, options.only), lambda: main_runs(results, seeds, options.only)]
         if not options.skip_ablations:
-            stages.append(lambda: ablation_runs(out))
+            stages.append(lambda: ablation_runs(results))
         for stage in stages:  # a stage is planned when the one before is done: tuning decides what the next one runs
             execute(stage(), regime, start, out, options.workers)
-    write_report(out, results, regime, seeds)
+    write_report(results, regime)
 
 
 def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, workers: int) -> None:

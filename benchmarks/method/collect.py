@@ -16,20 +16,16 @@ from benchmarks.method.statistics import Spread, paired, spread
 WAYS = ("global", "parts", "whole")
 
 
-def collect(out: Path, regime: Regime) -> dict[str, Any]:
-    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuning": ..., and the facts}."""
+def collect(results: Path, regime: Regime) -> dict[str, Any]:
+    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., and the facts}."""
     return {
         "command": "python benchmarks/method_study.py",
         "versions": {"python": platform.python_version(), "torch": torch.__version__,
                      "transformers": transformers.__version__},
         "machine": "2 CPU cores (x86-64 with AVX-512), no accelerator; one thread a run, two runs at a time",
         "regime": vars(regime),
-        "contenders": {name: by_seed(out / "runs" / name) for name in CONTENDERS},
-        "ablations": {folder.name: by_seed(folder) for folder in sorted((out / "ablations").glob("*"))},
-        "tuning": {
-            name: {file.stem: json.loads(file.read_text()) for file in sorted((out / "tuning" / name).glob("*.json"))}
-            for name in CONTENDERS
-        },
+        "contenders": {name: by_seed(results / "runs" / name) for name in CONTENDERS},
+        "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
     }  # fmt: skip
 
 

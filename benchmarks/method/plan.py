@@ -13,26 +13,30 @@ TUNING_SEED = 0  # a world of its own: nothing of the seeds that count is seen i
 ABLATION_SEEDS = (1, 2)
 
 
-def tuning_runs(out: Path, only: Sequence[str] | None) -> list[Planned]:
+def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
     """Every combination of the values that a contender is tuned over, on one seed."""
     return [
-        (tuning_file(out, name, choice), {**contender.settings, **choice}, TUNING_SEED)
+        (tuning_file(results, name, choice), {**contender.settings, **choice}, TUNING_SEED)
         for name, contender in chosen(only)
         for choice in choices(contender)
         if len(choices(contender)) > 1
     ]
 
 
-def main_runs(out: Path, seeds: Iterable[int], only: Sequence[str] | None) -> list[Planned]:
+def main_runs(results: Path, seeds: Iterable[int], only: Sequence[str] | None) -> list[Planned]:
     """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds."""
-    return [(run_file(out, name, seed), tuned_settings(out, name), seed) for seed in seeds for name, _ in chosen(only)]
-
-
-def ablation_runs(out: Path) -> list[Planned]:
-    """Every ablation of the contender `ABLATED`, which itself is among the main runs."""
-    base = tuned_settings(out, ABLATED)
     return [
-        (in_folder(out / "ablations" / name / f"seed{seed}.json"), {**base, **change}, seed)
+        (run_file(results, name, seed), tuned_settings(results, name), seed)
+        for seed in seeds
+        for name, _ in chosen(only)
+    ]
+
+
+def ablation_runs(results: Path) -> list[Planned]:
+    """Every ablation of the contender `ABLATED`, which itself is among the main runs."""
+    base = tuned_settings(results, ABLATED)
+    return [
+        (in_folder(results / "ablations" / name / f"seed{seed}.json"), {**base, **change}, seed)
         for seed in ABLATION_SEEDS
         for name, change in ABLATIONS.items()
     ]
@@ -55,7 +59,7 @@ def choices(contender: Contender) -> list[dict[str, Any]]:
     return [dict(zip(contender.tuned, values, strict=True)) for values in product(*contender.tuned.values())]
 
 
-def tuned_settings(out: Path, name: str) -> dict[str, Any]:
+def tuned_settings(results: Path, name: str) -> dict[str, Any]:
     """Settings of a contender with the values that were best on val.
 
     Raises:
@@ -65,7 +69,7 @@ def tuned_settings(out: Path, name: str) -> dict[str, Any]:
     options = choices(contender)
     best = options[0]
     if len(options) > 1:
-        best = max(options, key=lambda choice: val_rank_1(tuning_file(out, name, choice)))
+        best = max(options, key=lambda choice: val_rank_1(tuning_file(results, name, choice)))
     return {**contender.settings, **best}
 
 
@@ -75,14 +79,16 @@ def val_rank_1(file: Path) -> float:
     return val.get("whole", val["global"])["rank_1"]
 
 
-def run_file(out: Path, name: str, seed: int) -> Path:
+def run_file(results: Path, name: str, seed: int) -> Path:
     """Where a run's result lies; its folder is made."""
-    return in_folder(out / "runs" / name / f"seed{seed}.json")
+    return in_folder(results / "runs" / name / f"seed{seed}.json")
 
 
-def tuning_file(out: Path, name: str, choice: dict[str, Any]) -> Path:
+def tuning_file(results: Path, name: str, choice: dict[str, Any]) -> Path:
     """Where the result of a tuning run lies."""
-    return in_folder(out / "tuning" / name / ("-".join(f"{key}={value}" for key, value in choice.items()) + ".json"))
+    return in_folder(
+        results / "tuning" / name / ("-".join(f"{key}={value}" for key, value in choice.items()) + ".json")
+    )
 
 
 def in_folder(file: Path) -> Path:

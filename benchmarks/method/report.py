@@ -1,6 +1,5 @@
 """Tables in Markdown, a picture, and the collected results of a study."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,12 @@ MEASURES = {  # of a region's part: what it is called, and where its chance leve
 }
 
 
-def write_report(out: Path, results: Path, regime: Regime, seeds: Iterable[int]) -> None:
-    """`method_study.json`, `.md` and `.png` in the folder `results`, of the runs below `out` that are done."""
-    found = collect(out, regime)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "method_study.json").write_text(json.dumps(found, indent=1) + "\n")
-    (results / "method_study.md").write_text(tables(found))
-    draw(found, results / "method_study.png")
-    print(f"Wrote {results / 'method_study.md'}, .json and .png.")
+def write_report(results: Path, regime: Regime) -> None:
+    """`report.md` and `report.png` in the folder `results`, of the runs there."""
+    found = collect(results, regime)
+    (results / "report.md").write_text(tables(found))
+    draw(found, results / "report.png")
+    print(f"Wrote {results / 'report.md'} and {results / 'report.png'}.")
 
 
 def tables(found: dict[str, Any]) -> str:

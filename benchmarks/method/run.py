@@ -47,7 +47,7 @@ def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: 
     rows = splits(root)
     model = from_start(start, settings, len(set(rows["train"]["person_id"])), seed)
     processor = make_processor(model.config, AutoTokenizer.from_pretrained(start))
-    step_seconds = train(model, processor, rows, seed, regime, file.with_suffix(""))
+    step_seconds = train(model, processor, rows, seed, regime, out / "training" / str(os.getpid()))
     model.eval()
     result = measure(model, embed(model, processor, rows["val"]), embed(model, processor, rows["test"]))
     if model.config.part_weight:

@@ -17,17 +17,17 @@ TOWER_NAMES = ("stem.", "vision_model.", "text_model.", "visual_projection.", "t
 WEIGHTS = "towers.safetensors"
 
 
-def make_start(out: Path, people: int, steps: int, batch_size: int) -> Path:
-    """Folder of the towers' weights and their tokenizer, trained by ITC on whole captions and clauses if missing."""
-    folder = out / f"start-{people}-{steps}"
+def make_start(folder: Path, out: Path, people: int, steps: int, batch_size: int) -> None:
+    """Write the towers' weights and their tokenizer to `folder`, trained by ITC on whole captions and on clauses,
+    unless they are there; worlds and training files go below `out`."""
     if (folder / WEIGHTS).is_file():
-        return folder
+        return
     rows = splits(world(out, START_SEED, people))
     set_seed(0)
     tokenizer = train_tokenizer([caption for row in rows["train"]["captions"] for caption in row], 1000)
     model = new_model(tokenizer, {**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0})
     arguments = TBPSTrainingArguments(
-        output_dir=str(folder / "run"),
+        output_dir=str(out / "start"),
         max_steps=steps,
         per_device_train_batch_size=batch_size,
         learning_rate=4e-3,
@@ -44,7 +44,6 @@ def make_start(out: Path, people: int, steps: int, batch_size: int) -> Path:
     tokenizer.save_pretrained(folder)
     towers = {name: value for name, value in model.state_dict().items() if name.startswith(TOWER_NAMES)}
     save_file({name: value.contiguous() for name, value in towers.items()}, folder / WEIGHTS)
-    return folder
 
 
 def from_start(folder: Path, settings: dict[str, Any], num_identities: int, seed: int) -> TBPSModel:
