@@ -1,13 +1,9 @@
 """What the finished runs of a study found, as one structure, and what it says of the machine."""
 
 import json
-import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import torch
-import transformers
 
 from benchmarks.method.contenders import CONTENDERS
 from benchmarks.method.run import Regime
@@ -17,16 +13,12 @@ WAYS = ("global", "parts", "whole")
 
 
 def collect(results: Path, regime: Regime) -> dict[str, Any]:
-    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., and the facts}."""
+    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "regime": ...}."""
     return {
-        "command": "python benchmarks/method_study.py",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__,
-                     "transformers": transformers.__version__},
-        "machine": "2 CPU cores (x86-64 with AVX-512), no accelerator; one thread a run, two runs at a time",
         "regime": vars(regime),
         "contenders": {name: by_seed(results / "runs" / name) for name in CONTENDERS},
         "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
-    }  # fmt: skip
+    }
 
 
 def by_seed(folder: Path) -> dict[int, dict[str, Any]]:

@@ -33,7 +33,8 @@ def tables(found: dict[str, Any]) -> str:
     contenders = {name: runs for name, runs in found["contenders"].items() if runs}
     lines = [
         "<!-- written by `python benchmarks/method_study.py`; do not edit -->",
-        f"Regime: {found['regime']}. Machine: {found['machine']}. Versions: {found['versions']}.",
+        f"Regime: {found['regime']}.",
+        *machines(contenders),
         "",
         "## Test retrieval (percent, mean ± standard deviation over seeds)",
         "",
@@ -49,6 +50,15 @@ def tables(found: dict[str, Any]) -> str:
     if found["ablations"]:
         lines += ["", f"## Ablations of {ABLATED}", "", *ablation_table(found)]
     return "\n".join(lines) + "\n"
+
+
+def machines(contenders: dict[str, Results]) -> list[str]:
+    """What the runs ran on, and how long they took."""
+    runs = [result for results in contenders.values() for result in results.values()]
+    seconds = sum(result["seconds"] for result in runs)
+    return [f"Machine: {name}." for name in sorted({result["machine"] for result in runs})] + [
+        f"{len(runs)} runs of contenders, {seconds / 3600:.1f} hours of single runs."
+    ]
 
 
 def retrieval_table(contenders: dict[str, Results]) -> list[str]:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
@@ -53,10 +55,18 @@ def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: 
     if model.config.part_weight:
         result["truth"] = ground_truth(model, processor, rows, root)
     result |= {"settings": settings, "seed": seed, "regime": vars(regime), "seconds_a_step": step_seconds}
+    result["machine"] = machine()
     result["seconds"] = round(time.perf_counter() - began, 1)
     partial = file.with_suffix(f".partial-{os.getpid()}")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.rename(file)
+
+
+def machine() -> str:
+    """What ran: cores, processor, versions."""
+    cpu = f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread a run"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    return f"{cpu}; {versions}"
 
 
 def train(model: TBPSModel, processor: TBPSProcessor, rows: Any, seed: int, regime: Regime, folder: Path) -> float:
