@@ -25,7 +25,7 @@ from benchmarks.method.report import write_report
 from benchmarks.method.run import Regime, run
 from benchmarks.method.start import make_start
 
-FULL = Regime(people=5000, steps=400, batch_size=128, start_people=10000, start_steps=4800)
+FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=1600)
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
 
 
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="seeds of data and training")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--only", nargs="*", help="contenders to run; all where left out")
+    parser.add_argument("--untuned", action="store_true", help="take the first of the values that are tuned on val")
     parser.add_argument("--skip-ablations", action="store_true")
     options = parser.parse_args(arguments)
     regime = QUICK if options.quick else FULL
@@ -48,9 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.report:
         start = results / "start"
         make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
-        stages = [lambda: tuning_runs(results, options.only), lambda: main_runs(results, seeds, options.only)]
+        tuned = not options.untuned
+        stages = [lambda: tuning_runs(results, options.only)] if tuned else []
+        stages.append(lambda: main_runs(results, seeds, options.only, tuned))
         if not options.skip_ablations:
-            stages.append(lambda: ablation_runs(results))
+            stages.append(lambda: ablation_runs(results, tuned))
         for stage in stages:  # a stage is planned when the one before is done: tuning decides what the next one runs
             execute(stage(), regime, start, out, options.workers)
     write_report(results, regime)

@@ -14,7 +14,7 @@ from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
-from benchmarks.method.plan import choices, main_runs, tuned_settings, tuning_file
+from benchmarks.method.plan import choices, main_runs, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
 from benchmarks.method.run import Regime, run
 from benchmarks.method.start import WEIGHTS, make_start
@@ -140,7 +140,8 @@ def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
     for rank, choice in enumerate(options):
         result = {"val": {"global": {"rank_1": 1 - rank}, "whole": {"rank_1": rank}}, "test": {"rank_1": -rank}}
         tuning_file(tmp_path, ABLATED, choice).write_text(json.dumps(result))
-    assert tuned_settings(tmp_path, ABLATED) == {**CONTENDERS[ABLATED].settings, **options[-1]}
+    assert settings_of(tmp_path, ABLATED) == {**CONTENDERS[ABLATED].settings, **options[-1]}
+    assert settings_of(tmp_path, ABLATED, tuned=False) == {**CONTENDERS[ABLATED].settings, **options[0]}
 
 
 def test_unknown_contender_is_named(tmp_path: Path) -> None:

@@ -66,19 +66,19 @@ class Contender:
 def ranking(commonality: str) -> Contender:
     """SDM + ID + matching of the weighted sum of parts + ranking of each part with a margin by `commonality`."""
     settings = {**PARTS, "cmr_loss_weight": 3.0, "cmr_margin_floor": 0.0, "commonality": commonality}
-    return Contender(settings, {"cmr_margin": (0.15, 0.3)})
+    return Contender(settings, {"cmr_margin": (0.3, 0.15)})
 
 
 CONTENDERS: dict[str, Contender] = {
     "itc": Contender({**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0)}),
     "tal": Contender({**NO_PARTS, "global_loss": "tal", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
-    "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("sdm", "itc")}),
+    "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("itc", "sdm")}),
     "fixed_margin": ranking("none"),
     **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
 }
 
-ABLATED = "cmr_pairwise"  # what the ablations change one thing of
+ABLATED = "cmr_resembling_pair"  # what the ablations change one thing of
 ABLATIONS: dict[str, dict[str, Any]] = {
     "K = 4": {"num_parts": 4},
     "K = 16": {"num_parts": 16},

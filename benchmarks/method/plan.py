@@ -23,18 +23,18 @@ def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
     ]
 
 
-def main_runs(results: Path, seeds: Iterable[int], only: Sequence[str] | None) -> list[Planned]:
+def main_runs(results: Path, seeds: Iterable[int], only: Sequence[str] | None, tuned: bool = True) -> list[Planned]:
     """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds."""
     return [
-        (run_file(results, name, seed), tuned_settings(results, name), seed)
+        (run_file(results, name, seed), settings_of(results, name, tuned), seed)
         for seed in seeds
         for name, _ in chosen(only)
     ]
 
 
-def ablation_runs(results: Path) -> list[Planned]:
+def ablation_runs(results: Path, tuned: bool = True) -> list[Planned]:
     """Every ablation of the contender `ABLATED`, which itself is among the main runs."""
-    base = tuned_settings(results, ABLATED)
+    base = settings_of(results, ABLATED, tuned)
     return [
         (in_folder(results / "ablations" / name / f"seed{seed}.json"), {**base, **change}, seed)
         for seed in ABLATION_SEEDS
@@ -59,18 +59,17 @@ def choices(contender: Contender) -> list[dict[str, Any]]:
     return [dict(zip(contender.tuned, values, strict=True)) for values in product(*contender.tuned.values())]
 
 
-def tuned_settings(results: Path, name: str) -> dict[str, Any]:
-    """Settings of a contender with the values that were best on val.
+def settings_of(results: Path, name: str, tuned: bool = True) -> dict[str, Any]:
+    """Settings of a contender, with the values that were best on val, or with the first of each where not `tuned`.
 
     Raises:
-        FileNotFoundError: it was not tuned yet.
+        FileNotFoundError: it was to be tuned and was not yet.
     """
-    contender = CONTENDERS[name]
-    options = choices(contender)
+    options = choices(CONTENDERS[name])
     best = options[0]
-    if len(options) > 1:
+    if tuned and len(options) > 1:
         best = max(options, key=lambda choice: val_rank_1(tuning_file(results, name, choice)))
-    return {**contender.settings, **best}
+    return {**CONTENDERS[name].settings, **best}
 
 
 def val_rank_1(file: Path) -> float:
