@@ -1,5 +1,6 @@
 """Gallery: add, reopen, search, and what it says to arguments that do not fit."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
-from tbps import TBPSImageProcessor, TBPSProcessor
+from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.data.images import BadImageError
 from tbps.encoding import encode_images, encode_texts
 from tbps.gallery import Gallery, GalleryError
@@ -314,3 +315,14 @@ def test_ten_hits_or_all_of_a_smaller_gallery(gallery, pictures):
         gallery.search(QUERY, k="3")
     with pytest.raises(TypeError, match="Cannot search for 5"):
         gallery.search(5)
+
+
+def test_only_settings_that_change_an_embedding_make_another_model(
+    model_factory: Callable[..., TBPSModel], tiny_processor: TBPSProcessor
+) -> None:
+    same = model_factory()
+    known = identify(same, tiny_processor).fingerprint
+    trained = {"cmr_margin": 0.7, "cmr_negatives": "hardest", "commonality": "none", "part_matching_scale": 9.0}
+    assert identify(model_factory(**trained), tiny_processor).fingerprint == known
+    for setting in ({"part_attention": "parts"}, {"part_weight": 0.1}):
+        assert identify(model_factory(**setting), tiny_processor).fingerprint != known
