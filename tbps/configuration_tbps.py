@@ -86,7 +86,7 @@ class TBPSConfig(PreTrainedConfig):
     projection_dim: int = 512
     num_parts: int = 8
     part_dim: int = 64
-    part_attention: str = "tokens"
+    part_attention: str = "both"
     part_image_layer: int | None = None
     decoder_layers: int = 2
     decoder_attention_heads: int = 8
@@ -94,7 +94,7 @@ class TBPSConfig(PreTrainedConfig):
     decoder_dropout: float | int = 0.0
     pooling: str = "tower"
     part_weight: float | int = 0.5
-    text_part_weights: bool = False
+    text_part_weights: bool = True
     stem_channels: list[int] | None = None
     special_token_ids: list[int] | None = None
     num_identities: int = 0
@@ -104,14 +104,14 @@ class TBPSConfig(PreTrainedConfig):
     global_loss: str = "sdm"
     global_loss_weight: float | int = 1.0
     id_loss_weight: float | int = 1.0
-    cmr_loss_weight: float | int = 1.0
-    part_matching_loss_weight: float | int = 0.0
-    part_matching_loss: str = "sdm"
+    cmr_loss_weight: float | int = 3.0
+    part_matching_loss_weight: float | int = 3.0
+    part_matching_loss: str = "itc"
     part_matching_scale: float | int = 50.0
-    part_independence_loss_weight: float | int = 0.0
-    cmr_margin: float | int = 0.2
-    cmr_margin_floor: float | int = 0.05
-    commonality: str = "mean_similarity"
+    part_independence_loss_weight: float | int = 5.0
+    cmr_margin: float | int = 0.3
+    cmr_margin_floor: float | int = 0.0
+    commonality: str = "resembling_pair"
     cmr_positives: str = "mean"
     cmr_negatives: str = "violating"
 

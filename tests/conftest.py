@@ -55,7 +55,8 @@ def make_config(**fields: Any) -> TBPSConfig:
         "pad_token_id": TOKENIZER.pad_token_id,
     }
     sizes = {"projection_dim": 24, "num_parts": 3, "part_dim": 8, "decoder_attention_heads": 4}
-    return TBPSConfig(**{"vision_config": vision, "text_config": text, **sizes, **fields})
+    plain = {"text_part_weights": False, "part_attention": "tokens"}  # unit norms, and the fused kernels
+    return TBPSConfig(**{"vision_config": vision, "text_config": text, **sizes, **plain, **fields})
 
 
 @pytest.fixture

@@ -162,10 +162,11 @@ def test_loss_is_the_weighted_sum_of_its_terms(model_factory: Factory, batch: Ba
         "id_loss_weight": 0.25,
         "cmr_loss_weight": 2.0,
         "part_matching_loss_weight": 3,
+        "part_independence_loss_weight": 0.75,
     }
     model = model_factory(num_identities=3, text_part_weights=True, **weights).train()
     out = model(**batch, person_ids=torch.tensor([0, 1, 2, 2]))
-    assert set(out.losses) == {"global", "id", "cmr", "part_matching"}
+    assert set(out.losses) == {"global", "id", "cmr", "part_matching", "part_independence"}
     expected = sum(weight * out.losses[name.removesuffix("_loss_weight")] for name, weight in weights.items())
     assert torch.allclose(out.loss, expected)
     out.loss.backward()
