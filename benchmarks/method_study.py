@@ -25,7 +25,7 @@ from benchmarks.method.report import write_report
 from benchmarks.method.run import Regime, run
 from benchmarks.method.start import make_start
 
-FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=1600)
+FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=4800)
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
 
 

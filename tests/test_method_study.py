@@ -130,7 +130,9 @@ def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> 
 def test_every_contender_and_ablation_is_a_configuration() -> None:
     for contender in CONTENDERS.values():
         for choice in choices(contender):
-            TBPSConfig(**{**TOWERS, **contender.settings, **choice})
+            config = TBPSConfig(**{**TOWERS, **contender.settings, **choice})
+            losses = (config.cmr_loss_weight, config.part_matching_loss_weight, config.part_independence_loss_weight)
+            assert any(losses) == contender.has_parts  # a baseline trains no part, whatever the defaults are
     for change in ABLATIONS.values():
         TBPSConfig(**{**TOWERS, **CONTENDERS[ABLATED].settings, **change})
 

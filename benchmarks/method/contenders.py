@@ -32,7 +32,12 @@ TEXT: dict[str, Any] = {
     "num_attention_heads": 4,
     "max_position_embeddings": 80,
 }
-NO_PARTS: dict[str, Any] = {"cmr_loss_weight": 0.0, "part_weight": 0.0}
+NO_PARTS: dict[str, Any] = {
+    "part_weight": 0.0,
+    "cmr_loss_weight": 0.0,
+    "part_matching_loss_weight": 0.0,
+    "part_independence_loss_weight": 0.0,
+}
 SDM_ID: dict[str, Any] = {"global_loss": "sdm", "id_loss_weight": 0.3}
 DECODER: dict[str, Any] = {  # the same for every contender that has parts
     "part_weight": 0.5,
