@@ -24,6 +24,7 @@ import torch.nn.functional as F
 import transformers
 
 from tbps import TBPSConfig, TBPSModel
+from tbps.loss_tbps import CHUNK
 from tbps.ranking_tbps import commonality_margin_ranking
 
 NO_PARTS = {"cmr_loss_weight": 0.0, "part_matching_loss_weight": 0.0, "part_independence_loss_weight": 0.0}
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--memory-of", choices=["plain", "chunked"], help=argparse.SUPPRESS)  # the child process
     options = parser.parse_args()
     if options.memory_of:
-        print(json.dumps(ranking_memory(options.pairs, None if options.memory_of == "plain" else 512)))
+        print(json.dumps(ranking_memory(options.pairs, None if options.memory_of == "plain" else CHUNK)))
         return
     found = {
         "command": "python " + " ".join(sys.argv),
@@ -114,10 +115,11 @@ def ranking_memory(pairs: int, chunk_size: int | None) -> dict[str, float]:
     text, image = F.normalize(torch.randn(2, pairs, 8, 64, generator=generator), dim=-1)
     ids = torch.arange(pairs)
     text.requires_grad_(), image.requires_grad_()
-    warm = commonality_margin_ranking(text[:64], image[:64], ids[:64], 0.2, 0.05)  # loads kernels, makes gradients
-    warm.backward()
+    config = TBPSConfig()
+    settings = (config.cmr_margin, config.cmr_margin_floor, config.commonality)
+    commonality_margin_ranking(text[:64], image[:64], ids[:64], *settings).backward()  # loads kernels, makes gradients
     before, began = peak_memory(), time.perf_counter()
-    loss = commonality_margin_ranking(text, image, ids, 0.2, 0.05, chunk_size=chunk_size)
+    loss = commonality_margin_ranking(text, image, ids, *settings, chunk_size=chunk_size)
     loss.backward()
     return {
         "extra_MiB": round((peak_memory() - before) / MEBIBYTE, 1),
