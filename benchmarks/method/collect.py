@@ -13,9 +13,11 @@ WAYS = ("global", "parts", "whole")
 
 
 def collect(results: Path, regime: Regime) -> dict[str, Any]:
-    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "regime": ...}."""
+    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuned": names of
+    contenders whose settings were chosen on val, "regime": ...}."""
     return {
         "regime": vars(regime),
+        "tuned": sorted(folder.name for folder in (results / "tuning").glob("*") if any(folder.glob("*.json"))),
         "contenders": {name: by_seed(results / "runs" / name) for name in CONTENDERS},
         "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
     }

@@ -38,7 +38,7 @@ def tables(found: dict[str, Any]) -> str:
         "",
         "## Test retrieval (percent, mean ± standard deviation over seeds)",
         "",
-        *retrieval_table(contenders),
+        *retrieval_table(contenders, found["tuned"]),
         "",
         "## Paired differences of R@1 (points, mean ± half the 95 % interval)",
         "",
@@ -61,15 +61,17 @@ def machines(contenders: dict[str, Results]) -> list[str]:
     ]
 
 
-def retrieval_table(contenders: dict[str, Results]) -> list[str]:
+def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> list[str]:
     """Contender by way to rank and metric."""
     names = {"rank_1": "R@1", "rank_5": "R@5", "mAP": "mAP"}
-    header = ["contender", "seeds", "w", *(f"{way} {short}" for way in WAYS for short in names.values())]
+    header = ["contender", "seeds", "tuned", "w", *(f"{way} {short}" for way in WAYS for short in names.values())]
     rows = []
     for name, runs in contenders.items():
         weights = sorted({result["part_weight"] for result in runs.values() if "part_weight" in result})
         cells = [cell(metric(runs, way, key).values(), 1) for way in WAYS for key in names]
-        rows.append([name, str(len(runs)), ", ".join(map(str, weights)) or "-", *cells])
+        rows.append(
+            [name, str(len(runs)), "yes" if name in tuned else "no", ", ".join(map(str, weights)) or "-", *cells]
+        )
     return table(header, rows)
 
 
