@@ -83,7 +83,7 @@ CONTENDERS: dict[str, Contender] = {
     **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
 }
 
-ABLATED = "cmr_resembling_pair"  # what the ablations change one thing of
+ABLATED = "cmr_mean_similarity"  # what the ablations change one thing of
 ABLATIONS: dict[str, dict[str, Any]] = {
     "K = 4": {"num_parts": 4},
     "K = 16": {"num_parts": 16},
