@@ -43,13 +43,15 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(ranking_memory(options.pairs, None if options.memory_of == "plain" else CHUNK)))
         return
+    # first: a child's peak memory counts what its parent held when it was started
+    memory = {way: in_fresh_process(way, options.pairs) for way in ("plain", "chunked")}
     found = {
         "command": "python " + " ".join(sys.argv),
         "versions": {"python": platform.python_version(), "torch": torch.__version__,
                      "transformers": transformers.__version__},
         "machine": f"CPU, {torch.get_num_threads()} threads",
         "step": step_cost(options.batch, options.rounds),
-        "ranking_memory": {way: in_fresh_process(way, options.pairs) for way in ("plain", "chunked")},
+        "ranking_memory": memory,
     }  # fmt: skip
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
