@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmar
 
 from benchmarks.method.plan import Planned, ablation_runs, main_runs, tuning_runs
 from benchmarks.method.report import write_report
-from benchmarks.method.run import Regime, run
+from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
 
 FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=4800)
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, workers: int) -> None:
-    """Run what has no file yet, several processes at a time."""
-    missing = [(file, settings, seed) for file, settings, seed in planned if not file.exists()]
+    """Run what is not done yet, several processes at a time."""
+    missing = [what for what in planned if not is_done(*what[:2], regime)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         runs = {pool.submit(run, *what, regime, start, out): what[0] for what in missing}
         for future in tqdm(as_completed(runs), total=len(runs), desc="runs", disable=not runs):

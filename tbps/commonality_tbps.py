@@ -54,7 +54,8 @@ class AnchorRows:
     @cached_property
     def images(self) -> torch.Tensor:
         """(B,) float, how many of the candidates show the column's person."""
-        return same_person(self.person_ids).sum(dim=1).float()
+        _, person, counts = self.person_ids.unique(return_inverse=True, return_counts=True)
+        return counts[person].float()
 
     @cached_property
     def votes(self) -> torch.Tensor:
@@ -73,10 +74,10 @@ class AnchorRows:
         """Mean over other people: (K, A, B) -> (K, A)."""
         return (values * self.votes).sum(dim=2)
 
-    def look_alikes(self) -> torch.Tensor:
-        """(K, A, B) in [0, 1]: 1 where a candidate suits the anchor as well as its own person does, else falling with
-        the difference as 2 sigmoid(difference / `TEMPERATURE`)."""
-        return (2 * torch.sigmoid((self.similarity - self.own[:, :, None]) / TEMPERATURE)).clamp(max=1)
+    @cached_property
+    def beats(self) -> torch.Tensor:
+        """(K, A, B) sigmoid of how much better a candidate suits the anchor than its own person does; 1/2 as well."""
+        return torch.sigmoid((self.similarity - self.own[:, :, None]) / TEMPERATURE)
 
 
 TEMPERATURE = 0.05  # in cosine: how far apart two similarities must be to be told apart
@@ -114,8 +115,7 @@ def mean_similarity(rows: AnchorRows) -> torch.Tensor:
 def soft_rank(rows: AnchorRows) -> torch.Tensor:
     """Share of other people who look at least as much like the anchor's part as its own person does, by a sigmoid of
     the difference; 1/2 where all cosines are equal, hence doubled and cut at 1."""
-    beats = torch.sigmoid((rows.similarity - rows.own[:, :, None]) / TEMPERATURE)
-    return (2 * rows.mean_vote(beats)).clamp(0, 1)
+    return (2 * rows.mean_vote(rows.beats)).clamp(0, 1)
 
 
 def entropy(rows: AnchorRows) -> torch.Tensor:
@@ -139,13 +139,13 @@ def sigmoid(rows: AnchorRows) -> torch.Tensor:
 def pairwise(rows: AnchorRows) -> torch.Tensor:
     """c_ak r_an of the pairwise margin m (1 - c_ak r_an): how common the anchor's part is (`soft_rank`), where the
     candidate is one of its look-alikes; 0 for a candidate that differs. (K, A, B)."""
-    return soft_rank(rows)[:, :, None] * rows.look_alikes()
+    return soft_rank(rows)[:, :, None] * look_alike(rows)
 
 
 def look_alike(rows: AnchorRows) -> torch.Tensor:
     """r_an alone: a candidate whose part suits the anchor as well as its own person's does demands the floor, however
     rare that is. (K, A, B)."""
-    return rows.look_alikes()
+    return (2 * rows.beats).clamp(max=1)
 
 
 def resembling_pair(rows: AnchorRows) -> torch.Tensor:

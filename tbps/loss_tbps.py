@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .commonality_tbps import EPSILON, same_person
+from .commonality_tbps import EPSILON, cosines, same_person
 from .configuration_tbps import TBPSConfig
 from .ranking_tbps import commonality_margin_ranking
 
@@ -102,7 +102,7 @@ def instance_loss(text_logits: torch.Tensor, image_logits: torch.Tensor, person_
 
 def part_similarity(text_parts: torch.Tensor, image_parts: torch.Tensor) -> torch.Tensor:
     """(B, K, d) unit parts of texts and of images -> (K, B, B) cosines, row = text, column = image."""
-    return torch.einsum("tkd,ikd->kti", text_parts.float(), image_parts.float())
+    return cosines(text_parts.float(), image_parts.float())
 
 
 def part_matching(
@@ -139,10 +139,10 @@ def part_independence(similarity: torch.Tensor, person_ids: torch.Tensor) -> tor
         scalar in [0, 1]; 0 for one part, or where the batch holds fewer than two pairs of different people.
     """
     parts = len(similarity)
-    cosines = similarity[:, ~same_person(person_ids)]  # (K, pairs)
-    if parts == 1 or cosines.shape[1] < 2:
+    negatives = similarity[:, ~same_person(person_ids)]  # (K, pairs)
+    if parts == 1 or negatives.shape[1] < 2:
         return similarity.new_zeros(())
-    correlation = F.normalize(cosines - cosines.mean(dim=1, keepdim=True), dim=1)
+    correlation = F.normalize(negatives - negatives.mean(dim=1, keepdim=True), dim=1)
     squares = (correlation @ correlation.T).square()  # (K, K)
     return (squares.sum() - squares.diagonal().sum()) / (parts * (parts - 1))
 

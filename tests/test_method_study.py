@@ -16,7 +16,7 @@ from benchmarks.method.localisation import areas, assign, inside, localisation, 
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import choices, main_runs, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
-from benchmarks.method.run import Regime, run
+from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
 from tbps import TBPSConfig
@@ -167,3 +167,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == {"head", "upper", "lower", "shoes", "bag"}
     assert not list(tmp_path.glob("*.partial*"))
+    settings = CONTENDERS[ABLATED].settings
+    assert is_done(file, settings, regime)
+    assert not is_done(file, {**settings, "cmr_margin": 0.15}, regime)
+    assert not is_done(tmp_path / "seed2.json", settings, regime)

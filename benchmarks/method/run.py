@@ -22,6 +22,7 @@ from benchmarks.method.start import SETTINGS, from_start
 from benchmarks.method.worlds import splits, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.commonality_tbps import COMMONALITY
+from tbps.toypedes import read_ground_truth
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.setup import make_processor
 
@@ -62,6 +63,14 @@ def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: 
     partial.rename(file)
 
 
+def is_done(file: Path, settings: dict[str, Any], regime: Regime) -> bool:
+    """Whether the file holds a run of these very settings: a result of others (untuned, say) is made again."""
+    if not file.is_file():
+        return False
+    found = json.loads(file.read_text())
+    return found["settings"] == settings and found["regime"] == vars(regime)
+
+
 def machine() -> str:
     """What ran: cores, processor, versions."""
     cpu = f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread a run"
@@ -87,8 +96,6 @@ def train(model: TBPSModel, processor: TBPSProcessor, rows: Any, seed: int, regi
 
 def ground_truth(model: TBPSModel, processor: TBPSProcessor, rows: Any, root: Path) -> dict[str, Any]:
     """Every measure of `localisation` and `likeness` on test; parts are assigned to regions on val."""
-    from tbps.toypedes import read_ground_truth
-
     truth = read_ground_truth(root / "ToyPEDES")
     assignment = assign(read_parts(model, processor, rows["val"], truth, root, TRUTH_PEOPLE))
     test = read_parts(model, processor, rows["test"], truth, root, TRUTH_PEOPLE)
