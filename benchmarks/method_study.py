@@ -6,7 +6,8 @@
 
 Every contender has the same towers, starting checkpoint, data, batches and steps; only fields of `TBPSConfig` differ
 (benchmarks/method/contenders.py). Each run is one process of one thread and one JSON file below --results, where the
-starting checkpoint lies too; what is there is skipped. Rendered worlds go below --out and can be made again.
+starting checkpoint lies too; what is there with the same settings is skipped. Rendered worlds go below --out and can be
+made again.
 """
 
 import argparse

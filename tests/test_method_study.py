@@ -14,7 +14,7 @@ from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
-from benchmarks.method.plan import choices, main_runs, settings_of, tuning_file
+from benchmarks.method.plan import choices, is_tuned, main_runs, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
@@ -141,7 +141,12 @@ def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
     options = choices(CONTENDERS[ABLATED])
     for rank, choice in enumerate(options):
         result = {"val": {"global": {"rank_1": 1 - rank}, "whole": {"rank_1": rank}}, "test": {"rank_1": -rank}}
-        tuning_file(tmp_path, ABLATED, choice).write_text(json.dumps(result))
+        file = tuning_file(tmp_path, ABLATED, choice)
+        assert not is_tuned(tmp_path, ABLATED, [])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result))
+    assert is_tuned(tmp_path, ABLATED, [{"settings": settings_of(tmp_path, ABLATED)}])
+    assert not is_tuned(tmp_path, ABLATED, [{"settings": settings_of(tmp_path, ABLATED, tuned=False)}])
     assert settings_of(tmp_path, ABLATED) == {**CONTENDERS[ABLATED].settings, **options[-1]}
     assert settings_of(tmp_path, ABLATED, tuned=False) == {**CONTENDERS[ABLATED].settings, **options[0]}
 

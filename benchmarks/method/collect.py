@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.method.contenders import CONTENDERS
+from benchmarks.method.plan import is_tuned
 from benchmarks.method.run import Regime
 from benchmarks.method.statistics import Spread, paired, spread
 
@@ -15,10 +16,11 @@ WAYS = ("global", "parts", "whole")
 def collect(results: Path, regime: Regime) -> dict[str, Any]:
     """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuned": names of
     contenders whose settings were chosen on val, "regime": ...}."""
+    contenders = {name: by_seed(results / "runs" / name) for name in CONTENDERS}
     return {
         "regime": vars(regime),
-        "tuned": sorted(folder.name for folder in (results / "tuning").glob("*") if any(folder.glob("*.json"))),
-        "contenders": {name: by_seed(results / "runs" / name) for name in CONTENDERS},
+        "tuned": [name for name, runs in contenders.items() if is_tuned(results, name, runs.values())],
+        "contenders": contenders,
         "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
     }
 

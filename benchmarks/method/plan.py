@@ -36,7 +36,7 @@ def ablation_runs(results: Path, tuned: bool = True) -> list[Planned]:
     """Every ablation of the contender `ABLATED`, which itself is among the main runs."""
     base = settings_of(results, ABLATED, tuned)
     return [
-        (in_folder(results / "ablations" / name / f"seed{seed}.json"), {**base, **change}, seed)
+        (results / "ablations" / name / f"seed{seed}.json", {**base, **change}, seed)
         for seed in ABLATION_SEEDS
         for name, change in ABLATIONS.items()
     ]
@@ -78,19 +78,19 @@ def val_rank_1(file: Path) -> float:
     return val.get("whole", val["global"])["rank_1"]
 
 
+def is_tuned(results: Path, name: str, runs: Iterable[dict[str, Any]]) -> bool:
+    """Whether a contender was tuned and all of these runs have the settings that came of it."""
+    options = choices(CONTENDERS[name])
+    if len(options) > 1 and not all(tuning_file(results, name, choice).is_file() for choice in options):
+        return False
+    return all(run["settings"] == settings_of(results, name) for run in runs)
+
+
 def run_file(results: Path, name: str, seed: int) -> Path:
-    """Where a run's result lies; its folder is made."""
-    return in_folder(results / "runs" / name / f"seed{seed}.json")
+    """Where a run's result lies."""
+    return results / "runs" / name / f"seed{seed}.json"
 
 
 def tuning_file(results: Path, name: str, choice: dict[str, Any]) -> Path:
     """Where the result of a tuning run lies."""
-    return in_folder(
-        results / "tuning" / name / ("-".join(f"{key}={value}" for key, value in choice.items()) + ".json")
-    )
-
-
-def in_folder(file: Path) -> Path:
-    """The path, its folder made."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file
+    return results / "tuning" / name / ("-".join(f"{key}={value}" for key, value in choice.items()) + ".json")

@@ -58,6 +58,7 @@ def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: 
     result |= {"settings": settings, "seed": seed, "regime": vars(regime), "seconds_a_step": step_seconds}
     result["machine"] = machine()
     result["seconds"] = round(time.perf_counter() - began, 1)
+    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".partial-{os.getpid()}")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.rename(file)
