@@ -33,6 +33,12 @@ class TBPSPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_attention_backend = True
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False: with True, Transformers initialises no module that has no parameter of its own (as layers and
+        attentions have none), to spare weights that foreign code would draw again. `_init_weights` draws none again."""
+        return False
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

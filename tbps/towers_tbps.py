@@ -64,6 +64,11 @@ class CLIPVisionTower(CLIPVisionModel):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False, as its weights are initialised by CLIP's own code; see `TBPSPreTrainedModel`."""
+        return False
+
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """(B, C, H, W) -> last_hidden_state (B, N, width) and pooler_output (B, width), both after the norm."""
         output = super().forward(pixel_values, **kwargs)
