@@ -1,6 +1,6 @@
 """TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
@@ -132,7 +132,7 @@ class TBPSModel(TBPSPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         output_part_attentions: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
         """(B, L) token ids -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
         if position_ids is not None:
@@ -154,7 +154,10 @@ class TBPSModel(TBPSPreTrainedModel):
 
     @can_return_tuple
     def get_image_features(
-        self, pixel_values: torch.FloatTensor, output_part_attentions: bool = False, **kwargs: Any
+        self,
+        pixel_values: torch.FloatTensor,
+        output_part_attentions: bool = False,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
         """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
 
@@ -220,7 +223,7 @@ class TBPSModel(TBPSPreTrainedModel):
         person_ids: torch.LongTensor | None = None,
         return_loss: bool = True,
         output_part_attentions: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSOutput:
         """Embeds either modality or both; with `person_ids` (B,) and both, also the training loss on this batch.
 
