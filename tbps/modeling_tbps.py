@@ -10,6 +10,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
+from .checkpoint_tbps import refuse_pickle
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import PART_LOSSES, tbps_losses
@@ -39,6 +40,21 @@ class TBPSPreTrainedModel(PreTrainedModel):
         """False: with True, Transformers initialises no module that has no parameter of its own (as layers and
         attentions have none), to spare weights that foreign code would draw again. `_init_weights` draws none again."""
         return False
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """`PreTrainedModel.from_pretrained`, of safetensors only.
+
+        Raises:
+            ValueError: the weights are a pickle. OSError: there are none.
+        """
+        kwargs["use_safetensors"] = True
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except OSError:
+            names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
+            refuse_pickle(pretrained_model_name_or_path, **{n: kwargs[n] for n in names if n in kwargs})
+            raise
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
