@@ -33,6 +33,8 @@ class TBPSPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["PartDecoder", "ConvStem", "RectangularVisionEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = [r"^id_head\."]  # noqa: RUF012 - not part of what is shared
     _supports_sdpa = True
+    _supports_flash_attn = True  # in the towers; the part decoder has its own attention
+    _supports_flex_attn = True
     _supports_attention_backend = True
 
     @classmethod

@@ -86,8 +86,8 @@ def special_tokens(checkpoint: str, text_config: PreTrainedConfig, given: list[i
     named = (getattr(text_config, f"{name}_token_id", None) for name in ("eos", "sep"))
     if not any(isinstance(token, int) and token < text_config.vocab_size for token in named):
         raise ValueError(
-            f"{checkpoint} has no tokenizer, and its configuration names no special tokens that the parts must not look "
-            "at: save the tokenizer there, or give special_token_ids=[...] (begin, end, padding)."
+            f"{checkpoint} has no tokenizer, and its configuration names no special tokens that the parts must not "
+            "look at: save the tokenizer there, or give special_token_ids=[...] (begin, end, padding)."
         )
     return None
 

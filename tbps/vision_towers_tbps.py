@@ -68,7 +68,7 @@ class RectangularVisionEmbeddings(CLIPVisionEmbeddings):
         """
         refuse_interpolation(interpolate_pos_encoding)
         patches = embed_patches(self, pixel_values)
-        tokens = torch.cat([self.class_embedding.expand(len(patches), 1, -1), patches], dim=1)
+        tokens = torch.cat([self.class_embedding.expand(patches.shape[0], 1, -1), patches], dim=1)
         return tokens + self.position_embedding(self.position_ids)
 
 
