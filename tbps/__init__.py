@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tbps.auto import register
 from tbps.configuration_tbps import TBPSConfig
 from tbps.modeling_tbps import TBPSModel
+from tbps.pipeline_tbps import TextBasedPersonSearchPipeline
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "TBPSProcessor",
     "TBPSTrainer",
     "TBPSTrainingArguments",
+    "TextBasedPersonSearchPipeline",
 ]
 
 # What not every user of the model needs is imported when it is asked for: datasets and the trainer take seconds.

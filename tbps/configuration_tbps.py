@@ -23,6 +23,10 @@ COMMONALITIES = (
 POSITIVES = ("mean", "hardest", "easiest")
 NEGATIVES = ("violating", "semi_hard", "hardest")
 
+TASK = "text-based-person-search"
+# As `transformers.pipeline` reads it from config.json, to run the pipeline's code where tbps is not installed.
+CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_tbps.TextBasedPersonSearchPipeline", "pt": ["AutoModel"]}}
+
 
 @strict
 class TBPSConfig(PreTrainedConfig):
@@ -72,6 +76,7 @@ class TBPSConfig(PreTrainedConfig):
     """
 
     model_type = "tbps"
+    reads_custom_pipelines = True  # `tbps.auto` turns it off: the pipeline it registers needs no trust in remote code
     sub_configs_defaults = {  # noqa: RUF012 - transformers reads it as a class attribute
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,
@@ -116,6 +121,8 @@ class TBPSConfig(PreTrainedConfig):
     cmr_negatives: str = "violating"
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if not self.reads_custom_pipelines:
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         # JSON knows no tuples: what is saved must equal what is loaded back
         self.stem_channels = list(self.stem_channels or ())
@@ -128,6 +135,10 @@ class TBPSConfig(PreTrainedConfig):
             self.text_config.bos_token_id = self.text_config.vocab_size - 2
             self.text_config.eos_token_id = self.text_config.vocab_size - 1
             self.text_config.pad_token_id = self.text_config.vocab_size - 1
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What is written to config.json: every checkpoint names the pipeline, whose code is saved beside the model."""
+        return {**super().to_diff_dict(), "custom_pipelines": CUSTOM_PIPELINES}
 
     @property
     def masked_token_ids(self) -> list[int]:

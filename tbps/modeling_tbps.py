@@ -14,6 +14,7 @@ from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
+from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
 from .pretrained_tbps import tower_weights
 from .towers_tbps import ConvStem, build_tower, content_mask
