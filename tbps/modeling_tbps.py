@@ -17,7 +17,8 @@ from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
 from .pretrained_tbps import tower_weights
-from .towers_tbps import ConvStem, build_tower, content_mask
+from .text_towers_tbps import content_mask
+from .towers_tbps import ConvStem, build_tower
 
 
 class TBPSPreTrainedModel(PreTrainedModel):
@@ -25,7 +26,7 @@ class TBPSPreTrainedModel(PreTrainedModel):
 
     config: TBPSConfig
     base_model_prefix = "tbps"
-    main_input_name = "pixel_values"
+    main_input_name = "input_ids"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False  # Trainer must divide the loss by the accumulation steps itself
@@ -33,6 +34,12 @@ class TBPSPreTrainedModel(PreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^id_head\."]  # noqa: RUF012 - not part of what is shared
     _supports_sdpa = True
     _supports_attention_backend = True
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False: with True, Transformers initialises no module that has no parameter of its own (as layers and
+        attentions have none), to spare weights that foreign code would draw again. `_init_weights` draws none again."""
+        return False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -139,7 +146,7 @@ class TBPSModel(TBPSPreTrainedModel):
         )
         embedded = self._embed_global(output, self.text_projection, content)
         embedded.part_embeds, states, embedded.part_attentions = self.part_decoder(
-            embedded.last_hidden_state, self.part_decoder.text_norm, content, output_part_attentions
+            embedded.token_embeds, self.part_decoder.text_norm, content, output_part_attentions
         )
         if self.part_weighting is not None:
             embedded.part_weights = self.part_weighting(states)[:, :, 0].softmax(dim=-1)  # (B, K)
@@ -150,7 +157,12 @@ class TBPSModel(TBPSPreTrainedModel):
     def get_image_features(
         self, pixel_values: torch.FloatTensor, output_part_attentions: bool = False, **kwargs: Any
     ) -> TBPSEmbeddingOutput:
-        """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
+        """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
+
+        Raises:
+            ValueError: pictures of another size than `config.image_size`.
+        """
+        check_pictures(pixel_values, self.config.image_size)
         if self.stem is not None:
             pixel_values = self.stem(pixel_values.to(self.dtype))
         layer = self.config.part_image_layer
@@ -165,7 +177,7 @@ class TBPSModel(TBPSPreTrainedModel):
         prefix = count - rows * columns  # CLS and its kin stand before the patches
         content[:, :prefix] = False
         embedded = self._embed_global(output, self.visual_projection, content)
-        tokens = embedded.last_hidden_state
+        tokens = embedded.token_embeds
         if self.part_visual_projection is not None:
             tokens = self.part_visual_projection(output.hidden_states[layer])
             embedded.hidden_states = output.hidden_states if hidden else None
@@ -184,9 +196,10 @@ class TBPSModel(TBPSPreTrainedModel):
         tokens = projection(output.last_hidden_state)  # (B, N, D)
         pooled = POOLING[self.config.pooling](projection, output, tokens, content)  # (B, D)
         return TBPSEmbeddingOutput(
-            last_hidden_state=tokens,
+            last_hidden_state=output.last_hidden_state,
             hidden_states=output.get("hidden_states"),
             attentions=output.get("attentions"),
+            token_embeds=tokens,
             global_embeds=F.normalize(pooled, dim=-1),
         )
 
@@ -238,7 +251,7 @@ class TBPSModel(TBPSPreTrainedModel):
 
     def _join(self, text: TBPSEmbeddingOutput | None, image: TBPSEmbeddingOutput | None) -> TBPSOutput:
         """The two modalities' outputs, and their scores where both are there."""
-        output = TBPSOutput()
+        output = TBPSOutput(text_model_output=text, vision_model_output=image)
         if text is not None:
             output.text_embeds, output.text_global_embeds = text.pooler_output, text.global_embeds
             output.text_part_embeds, output.text_part_weights = text.part_embeds, text.part_weights
@@ -294,3 +307,12 @@ class TBPSModel(TBPSPreTrainedModel):
 
 
 __all__ = ["TBPSModel", "TBPSPreTrainedModel"]
+
+
+def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
+    """Refuse pictures that do not fill the model's position table."""
+    if tuple(pixel_values.shape[-2:]) != image_size:
+        raise ValueError(
+            f"Pictures of {pixel_values.shape[-2]}x{pixel_values.shape[-1]} (height x width) do not fit a model "
+            f"made for {image_size[0]}x{image_size[1]}: prepare them with the model's own processor."
+        )

@@ -4,10 +4,10 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from transformers import AutoModel, PreTrainedModel
 
 from .configuration_tbps import as_pair
-from .towers_tbps import resize_position_table
 
 POSITION_TABLES = ("embeddings.position_embedding.weight", "embeddings.position_embeddings")
 
@@ -73,3 +73,22 @@ def resized(tower: PreTrainedModel, image_size: tuple[int, int] | None, interpol
                 *table.shape[:-2], -1, table.shape[-1]
             )
     return weights
+
+
+def resize_position_table(
+    table: torch.Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], mode: str = "bicubic"
+) -> torch.Tensor:
+    """A (prefix + rows*columns, width) position table for another grid; the rows before the grid (CLS) are kept.
+
+    Args:
+        table: row-major over `old_grid` = (rows, columns), after its prefix.
+        mode: of `torch.nn.functional.interpolate`.
+    Returns:
+        (prefix + new rows * new columns, width), the same tensor where the grids are equal.
+    """
+    if old_grid == new_grid:
+        return table
+    prefix, grid = table.split([len(table) - old_grid[0] * old_grid[1], old_grid[0] * old_grid[1]])
+    grid = grid.T.reshape(1, -1, *old_grid).float()
+    grid = F.interpolate(grid, size=new_grid, mode=mode, align_corners=False)
+    return torch.cat([prefix, grid.flatten(2)[0].T.to(prefix.dtype)])
