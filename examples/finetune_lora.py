@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
+from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments, set_seed
 
 import tbps  # noqa: F401 - makes AutoModel and AutoProcessor know the model
 from tbps.data.loading import load_benchmark
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = load_benchmark(options.benchmark, options.root)
     before = evaluate_retrieval(model, processor, splits["test"])
     whole = [name for name in TRAINED_WHOLE if getattr(model, name) is not None]
-    lora = LoraConfig(r=options.rank, target_modules=options.targets, modules_to_save=whole)
-    adapted = get_peft_model(model, lora)
+    set_seed(0)  # adapters start from random numbers
+    adapted = get_peft_model(model, LoraConfig(r=options.rank, target_modules=options.targets, modules_to_save=whole))
     adapted.print_trainable_parameters()
     training = TrainingArguments(
         output_dir=options.output_dir,
@@ -40,12 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         per_device_train_batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         warmup_steps=0.1,  # a share of all steps
-        remove_unused_columns=False,  # or Trainer drops person_ids, and with them the loss
         dataloader_drop_last=True,  # a small last batch has few negatives
         save_strategy="no",
     )
-    pairs = PersonPairs(splits["train"], processor)
-    Trainer(adapted, training, train_dataset=pairs, data_collator=PairCollator(processor)).train()
+    pairs, collator = PersonPairs(splits["train"], processor), PairCollator(processor)
+    Trainer(adapted, training, collator, train_dataset=pairs).train()
     merged = adapted.merge_and_unload()  # a TBPSModel again, without a trace of PEFT
     merged.save_pretrained(options.output_dir)
     processor.save_pretrained(options.output_dir)

@@ -29,7 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         per_device_train_batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         warmup_steps=0.1,  # a share of all steps
-        remove_unused_columns=False,  # or Trainer drops person_ids, and with them the loss
         dataloader_drop_last=True,  # a small last batch has few negatives
         save_strategy="no",
     )

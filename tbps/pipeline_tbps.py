@@ -148,8 +148,10 @@ class TextBasedPersonSearchPipeline(Pipeline):
         """Several sentences as a list.
 
         Raises:
-            ValueError: there are none. TypeError: one is no string.
+            ValueError: there are none. TypeError: one is no string, or they are no sequence.
         """
+        if not isinstance(sentences, Sequence):
+            raise TypeError(f"text={sentences!r}: expected a sentence or a sequence of sentences.")
         listed = list(sentences)
         if not listed:
             raise ValueError("Text-based person search got no sentences: give at least one.")

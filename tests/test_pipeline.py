@@ -140,6 +140,7 @@ def test_every_kind_of_source_is_the_same_picture(
         (["GOOD"], ["a bag", " "], {}, ValueError, "Sentence 1 of 2 is ' '"),
         (["GOOD"], [], {}, ValueError, "got no sentences"),
         (["GOOD"], ["a bag", 7], {}, TypeError, "Sentence 1 of 2 is 7: expected a string"),
+        (["GOOD"], None, {}, TypeError, "text=None: expected a sentence or a sequence"),
         (["GOOD"], "a bag", {"top_k": 0}, ValueError, "top_k=0: expected 1 or more"),
         (["GOOD"], "a bag", {"top_k": 1.5}, TypeError, "top_k=1.5: expected a whole number"),
         (["GOOD"], "a bag", {"topk": 1}, TypeError, "topk"),
