@@ -53,7 +53,7 @@ def fetch(folder: Path) -> Path:
 def download(version: str, folder: Path) -> Path:
     """The source distribution of that version."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--no-binary", "transformers", "--no-build-isolation", "--dest", str(folder)]
+    command += ["--no-binary", "transformers", "--dest", str(folder)]
     done = subprocess.run([*command, f"transformers=={version}"], capture_output=True, text=True)
     found = sorted(folder.glob("*.tar.gz"))
     if done.returncode or not found:

@@ -13,7 +13,7 @@ from tbps import TBPSConfig, TBPSModel
 
 class TBPSModelTest(ModelTesterMixin, unittest.TestCase):
     all_model_classes = (TBPSModel,)
-    additional_model_inputs = ["pixel_values"]
+    additional_model_inputs = ("pixel_values",)
     test_can_init_all_missing_weights_before_2023 = True  # else that test skips itself
     _is_composite = True
 
@@ -35,13 +35,13 @@ class TBPSModelTest(ModelTesterMixin, unittest.TestCase):
         """The common test reads hidden states off the output itself; ours are those of each tower."""
         for how in ("argument", "configuration"):
             for side, length in self.sides(self.tower_outputs(how)):
-                self.assertEqual([tuple(x.shape) for x in side.hidden_states], [(BATCH, length, WIDTH)] * (LAYERS + 1))
+                assert [tuple(x.shape) for x in side.hidden_states] == [(BATCH, length, WIDTH)] * (LAYERS + 1)
 
     def test_attention_outputs(self) -> None:
         """As above, for attentions."""
         for how in ("argument", "configuration"):
             for side, length in self.sides(self.tower_outputs(how)):
-                self.assertEqual([tuple(x.shape) for x in side.attentions], [(BATCH, HEADS, length, length)] * LAYERS)
+                assert [tuple(x.shape) for x in side.attentions] == [(BATCH, HEADS, length, length)] * LAYERS
 
     def test_retain_grad_hidden_states_attentions(self) -> None:
         """As above: a score's gradient reaches what each tower shows of itself."""
@@ -51,7 +51,7 @@ class TBPSModelTest(ModelTesterMixin, unittest.TestCase):
             tensor.retain_grad()
         out.logits_per_text[0, 0].backward()
         for tensor in kept:
-            self.assertIsNotNone(tensor.grad)
+            assert tensor.grad is not None
 
     def tower_outputs(self, how: str) -> Any:
         """The output with hidden states and attentions of the towers, asked for by an argument or a configuration."""

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tbps.auto import register
+from tbps.checkpoint_tbps import VERSION
 from tbps.configuration_tbps import TBPSConfig
 from tbps.modeling_tbps import TBPSModel
 from tbps.pipeline_tbps import TextBasedPersonSearchPipeline
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tbps.training.arguments import TBPSTrainingArguments
     from tbps.training.trainer import TBPSTrainer
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Gallery",
     "TBPSConfig",

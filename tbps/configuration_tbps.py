@@ -3,8 +3,11 @@
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+
+from .checkpoint_tbps import VERSION, tell_versions, warn_of_newer
 
 POOLINGS = ("tower", "max", "mean")
 GLOBAL_LOSSES = ("sdm", "itc", "tal")
@@ -70,6 +73,7 @@ class TBPSConfig(PreTrainedConfig):
             margin fixed at m. The default was best in docs/method.md, on one seed and by less than a point.
         cmr_positives, cmr_negatives: which images of a person set the bar ("mean", "hardest", "easiest") and which
             negatives count ("violating", "semi_hard", "hardest"); see `ranking_tbps`.
+        tbps_version: version of tbps that saved the checkpoint; written by saving, not to be given.
 
     Raises:
         ValueError: a value out of its range; the message names it.
@@ -119,6 +123,7 @@ class TBPSConfig(PreTrainedConfig):
     commonality: str = "mean_similarity"
     cmr_positives: str = "mean"
     cmr_negatives: str = "violating"
+    tbps_version: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if not self.reads_custom_pipelines:
@@ -135,6 +140,26 @@ class TBPSConfig(PreTrainedConfig):
             self.text_config.bos_token_id = self.text_config.vocab_size - 2
             self.text_config.eos_token_id = self.text_config.vocab_size - 1
             self.text_config.pad_token_id = self.text_config.vocab_size - 1
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """The configuration of a checkpoint; what does not fit is told with the version that saved it.
+
+        Raises:
+            ValueError: another version of tbps saved it, and this one does not know a value in it.
+        """
+        saved_by = config_dict.get("tbps_version")
+        warn_of_newer(saved_by)
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except (StrictDataclassError, TypeError, ValueError) as error:
+            if saved_by in (None, VERSION):
+                raise
+            raise ValueError(f"{error}\n{tell_versions(saved_by)}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, with the version of this code in the place of the one that it was loaded from."""
+        return {**super().to_dict(), "tbps_version": VERSION}
 
     def to_diff_dict(self) -> dict[str, Any]:
         """What is written to config.json: every checkpoint names the pipeline, whose code is saved beside the model."""

@@ -1,6 +1,6 @@
 """TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,16 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
+from .checkpoint_tbps import refuse_broken, refuse_misfits, refuse_pickle
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
-from .pretrained_tbps import tower_weights
+from .pretrained_tbps import put_towers, special_tokens, tower_weights
 from .text_towers_tbps import content_mask
 from .towers_tbps import ConvStem, build_tower
 
@@ -40,6 +41,30 @@ class TBPSPreTrainedModel(PreTrainedModel):
         """False: with True, Transformers initialises no module that has no parameter of its own (as layers and
         attentions have none), to spare weights that foreign code would draw again. `_init_weights` draws none again."""
         return False
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """`PreTrainedModel.from_pretrained`, of safetensors only. An instance-loss head for another number of people
+        than `num_identities` is made anew, with a warning.
+
+        Raises:
+            ValueError: the weights are a pickle, of other sizes than the configuration asks for (unless
+                `ignore_mismatched_sizes`), or not finite. OSError: there are none.
+        """
+        source = pretrained_model_name_or_path
+        told = kwargs.pop("output_loading_info", False)
+        any_size = kwargs.pop("ignore_mismatched_sizes", False)
+        settings = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        try:
+            model, info = super().from_pretrained(source, *args, **{**kwargs, **settings})
+        except OSError:
+            names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
+            refuse_pickle(source, **{n: kwargs[n] for n in names if n in kwargs})
+            raise
+        if not any_size:
+            refuse_misfits(source, info["mismatched_keys"])
+        refuse_broken(source, model.named_parameters())
+        return (model, info) if told else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -107,13 +132,16 @@ class TBPSModel(TBPSPreTrainedModel):
             image_size: (H, W) in pixels; the position table is resized once. None keeps the checkpoint's.
             interpolation: "bicubic" or "bilinear".
             config_kwargs: further fields of `TBPSConfig`. `part_weight` is 0 unless given: the parts are untrained.
+
+        Raises:
+            ValueError: a checkpoint without the tower that is asked of it, or without special tokens that are known; an
+                image size that patches do not fill; sizes that do not fit the towers' (both are named).
         """
         weights, fields = tower_weights(vision, text, image_size, interpolation)
+        given = config_kwargs.pop("special_token_ids", None)
+        fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
-        missing = set(weights) - set(model.state_dict())
-        if missing:
-            raise ValueError(f"{vision}: these tower weights have no place in the model: {sorted(missing)[:5]}.")
-        model.load_state_dict(weights, strict=False)
+        put_towers(model, weights, vision)
         if model.part_visual_projection is not None and "visual_projection.weight" in weights:
             model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())  # a better start
         return model
@@ -133,7 +161,7 @@ class TBPSModel(TBPSPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         output_part_attentions: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
         """(B, L) token ids -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
         if position_ids is not None:
@@ -155,7 +183,10 @@ class TBPSModel(TBPSPreTrainedModel):
 
     @can_return_tuple
     def get_image_features(
-        self, pixel_values: torch.FloatTensor, output_part_attentions: bool = False, **kwargs: Any
+        self,
+        pixel_values: torch.FloatTensor,
+        output_part_attentions: bool = False,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
         """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
 
@@ -221,7 +252,7 @@ class TBPSModel(TBPSPreTrainedModel):
         person_ids: torch.LongTensor | None = None,
         return_loss: bool = True,
         output_part_attentions: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSOutput:
         """Embeds either modality or both; with `person_ids` (B,) and both, also the training loss on this batch.
 

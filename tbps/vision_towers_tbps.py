@@ -16,7 +16,7 @@ from transformers.models.siglip.modeling_siglip import (
 from .configuration_tbps import as_pair
 
 
-def make_patch_tables(embeddings: nn.Module, config: PreTrainedConfig, prefix: int, bias: bool) -> None:
+def make_patch_tables(embeddings: Any, config: PreTrainedConfig, prefix: int, bias: bool) -> None:
     """Give `embeddings` a patch embedding and a position table of prefix + (H/p)(W/p) rows; the stock one is square."""
     embeddings.config = config
     embeddings.embed_dim = config.hidden_size

@@ -27,7 +27,7 @@ _PIXEL_SETTINGS = (
 # what of a configuration changes no embedding: training, precision (seen in the weights) and bookkeeping
 _NO_PART_OF_AN_EMBEDDING = re.compile(
     r"num_identities|commonality|cmr_.*|part_matching_.*|.*_loss|.*_loss_weight|.*logit_scale.*|initializer.*"
-    r"|.*_dropout|dtype|id2label|label2id|transformers_version|architectures|auto_map|_name_or_path|_.*"
+    r"|.*_dropout|dtype|id2label|label2id|transformers_version|tbps_version|architectures|auto_map|_name_or_path|_.*"
 )
 
 
