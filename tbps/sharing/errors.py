@@ -31,18 +31,16 @@ def hub_errors(repo_id: str, token: str | None = None) -> Iterator[None]:
     Raises:
         SharingError: a refusal by the Hub, an upload that broke off, no connection.
     """
+    where, given = f"{repo_id} on {constants.ENDPOINT}", token or get_token()
+    # from None: a traceback would show the answer of the server, which may repeat the token
     try:
         yield
     except (HTTPError, OfflineModeIsEnabled) as error:
-        reason = explain(error, token or get_token())
+        raise SharingError(f"{where}: {explain(error, given)}") from None
     except RuntimeError as error:  # an upload to the large file storage wraps its cause
         if not isinstance(error.__cause__, HTTPError):
             raise
-        reason = f"{error} {explain(error.__cause__, token or get_token())}"
-    else:
-        return
-    # outside of the except clause: a traceback with the answers of a server, which may repeat the token, is not kept
-    raise SharingError(f"{repo_id} on {constants.ENDPOINT}: {reason}")
+        raise SharingError(f"{where}: {error} {explain(error.__cause__, given)}") from None
 
 
 def explain(error: Exception, token: str | None) -> str:
