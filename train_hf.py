@@ -59,10 +59,10 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     if recipe.training.do_predict:
         results |= trainer.evaluate(splits["test"], metric_key_prefix="test")
         write_results(trainer, results)
-    if recipe.training.push_to_hub:
-        trainer.push_to_hub()
     if trainer.is_world_process_zero():
         print(summary(results, {name: len(rows) for name, rows in splits.items()}, Path(recipe.training.output_dir)))
+    if recipe.training.push_to_hub:
+        trainer.push_to_hub()  # last: `tbps push` does it again where the connection breaks off
     return results
 
 

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from hub_store import RefusalError, Repository, Store, validate_card
 
 TOKEN = "hf_SecretSecretSecretSecretSecret"
@@ -202,3 +203,11 @@ def running_hub() -> Iterator[HubServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def log_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process, whose environment was read before the server had an address, speak to it."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "no-login")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)

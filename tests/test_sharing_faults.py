@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from conftest import make_rows
-from hub_server import TOKEN, HubServer, running_hub
+from hub_server import TOKEN, HubServer, log_in, running_hub
 from hub_store import RefusalError
 from transformers import CLIPTextConfig
 
@@ -33,12 +33,8 @@ def hub() -> Iterator[HubServer]:
 
 
 @pytest.fixture(autouse=True)
-def logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In this process, whose environment was read before the server had an address."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-login"))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+def logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(hub, monkeypatch)
 
 
 @pytest.fixture
