@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check format clean
+.PHONY: demo test conformance check format clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo.py
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest -q
+
+conformance: $(VENV)/.installed
+	$(RUN) -m conformance
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

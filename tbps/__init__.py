@@ -7,6 +7,7 @@ from tbps.auto import register
 from tbps.checkpoint_tbps import VERSION
 from tbps.configuration_tbps import TBPSConfig
 from tbps.modeling_tbps import TBPSModel
+from tbps.pipeline_tbps import TextBasedPersonSearchPipeline
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "TBPSProcessor",
     "TBPSTrainer",
     "TBPSTrainingArguments",
+    "TextBasedPersonSearchPipeline",
 ]
 
 # What not every user of the model needs is imported when it is asked for: datasets and the trainer take seconds.

@@ -1,11 +1,8 @@
 """Attention of the part queries to tokens, normalised over tokens, over parts (slots), or over both."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_tbps import TBPSConfig
 
@@ -57,27 +54,27 @@ class PartAttention(nn.Module):
         queries: torch.Tensor,
         tokens: torch.Tensor,
         content: torch.Tensor,
-        attention_mask: Any,
         need_weights: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
-            queries: (B, K, D). tokens: (B, N, D). content: (B, N) bool, True where a token may be looked at.
-            attention_mask: the same as `content`, in the form that the attention backend of the model wants.
+            queries: (B, K, D). tokens: (B, N, D). content: (B, N) bool, True where a token may be looked at, somewhere
+                in every row. need_weights: compute the weights even where the fused kernel would do without.
         Returns:
-            (B, K, D) and, where they were computed (always unless a fused kernel ran), the weights (B, heads, K, N).
+            (B, K, D) and, where they were computed, the weights (B, heads, K, N).
         """
         query, key, value = (
             x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
             for x in (self.q_proj(queries), self.k_proj(tokens), self.v_proj(tokens))
         )
         dropout = self.dropout if self.training else 0.0
-        fused = self.config.part_attention == "tokens" and not need_weights
-        if fused and self.config._attn_implementation in ALL_ATTENTION_FUNCTIONS:  # kernels return no weights
-            attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
-            out, weights = attend(self, query, key, value, attention_mask, scaling=self.head_dim**-0.5, dropout=dropout)
+        content = content[:, None, None, :]
+        fused = self.config.part_attention == "tokens" and self.config._attn_implementation != "eager"
+        if fused and not need_weights:  # torch's own kernel whatever the towers use: K queries are few
+            weights = None
+            out = F.scaled_dot_product_attention(query, key, value, attn_mask=content, dropout_p=dropout)
         else:
             scores = (query @ key.transpose(-1, -2)).float() * self.head_dim**-0.5
-            weights = NORMALISATION[self.config.part_attention](scores, content[:, None, None, :]).to(value.dtype)
-            out = (F.dropout(weights, p=dropout) @ value).transpose(1, 2)
-        return self.out_proj(out.reshape(queries.shape)), weights
+            weights = NORMALISATION[self.config.part_attention](scores, content).to(value.dtype)
+            out = F.dropout(weights, p=dropout) @ value
+        return self.out_proj(out.transpose(1, 2).reshape(queries.shape)), weights

@@ -1,7 +1,9 @@
-"""What is said of a checkpoint that does not fit: which version of tbps saved it, or that it is a pickle."""
+"""What is said of a checkpoint that does not fit: the version that saved it, its sizes, a pickle, NaN."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from packaging.version import Version
 from transformers.utils import has_file, logging
 
@@ -42,4 +44,40 @@ def refuse_pickle(source: Any, subfolder: str = "", **hub: Any) -> None:
             f"{source} holds {prefix}{found[0]}, a pickle, and no model.safetensors: a pickle can run any code when it "
             "is opened, so tbps loads safetensors only. Ask whoever made it to save it by `save_pretrained` of "
             "Transformers 5, which writes model.safetensors."
+        )
+
+
+def refuse_misfits(source: Any, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
+    """Refuse weights of other sizes than the configuration asks for, but those of the instance-loss head, which belongs
+    to the people of one training set and is made anew for others.
+
+    Raises:
+        ValueError: names the first weight with its size in the checkpoint and in the model.
+    """
+    misfits = sorted((name, tuple(saved), tuple(made)) for name, saved, made in mismatched)
+    heads = [misfit for misfit in misfits if misfit[0].startswith("id_head.")]
+    if others := [misfit for misfit in misfits if misfit not in heads]:
+        name, saved, made = others[0]
+        raise ValueError(
+            f"{source} has {name} of size {saved}, the configuration asks for {made} (of {len(others)} that do "
+            "not fit): leave the sizes as the checkpoint has them, or train a model of these sizes from its towers."
+        )
+    if heads:
+        _, saved, made = heads[0]
+        logger.warning(
+            f"{source} has an instance-loss head for {saved[0]} people, {made[0]} are asked for: the head starts anew."
+        )
+
+
+def refuse_broken(source: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Refuse weights that are not finite: every embedding would be NaN, and no search would say so.
+
+    Raises:
+        ValueError: names up to three of them.
+    """
+    broken = [name for name, weight in weights if not weight.is_meta and not weight.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{source} holds NaN or infinite weights in {', '.join(broken[:3])} ({len(broken)} of its tensors): its "
+            "training diverged or the file is damaged; use an earlier checkpoint."
         )

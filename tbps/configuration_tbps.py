@@ -26,6 +26,10 @@ COMMONALITIES = (
 POSITIVES = ("mean", "hardest", "easiest")
 NEGATIVES = ("violating", "semi_hard", "hardest")
 
+TASK = "text-based-person-search"
+# As `transformers.pipeline` reads it from config.json, to run the pipeline's code where tbps is not installed.
+CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_tbps.TextBasedPersonSearchPipeline", "pt": ["AutoModel"]}}
+
 
 @strict
 class TBPSConfig(PreTrainedConfig):
@@ -76,6 +80,7 @@ class TBPSConfig(PreTrainedConfig):
     """
 
     model_type = "tbps"
+    reads_custom_pipelines = True  # `tbps.auto` turns it off: the pipeline it registers needs no trust in remote code
     sub_configs_defaults = {  # noqa: RUF012 - transformers reads it as a class attribute
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,
@@ -121,6 +126,8 @@ class TBPSConfig(PreTrainedConfig):
     tbps_version: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if not self.reads_custom_pipelines:
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         # JSON knows no tuples: what is saved must equal what is loaded back
         self.stem_channels = list(self.stem_channels or ())
@@ -153,6 +160,10 @@ class TBPSConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """As a dictionary, with the version of this code in the place of the one that it was loaded from."""
         return {**super().to_dict(), "tbps_version": VERSION}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What is written to config.json: every checkpoint names the pipeline, whose code is saved beside the model."""
+        return {**super().to_diff_dict(), "custom_pipelines": CUSTOM_PIPELINES}
 
     @property
     def masked_token_ids(self) -> list[int]:

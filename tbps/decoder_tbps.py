@@ -1,11 +1,8 @@
 """The part decoder: K learnable queries read the tokens of either modality and give K part embeddings."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_tbps import PartAttention
@@ -31,11 +28,10 @@ class PartDecoderLayer(GradientCheckpointingLayer):
         parts: torch.Tensor,
         tokens: torch.Tensor,
         content: torch.Tensor,
-        attention_mask: Any,
         need_weights: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, K, D), (B, N, D) -> (B, K, D) and the attention (B, heads, K, N) or None (see `PartAttention`)."""
-        read, weights = self.cross_attn(self.cross_attn_norm(parts), tokens, content, attention_mask, need_weights)
+        read, weights = self.cross_attn(self.cross_attn_norm(parts), tokens, content, need_weights)
         parts = parts + self.dropout(read)
         parts = parts + self.dropout(self.fc2(F.gelu(self.fc1(self.mlp_norm(parts)))))
         return parts, weights
@@ -71,12 +67,11 @@ class PartDecoder(nn.Module):
             (B, K, N), mean over heads, where `output_attentions`, else None.
         """
         tokens = norm(tokens)
-        parts = self.queries.to(tokens.dtype).expand(len(tokens), -1, -1)  # (B, K, D)
+        parts = self.queries.to(tokens.dtype).expand(tokens.shape[0], -1, -1)  # (B, K, D)
         content = content | ~content.any(dim=1, keepdim=True)  # a row without content looks at everything, not at NaN
-        attention_mask = create_bidirectional_mask(self.config, parts, content, encoder_hidden_states=tokens)
         weights = None
         for layer in self.layers:
-            parts, weights = layer(parts, tokens, content, attention_mask, output_attentions)
+            parts, weights = layer(parts, tokens, content, output_attentions)
         states = self.final_norm(parts)
         attention = weights.mean(dim=1) if output_attentions and weights is not None else None
         return F.normalize(self.part_projection(states), dim=-1), states, attention

@@ -1,6 +1,6 @@
 """TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -8,16 +8,18 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
-from .checkpoint_tbps import refuse_pickle
+from .checkpoint_tbps import refuse_broken, refuse_misfits, refuse_pickle
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
+from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
-from .pretrained_tbps import tower_weights
-from .towers_tbps import ConvStem, build_tower, content_mask
+from .pretrained_tbps import put_towers, special_tokens, tower_weights
+from .text_towers_tbps import content_mask
+from .towers_tbps import ConvStem, build_tower
 
 
 class TBPSPreTrainedModel(PreTrainedModel):
@@ -25,13 +27,15 @@ class TBPSPreTrainedModel(PreTrainedModel):
 
     config: TBPSConfig
     base_model_prefix = "tbps"
-    main_input_name = "pixel_values"
+    main_input_name = "input_ids"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False  # Trainer must divide the loss by the accumulation steps itself
     _no_split_modules = ["PartDecoder", "ConvStem", "RectangularVisionEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = [r"^id_head\."]  # noqa: RUF012 - not part of what is shared
     _supports_sdpa = True
+    _supports_flash_attn = True  # in the towers; the part decoder has its own attention
+    _supports_flex_attn = True
     _supports_attention_backend = True
 
     @classmethod
@@ -42,18 +46,27 @@ class TBPSPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """`PreTrainedModel.from_pretrained`, of safetensors only.
+        """`PreTrainedModel.from_pretrained`, of safetensors only. An instance-loss head for another number of people
+        than `num_identities` is made anew, with a warning.
 
         Raises:
-            ValueError: the weights are a pickle. OSError: there are none.
+            ValueError: the weights are a pickle, of other sizes than the configuration asks for (unless
+                `ignore_mismatched_sizes`), or not finite. OSError: there are none.
         """
-        kwargs["use_safetensors"] = True
+        source = pretrained_model_name_or_path
+        told = kwargs.pop("output_loading_info", False)
+        any_size = kwargs.pop("ignore_mismatched_sizes", False)
+        settings = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            model, info = super().from_pretrained(source, *args, **{**kwargs, **settings})
         except OSError:
             names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
-            refuse_pickle(pretrained_model_name_or_path, **{n: kwargs[n] for n in names if n in kwargs})
+            refuse_pickle(source, **{n: kwargs[n] for n in names if n in kwargs})
             raise
+        if not any_size:
+            refuse_misfits(source, info["mismatched_keys"])
+        refuse_broken(source, model.named_parameters())
+        return (model, info) if told else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -121,13 +134,16 @@ class TBPSModel(TBPSPreTrainedModel):
             image_size: (H, W) in pixels; the position table is resized once. None keeps the checkpoint's.
             interpolation: "bicubic" or "bilinear".
             config_kwargs: further fields of `TBPSConfig`. `part_weight` is 0 unless given: the parts are untrained.
+
+        Raises:
+            ValueError: a checkpoint without the tower that is asked of it, or without special tokens that are known; an
+                image size that patches do not fill; sizes that do not fit the towers' (both are named).
         """
         weights, fields = tower_weights(vision, text, image_size, interpolation)
+        given = config_kwargs.pop("special_token_ids", None)
+        fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
-        missing = set(weights) - set(model.state_dict())
-        if missing:
-            raise ValueError(f"{vision}: these tower weights have no place in the model: {sorted(missing)[:5]}.")
-        model.load_state_dict(weights, strict=False)
+        put_towers(model, weights, vision)
         if model.part_visual_projection is not None and "visual_projection.weight" in weights:
             model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())  # a better start
         return model
@@ -147,7 +163,7 @@ class TBPSModel(TBPSPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         output_part_attentions: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
         """(B, L) token ids -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
         if position_ids is not None:
@@ -160,7 +176,7 @@ class TBPSModel(TBPSPreTrainedModel):
         )
         embedded = self._embed_global(output, self.text_projection, content)
         embedded.part_embeds, states, embedded.part_attentions = self.part_decoder(
-            embedded.last_hidden_state, self.part_decoder.text_norm, content, output_part_attentions
+            embedded.token_embeds, self.part_decoder.text_norm, content, output_part_attentions
         )
         if self.part_weighting is not None:
             embedded.part_weights = self.part_weighting(states)[:, :, 0].softmax(dim=-1)  # (B, K)
@@ -169,9 +185,17 @@ class TBPSModel(TBPSPreTrainedModel):
 
     @can_return_tuple
     def get_image_features(
-        self, pixel_values: torch.FloatTensor, output_part_attentions: bool = False, **kwargs: Any
+        self,
+        pixel_values: torch.FloatTensor,
+        output_part_attentions: bool = False,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
-        """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
+        """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
+
+        Raises:
+            ValueError: pictures of another size than `config.image_size`.
+        """
+        check_pictures(pixel_values, self.config.image_size)
         if self.stem is not None:
             pixel_values = self.stem(pixel_values.to(self.dtype))
         layer = self.config.part_image_layer
@@ -186,7 +210,7 @@ class TBPSModel(TBPSPreTrainedModel):
         prefix = count - rows * columns  # CLS and its kin stand before the patches
         content[:, :prefix] = False
         embedded = self._embed_global(output, self.visual_projection, content)
-        tokens = embedded.last_hidden_state
+        tokens = embedded.token_embeds
         if self.part_visual_projection is not None:
             tokens = self.part_visual_projection(output.hidden_states[layer])
             embedded.hidden_states = output.hidden_states if hidden else None
@@ -205,9 +229,10 @@ class TBPSModel(TBPSPreTrainedModel):
         tokens = projection(output.last_hidden_state)  # (B, N, D)
         pooled = POOLING[self.config.pooling](projection, output, tokens, content)  # (B, D)
         return TBPSEmbeddingOutput(
-            last_hidden_state=tokens,
+            last_hidden_state=output.last_hidden_state,
             hidden_states=output.get("hidden_states"),
             attentions=output.get("attentions"),
+            token_embeds=tokens,
             global_embeds=F.normalize(pooled, dim=-1),
         )
 
@@ -229,7 +254,7 @@ class TBPSModel(TBPSPreTrainedModel):
         person_ids: torch.LongTensor | None = None,
         return_loss: bool = True,
         output_part_attentions: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSOutput:
         """Embeds either modality or both; with `person_ids` (B,) and both, also the training loss on this batch.
 
@@ -259,7 +284,7 @@ class TBPSModel(TBPSPreTrainedModel):
 
     def _join(self, text: TBPSEmbeddingOutput | None, image: TBPSEmbeddingOutput | None) -> TBPSOutput:
         """The two modalities' outputs, and their scores where both are there."""
-        output = TBPSOutput()
+        output = TBPSOutput(text_model_output=text, vision_model_output=image)
         if text is not None:
             output.text_embeds, output.text_global_embeds = text.pooler_output, text.global_embeds
             output.text_part_embeds, output.text_part_weights = text.part_embeds, text.part_weights
@@ -315,3 +340,12 @@ class TBPSModel(TBPSPreTrainedModel):
 
 
 __all__ = ["TBPSModel", "TBPSPreTrainedModel"]
+
+
+def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
+    """Refuse pictures that do not fill the model's position table."""
+    if tuple(pixel_values.shape[-2:]) != image_size:
+        raise ValueError(
+            f"Pictures of {pixel_values.shape[-2]}x{pixel_values.shape[-1]} (height x width) do not fit a model "
+            f"made for {image_size[0]}x{image_size[1]}: prepare them with the model's own processor."
+        )

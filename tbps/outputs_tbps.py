@@ -1,6 +1,7 @@
 """What a [`TBPSModel`] returns."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -13,7 +14,7 @@ class TBPSEmbeddingOutput(BaseModelOutputWithPooling):
     One modality's embeddings.
 
     Args:
-        last_hidden_state: (B, N, D) projected tokens.
+        last_hidden_state: (B, N, width) the tower's tokens after its final norm. token_embeds: (B, N, D), projected.
         pooler_output: (B, E) retrieval vectors, E = D + K*d; the inner product of a text's and an image's is the score.
         global_embeds: (B, D), unit norm. part_embeds: (B, K, d), unit norm.
         part_weights: (B, K) of a sentence, rows sum to 1; None for images and where `config.text_part_weights` is off.
@@ -21,6 +22,7 @@ class TBPSEmbeddingOutput(BaseModelOutputWithPooling):
             sums to 1.
     """
 
+    token_embeds: torch.Tensor | None = None
     global_embeds: torch.Tensor | None = None
     part_embeds: torch.Tensor | None = None
     part_weights: torch.Tensor | None = None
@@ -36,6 +38,8 @@ class TBPSOutput(ModelOutput):
         loss: scalar, where `person_ids` were given and `return_loss`; `losses` has its terms, unweighted, by name.
         logits_per_text: (T, I) scaled scores; logits_per_image: (I, T), its transpose.
         text_embeds: (T, E); image_embeds: (I, E). The others as in `TBPSEmbeddingOutput`.
+        text_model_output, vision_model_output: the `TBPSEmbeddingOutput` of each side, with its tower's hidden states
+            and attentions where they were asked for.
     """
 
     loss: torch.Tensor | None = None
@@ -51,3 +55,9 @@ class TBPSOutput(ModelOutput):
     text_part_attentions: torch.Tensor | None = None
     image_part_attentions: torch.Tensor | None = None
     losses: dict[str, torch.Tensor] | None = None
+    text_model_output: TBPSEmbeddingOutput | None = None
+    vision_model_output: TBPSEmbeddingOutput | None = None
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """All that is there, the towers' outputs as tuples themselves."""
+        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())

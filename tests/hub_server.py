@@ -210,4 +210,5 @@ def log_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "no-login")
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # made once, for the endpoint of that time
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import BatchFeature
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.towers_tbps import content_mask
+from tbps.text_towers_tbps import content_mask
 
 D, K, D_PART = 24, 3, 8
 Factory = Callable[..., TBPSModel]

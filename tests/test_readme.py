@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
     search = [line for line in BLOCKS[0].splitlines() if line]
     assert len(search) <= 12
 

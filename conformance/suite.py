@@ -1,0 +1,77 @@
+"""Fetch the common tests of Transformers: its source distribution at the installed version, unpacked outside the
+repository. Nothing of it is committed.
+
+The distribution holds the common test files but not three modules that they import. They are written beside them, as
+small as the imports allow: two mixins of tests that are not distributed (export, generation) and settings of those
+configuration tests that skip composite configurations.
+"""
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import transformers
+
+PACKAGE = "transformers_tests"  # "tests" would be found in many a working directory
+MISSING = {
+    "transformers_tests/__init__.py": "",
+    "transformers_tests/exporters/__init__.py": "",
+    "transformers_tests/exporters/test_export.py": "class ExportTesterMixin:\n    pass\n",
+    "transformers_tests/generation/__init__.py": "",
+    "transformers_tests/generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
+    "transformers_tests/utils/__init__.py": "",
+    "transformers_tests/utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
+    "utils/fetch_hub_objects_for_ci.py": "def url_to_local_path(url):\n    return url\n",
+}
+COMPLETE = ".complete"
+
+
+def fetch(folder: Path) -> Path:
+    """The folder to put on `sys.path`, so that `transformers_tests.test_modeling_common` can be imported; downloaded
+    by pip where it is missing.
+
+    Raises:
+        RuntimeError: pip could not get the source distribution; its own message is part of it.
+    """
+    version = transformers.__version__
+    root = folder / f"transformers-{version}"
+    if (root / COMPLETE).is_file():
+        return root
+    with tempfile.TemporaryDirectory() as downloads:
+        archive = download(version, Path(downloads))
+        unpack_tests(archive, root)
+    for name, text in MISSING.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (root / COMPLETE).touch()
+    return root
+
+
+def download(version: str, folder: Path) -> Path:
+    """The source distribution of that version."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--no-binary", "transformers", "--dest", str(folder)]
+    done = subprocess.run([*command, f"transformers=={version}"], capture_output=True, text=True)
+    found = sorted(folder.glob("*.tar.gz"))
+    if done.returncode or not found:
+        raise RuntimeError(
+            f"pip could not download the source distribution of transformers {version}, which holds the common tests. "
+            f"It said: {done.stderr.strip() or done.stdout.strip()}"
+        )
+    return found[0]
+
+
+def unpack_tests(archive: Path, root: Path) -> None:
+    """Put the files of `tests/` of the archive into `root / PACKAGE`."""
+    target = root / PACKAGE
+    target.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            parts = Path(member.name).parts
+            if member.isfile() and len(parts) == 3 and parts[1] == "tests" and member.name.endswith(".py"):
+                content = tar.extractfile(member)
+                if content is not None:
+                    (target / parts[2]).write_bytes(content.read())

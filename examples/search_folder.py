@@ -1,0 +1,39 @@
+"""Search a folder of person crops by a sentence.
+
+    python examples/search_folder.py runs/demo/model runs/demo/data/ToyPEDES/imgs/cam_a runs/gallery "a woman in red"
+
+The first run embeds every image of the folder and keeps the vectors in a gallery on disk. Later runs embed only what
+is new in the folder, so the next sentence is answered at once.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import AutoModel, AutoProcessor
+
+import tbps
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the images that fit the sentence best, best first."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="folder or Hub id of a tbps model")
+    parser.add_argument("folder", type=Path, help="folder of person crops, searched with all below it")
+    parser.add_argument("gallery", type=Path, help="folder that keeps the vectors; made where it is missing")
+    parser.add_argument("sentence", help="what the person looks like")
+    parser.add_argument("--k", type=int, default=5, help="images to show")
+    options = parser.parse_args(arguments)
+
+    model = AutoModel.from_pretrained(options.checkpoint).eval()
+    processor = AutoProcessor.from_pretrained(options.checkpoint)
+    gallery = tbps.Gallery.open(options.gallery, model, processor)
+    added = gallery.add(options.folder, skip_bad=True)  # what cannot be read is named in a warning
+    print(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
+
+    for hit in gallery.search(options.sentence, k=min(options.k, gallery.count())):
+        print(f"{hit.score:.3f}  {hit.path}")
+
+
+if __name__ == "__main__":
+    main()

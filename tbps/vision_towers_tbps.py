@@ -1,0 +1,131 @@
+"""CLIP's and SigLIP's vision towers for pictures of any (H, W): Transformers' own with another position table."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CLIPVisionModel, PreTrainedConfig, SiglipVisionModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.clip.modeling_clip import CLIPEncoder, CLIPVisionEmbeddings
+from transformers.models.siglip.modeling_siglip import (
+    SiglipEncoder,
+    SiglipMultiheadAttentionPoolingHead,
+    SiglipVisionEmbeddings,
+)
+
+from .configuration_tbps import as_pair
+
+
+def make_patch_tables(embeddings: Any, config: PreTrainedConfig, prefix: int, bias: bool) -> None:
+    """Give `embeddings` a patch embedding and a position table of prefix + (H/p)(W/p) rows; the stock one is square."""
+    embeddings.config = config
+    embeddings.embed_dim = config.hidden_size
+    embeddings.image_size = as_pair(config.image_size)
+    embeddings.patch_size = as_pair(config.patch_size)
+    embeddings.patch_embedding = nn.Conv2d(
+        config.num_channels,
+        config.hidden_size,
+        kernel_size=embeddings.patch_size,
+        stride=embeddings.patch_size,
+        bias=bias,
+    )
+    rows, columns = (size // patch for size, patch in zip(embeddings.image_size, embeddings.patch_size, strict=True))
+    embeddings.num_patches = rows * columns
+    embeddings.num_positions = embeddings.num_patches + prefix
+    embeddings.position_embedding = nn.Embedding(embeddings.num_positions, config.hidden_size)
+    positions = torch.arange(embeddings.num_positions).expand((1, -1))
+    embeddings.register_buffer("position_ids", positions, persistent=False)
+
+
+def embed_patches(embeddings: Any, pixel_values: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) -> (B, rows * columns, width)."""
+    pixel_values = pixel_values.to(embeddings.patch_embedding.weight.dtype)
+    return embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+
+
+def refuse_interpolation(asked: bool | None) -> None:
+    """The stock embeddings resize their table at every call, from a square grid."""
+    if asked:
+        raise ValueError(
+            "interpolate_pos_encoding=True: the position table is resized once, when a checkpoint is adapted to an "
+            "image size (TBPSModel.from_vision_text_pretrained(..., image_size=...)), never at a call."
+        )
+
+
+class RectangularVisionEmbeddings(CLIPVisionEmbeddings):
+    """CLIP's: class token, patches, positions."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        nn.Module.__init__(self)  # the parent's would build the square table
+        make_patch_tables(self, config, prefix=1, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(self.embed_dim))
+
+    def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = False) -> torch.Tensor:
+        """(B, C, H, W) -> (B, 1 + rows * columns, width).
+
+        Raises:
+            ValueError: `interpolate_pos_encoding`.
+        """
+        refuse_interpolation(interpolate_pos_encoding)
+        patches = embed_patches(self, pixel_values)
+        tokens = torch.cat([self.class_embedding.expand(patches.shape[0], 1, -1), patches], dim=1)
+        return tokens + self.position_embedding(self.position_ids)
+
+
+class RectangularSiglipEmbeddings(SiglipVisionEmbeddings):
+    """SigLIP's: patches and positions."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        nn.Module.__init__(self)  # the parent's would build the square table
+        make_patch_tables(self, config, prefix=0, bias=True)
+
+    def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = False) -> torch.Tensor:
+        """(B, C, H, W) -> (B, rows * columns, width).
+
+        Raises:
+            ValueError: `interpolate_pos_encoding`.
+        """
+        refuse_interpolation(interpolate_pos_encoding)
+        return embed_patches(self, pixel_values) + self.position_embedding(self.position_ids)
+
+
+class CLIPVisionTower(CLIPVisionModel):
+    """CLIP's vision model for any (H, W), whose `last_hidden_state` is post-norm (the stock one norms only CLS)."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super(CLIPVisionModel, self).__init__(config)  # the parent's parts, with other embeddings
+        self.embeddings = RectangularVisionEmbeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.encoder = CLIPEncoder(config)
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False, as its weights are initialised by CLIP's own code; see `TBPSPreTrainedModel`."""
+        return False
+
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """(B, C, H, W) -> last_hidden_state (B, N, width) and pooler_output (B, width), both after the norm."""
+        output = super().forward(pixel_values, **kwargs)
+        output.last_hidden_state = self.post_layernorm(output.last_hidden_state)
+        return output
+
+
+class SiglipVisionTower(SiglipVisionModel):
+    """SigLIP's vision model for any (H, W)."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super(SiglipVisionModel, self).__init__(config)  # the parent's parts, with other embeddings
+        self.embeddings = RectangularSiglipEmbeddings(config)
+        self.encoder = SiglipEncoder(config)
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.use_head = config.vision_use_head
+        if self.use_head:
+            self.head = SiglipMultiheadAttentionPoolingHead(config)
+        self.post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False, as its weights are initialised by SigLIP's own code; see `TBPSPreTrainedModel`."""
+        return False
