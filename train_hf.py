@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "benchmark": recipe.data.benchmark,
         "seed": recipe.training.seed,
         "selected_on": "val",
-        "best_checkpoint": trainer.state.best_model_checkpoint,
+        # Trainer notes the best one even where it is not loaded
+        "best_checkpoint": trainer.state.best_model_checkpoint if recipe.training.load_best_model_at_end else None,
         "train_seconds": round(time.perf_counter() - started, 1),
         "parameters": model.num_parameters(),
         "model_fingerprint": identify(trainer.model, processor).fingerprint,

@@ -68,8 +68,9 @@ for repo in repos:
         out = model(**batch)
     found[repo] = [out.text_embeds[0].tolist(), out.image_embeds[0].tolist()]
     found["class"] = type(model).__module__
-blocks = transformers.utils.cached_file(repos[0].split("@")[0], "README.md")
-exec(Path(blocks).read_text().split("```python")[2].split("```")[0])
+card = Path(transformers.utils.cached_file(repos[0].split("@")[0], "README.md")).read_text()
+for block in card.split("```python")[2:]:  # the first imports tbps
+    exec(block.split("```")[0])
 config, pickle = Path(broken) / "config.json", Path(broken) / "pytorch_model.bin"
 for case, fields in (("version", {"tbps_version": "98.0.0", "pooling": "attention"}), ("pickle", {})):
     saved = config.read_text()

@@ -104,6 +104,9 @@ def test_resume_true_starts_afresh_or_goes_on(tmp_path: Path, data: Path) -> Non
     results = train_hf.main([path, "--resume_from_checkpoint", "true", "--num_train_epochs", "2"])
     assert (tmp_path / "run" / "checkpoint-8").is_dir()
     assert "test_rank_1" not in results
+    results = train_hf.main([path, "--load_best_model_at_end", "false"])
+    assert results["best_checkpoint"] is None
+    assert "none was selected" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
