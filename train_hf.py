@@ -4,7 +4,8 @@
     python train_hf.py recipes/cuhk_pedes.yaml --root /data --learning_rate 2e-5 --seed 1
     torchrun --nproc_per_node 4 train_hf.py recipes/cuhk_pedes.yaml
 
-parse -> load -> train (checkpoint selected on val) -> evaluate on test -> save. `--help` lists every key.
+parse -> load -> train (checkpoint selected on val) -> evaluate on test -> save -> push, where `--push_to_hub true` and
+`--hub_model_id NAME/MODEL` ask for it. `--help` lists every key.
 """
 
 import json
@@ -18,8 +19,10 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from tbps import TBPSTrainer
+from tbps.gallery.fingerprint import identify
 from tbps.training.recipe import Recipe, parse_recipe
 from tbps.training.setup import build_model, load_splits
+from tbps.training.stated import start_facts, training_facts
 from tbps.training.summary import summary
 
 
@@ -43,10 +46,14 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "benchmark": recipe.data.benchmark,
         "seed": recipe.training.seed,
         "selected_on": "val",
-        "best_checkpoint": trainer.state.best_model_checkpoint,
+        # Trainer notes the best one even where it is not loaded
+        "best_checkpoint": trainer.state.best_model_checkpoint if recipe.training.load_best_model_at_end else None,
         "train_seconds": round(time.perf_counter() - started, 1),
         "parameters": model.num_parameters(),
+        "model_fingerprint": identify(trainer.model, processor).fingerprint,
     }
+    if recipe.training.do_train:
+        results |= start_facts(recipe.model) | training_facts(recipe.training)
     results |= trainer.evaluate(splits["val"], metric_key_prefix="val")
     save_model(trainer)  # before the test images are read: a broken one costs no training
     write_results(trainer, results)
@@ -55,6 +62,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         write_results(trainer, results)
     if trainer.is_world_process_zero():
         print(summary(results, {name: len(rows) for name, rows in splits.items()}, Path(recipe.training.output_dir)))
+    if recipe.training.push_to_hub:
+        trainer.push_to_hub()  # last: `tbps push` does it again where the connection breaks off
     return results
 
 
@@ -78,12 +87,13 @@ def save_model(trainer: TBPSTrainer) -> None:
 
 
 def write_results(trainer: TBPSTrainer, results: dict[str, Any]) -> None:
-    """What was measured so far, and the training log."""
+    """What was measured so far, as a file and as a model card, and the training log."""
     if not trainer.is_world_process_zero():
         return
     output = Path(trainer.args.output_dir)
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     (output / "log_history.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+    trainer.create_model_card()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The `tbps` command: make demonstration data, evaluate a checkpoint, index and search images."""
+"""The `tbps` command: make demonstration data, evaluate a checkpoint, index and search images, push a model."""
 
 import argparse
 import json
@@ -119,6 +119,16 @@ def search(options: argparse.Namespace) -> None:
         print(f"page: {options.html}")
 
 
+def push(options: argparse.Namespace) -> None:
+    """`tbps push`"""
+    from tbps.sharing.run import push_run
+
+    address = push_run(
+        options.run_dir, options.repo, private=options.private, revision=options.revision, license=options.license
+    )
+    print(f"pushed {options.run_dir} to {address}")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="tbps", description=__doc__)
@@ -158,7 +168,19 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--png", type=Path, help="also write the result as a picture")
     command.add_argument("--html", type=Path, help="also write the result as a page")
     command.set_defaults(run=search)
+    add_push(commands)
     return parser
+
+
+def add_push(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command that shares a model."""
+    command = commands.add_parser("push", help="share a trained model on the Hugging Face Hub, with a model card")
+    command.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="output directory of train_hf.py, a checkpoint")
+    command.add_argument("repo", metavar="NAME/MODEL", help="repository on the Hub; made if it is not there")
+    command.add_argument("--private", action="store_true", default=None, help="make a private one")
+    command.add_argument("--revision", metavar="BRANCH", help="branch to push to; made if it is not there")
+    command.add_argument("--license", help="licence of the weights for the card, such as apache-2.0")
+    command.set_defaults(run=push)
 
 
 def positive(text: str) -> int:

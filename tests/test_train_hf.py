@@ -7,6 +7,8 @@ import pytest
 import torch
 import yaml
 from conftest import make_config
+from hub_server import log_in, running_hub
+from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 import train_hf
@@ -70,6 +72,30 @@ def test_from_scratch_to_a_checkpoint_that_evaluates_the_same(
     assert tbps_command(["evaluate", str(output), "ToyPEDES", str(data), "--split", "val"]) == 0
 
 
+def test_a_run_is_pushed_with_what_it_measured(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_hub() as hub:
+        log_in(hub, monkeypatch)
+        path = recipe(tmp_path, data, hub_model_id="someone/toy", num_train_epochs=1)
+        results = train_hf.main([path, "--push_to_hub", "true"])
+        files = hub.store.repository("someone/toy").files("main")
+        card = ModelCard(files["README.md"].decode())
+        found = {(entry.dataset_split, entry.metric_type): entry.metric_value for entry in card.data.eval_results}
+        names = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
+        assert found == {(split, name): results[f"{split}_{name}"] for split in ("val", "test") for name in names}
+        assert card.data.datasets == ["ToyPEDES"]
+        for stated in ("Trained on rendered data", "from random weights", "| per_device_train_batch_size | 14 |",
+                       "selected by its result on val"):  # fmt: skip
+            assert stated in card.text
+        assert str(tmp_path) not in str(card)
+        assert (tmp_path / "run" / "README.md").read_text() == files["README.md"].decode()
+        assert tbps_command(["push", str(tmp_path / "run"), "someone/copy"]) == 0  # results fit the model as reloaded
+        copy = hub.store.repository("someone/copy").files("main")
+        assert copy["model.safetensors"] == files["model.safetensors"]
+        checkpoint = next((tmp_path / "run").glob("checkpoint-*"))
+        assert tbps_command(["push", str(checkpoint), "someone/step"]) == 0
+        assert "No evaluation" in hub.store.repository("someone/step").files("main")["README.md"].decode()
+
+
 def test_resume_true_starts_afresh_or_goes_on(tmp_path: Path, data: Path) -> None:
     path = recipe(tmp_path, data, num_train_epochs=1, do_predict=False)
     train_hf.main([path, "--resume_from_checkpoint", "true"])  # nothing there yet
@@ -78,6 +104,9 @@ def test_resume_true_starts_afresh_or_goes_on(tmp_path: Path, data: Path) -> Non
     results = train_hf.main([path, "--resume_from_checkpoint", "true", "--num_train_epochs", "2"])
     assert (tmp_path / "run" / "checkpoint-8").is_dir()
     assert "test_rank_1" not in results
+    results = train_hf.main([path, "--load_best_model_at_end", "false"])
+    assert results["best_checkpoint"] is None
+    assert "none was selected" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:

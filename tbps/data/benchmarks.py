@@ -19,11 +19,17 @@ class Benchmark:
     name: str
     folder: str
     annotations: tuple[str, ...]  # file names under which the annotation is found in the wild, the first is the usual
-    source: str  # where the data come from
+    homepage: str | None = None  # of its authors, who give the data and say what they may be used for
     path_key: str = "file_path"  # key of an entry that holds the image's path below the images folder
     splits: tuple[str, ...] = ("train", "val", "test")
     images: str = "imgs"
     unsplit: str | None = None  # a file some packages hold instead of the annotation; it has no splits
+    rendered: bool = False  # drawn people, not photographs
+
+    @property
+    def source(self) -> str:
+        """Where the data come from."""
+        return "tbps.toypedes, which renders it" if self.homepage is None else f"its authors, see {self.homepage}"
 
 
 BENCHMARKS = {
@@ -33,28 +39,28 @@ BENCHMARKS = {
             name="CUHK-PEDES",
             folder="CUHK-PEDES",
             annotations=("reid_raw.json",),
-            source="its authors, see https://github.com/ShuangLI59/Person-Search-with-Natural-Language-Description",
+            homepage="https://github.com/ShuangLI59/Person-Search-with-Natural-Language-Description",
             unsplit="caption_all.json",
         ),
         Benchmark(
             name="ICFG-PEDES",
             folder="ICFG-PEDES",
             annotations=("ICFG-PEDES.json", "ICFG_PEDES.json"),
-            source="its authors, see https://github.com/zifyloo/SSAN",
+            homepage="https://github.com/zifyloo/SSAN",
             splits=("train", "test"),
         ),
         Benchmark(
             name="RSTPReid",
             folder="RSTPReid",
             annotations=("data_captions.json",),
-            source="its authors, see https://github.com/NjtechCVLab/RSTPReid-Dataset",
+            homepage="https://github.com/NjtechCVLab/RSTPReid-Dataset",
             path_key="img_path",
         ),
         Benchmark(
             name="ToyPEDES",
             folder="ToyPEDES",
             annotations=("reid_raw.json",),
-            source="tbps.toypedes, which renders it",
+            rendered=True,
         ),
     )
 }

@@ -28,6 +28,7 @@ _PIXEL_SETTINGS = (
 _NO_PART_OF_AN_EMBEDDING = re.compile(
     r"num_identities|commonality|cmr_.*|part_matching_.*|.*_loss|.*_loss_weight|.*logit_scale.*|initializer.*"
     r"|.*_dropout|dtype|id2label|label2id|transformers_version|tbps_version|architectures|auto_map|_name_or_path|_.*"
+    r"|use_cache"  # of generation; Trainer sets it and saving leaves it out
 )
 
 

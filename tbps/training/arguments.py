@@ -1,8 +1,10 @@
 """Training arguments: those of Transformers, and the few that text-based person search adds."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
 
 @dataclass
@@ -17,6 +19,9 @@ class TBPSTrainingArguments(TrainingArguments):
         default="rank_1", metadata={"help": "Validation metric that selects the checkpoint: rank_1, mAP, ..."}
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "Retrieval metrics grow with quality."})
+    hub_strategy: HubStrategy | str = field(
+        default="end", metadata={"help": "When to push: at the end only, see TBPSTrainer.push_to_hub."}
+    )
     samples_per_identity: int = field(
         default=1, metadata={"help": "Pairs of one person that stand together in a batch (1: all people differ)."}
     )
@@ -47,3 +52,7 @@ class TBPSTrainingArguments(TrainingArguments):
             "not agree yet, a ranking loss is lowest where all parts are alike, and they do not come apart later."
         },
     )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Trainer pickles its arguments beside every checkpoint: without the token."""
+        return {**self.__dict__, "hub_token": None}

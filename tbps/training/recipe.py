@@ -80,7 +80,9 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
                 action.required = False
         parser.set_defaults(**values)
     *sections, unknown = parser.parse_args_into_dataclasses(rest, return_remaining_strings=True)
-    check_keys("The command line", [word.lstrip("-").split("=")[0] for word in unknown], KEYS)
+    # of misspelled options the names only: a value may be a token
+    names = [word.lstrip("-").split("=")[0] for word in unknown if word.startswith("-")]
+    check_keys("The command line", names or unknown, KEYS)
     model, data, training = sections
     sources = [name for name in ("model_name_or_path", "clip_checkpoint") if getattr(model, name)]
     if len(sources) == 2 or not (sources or model.model_config):

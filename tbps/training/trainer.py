@@ -6,7 +6,7 @@ import datasets
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerControl
+from transformers import TrainerControl
 
 from tbps.data.augment import Augmentation
 from tbps.data.pairs import PairCollator, PersonPairs
@@ -17,11 +17,12 @@ from tbps.outputs_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.gather import gather_pairs
+from tbps.training.hub import HubTrainer
 
 NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
 
-class TBPSTrainer(Trainer):
+class TBPSTrainer(HubTrainer):
     """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
 
     Args:
@@ -35,8 +36,6 @@ class TBPSTrainer(Trainer):
         RuntimeError: several devices in one process, which would run `torch.nn.DataParallel`.
     """
 
-    args: TBPSTrainingArguments
-    model: TBPSModel
     control: TrainerControl
 
     def __init__(
