@@ -26,7 +26,7 @@ from benchmarks.method.report import write_report
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
 
-FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=4800)
+FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=2400)
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
 
 

@@ -81,7 +81,6 @@ class AnchorRows:
 
 
 TEMPERATURE = 0.05  # in cosine: how far apart two similarities must be to be told apart
-RESEMBLING = 0.8  # cosine within a modality from which two people rather look the same than not
 
 
 def cosines(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -149,10 +148,15 @@ def look_alike(rows: AnchorRows) -> torch.Tensor:
 
 
 def resembling_pair(rows: AnchorRows) -> torch.Tensor:
-    """sigmoid((resemblance - `RESEMBLING`) / `TEMPERATURE`): whether the sentences or the images of the two people
-    resemble each other. It does not look at the cosine that the hinge is made of, and so can excuse a negative that
-    looks the same without excusing one that the model merely confuses. (K, A, B)."""
-    return torch.sigmoid((rows.resemblance - RESEMBLING) / TEMPERATURE)
+    """sigmoid((resemblance - theta_k) / temperature): whether the sentences or the images of the two people resemble
+    each other. It does not look at the cosine that the hinge is made of, and so can excuse a negative that looks the
+    same without excusing one that the model merely confuses. (K, A, B).
+
+    theta_k lies halfway between 1 and the mean similarity of true pairs. A fixed one excuses every negative while
+    untrained parts all resemble each other, and leaves the ranking loss without a gradient.
+    """
+    theta = (1 + rows.batch_own[:, None, None]) / 2
+    return torch.sigmoid((rows.resemblance - theta) / TEMPERATURE)
 
 
 def resembling(rows: AnchorRows) -> torch.Tensor:

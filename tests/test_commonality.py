@@ -131,11 +131,17 @@ def test_people_resemble_each_other_by_their_sentences_or_by_their_images() -> N
     image = torch.eye(4)[[0, 1, 0, 3]][:, None]
     ids = torch.arange(4)
     for anchors, candidates in ((text, image), (image, text)):
-        rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, torch.zeros(1))
+        rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, torch.tensor([0.6]))  # theta 0.8
         pairs = COMMONALITY["resembling_pair"](rows)[0]
         assert pairs[0, 1:].tolist() == pytest.approx([0.982, 0.982, 0], abs=1e-3)  # sigmoid(0.2 / 0.05) = 0.982
         assert pairs[3, :3].tolist() == pytest.approx([0, 0, 0], abs=1e-3)
         assert COMMONALITY["resembling"](rows)[0, 0].item() == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_parts_that_cannot_be_told_apart_yet_halve_the_margin() -> None:
+    parts, ids = torch.ones(3, 1, 1), torch.arange(3)
+    rows = AnchorRows(parts, parts, parts, parts, ids, ids, torch.ones(1))
+    assert COMMONALITY["resembling_pair"](rows) == pytest.approx(0.5)  # 1 would leave the ranking without a gradient
 
 
 @given(ids=st.lists(st.integers(0, 3), min_size=1, max_size=6), seed=st.integers(0, 99))

@@ -18,7 +18,7 @@ TOWERS: dict[str, Any] = {
         "num_attention_heads": 4,
     },
     "projection_dim": 64,
-    "num_parts": 8,
+    "num_parts": 16,
     "part_dim": 16,
     "decoder_layers": 1,
     "decoder_attention_heads": 1,
@@ -74,6 +74,11 @@ def ranking(commonality: str) -> Contender:
     return Contender(settings, {"cmr_margin": (0.3, 0.15)})
 
 
+def without_matching(contender: Contender) -> Contender:
+    """Part ranking as arXiv 2501.00318 has it, beside SDM + ID alone."""
+    return Contender({**contender.settings, "part_matching_loss_weight": 0.0}, contender.tuned)
+
+
 CONTENDERS: dict[str, Contender] = {
     "itc": Contender({**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0)}),
@@ -81,12 +86,14 @@ CONTENDERS: dict[str, Contender] = {
     "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("itc", "sdm")}),
     "fixed_margin": ranking("none"),
     **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
+    "fixed_margin_without_matching": without_matching(ranking("none")),
+    "cmr_without_matching": without_matching(ranking("resembling_pair")),
 }
 
-ABLATED = "cmr_mean_similarity"  # what the ablations change one thing of
+ABLATED = "cmr_resembling_pair"  # what the ablations change one thing of
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "K = 4": {"num_parts": 4},
-    "K = 16": {"num_parts": 16},
+    "K = 8": {"num_parts": 8},
+    "K = 32": {"num_parts": 32},
     "d = 8": {"part_dim": 8},
     "d = 32": {"part_dim": 32},
     "2 decoder layers": {"decoder_layers": 2},
@@ -95,7 +102,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "parts read the tower's output": {"part_image_layer": None},
     "no independence": {"part_independence_loss_weight": 0.0},
     "no text-dependent weights": {"text_part_weights": False},
-    "no matching of the weighted sum": {"part_matching_loss_weight": 0.0},
     "ranking weight 1": {"cmr_loss_weight": 1.0},
     "ranking weight 9": {"cmr_loss_weight": 9.0},
     "margin 0.1": {"cmr_margin": 0.1},
