@@ -93,8 +93,8 @@ class TBPSConfig(PreTrainedConfig):
     vision_config: Any = None  # a dict, a PreTrainedConfig or None; a PreTrainedConfig once built
     text_config: Any = None
     projection_dim: int = 512
-    num_parts: int = 8
-    part_dim: int = 64
+    num_parts: int = 16
+    part_dim: int = 32
     part_attention: str = "both"
     part_image_layer: int | None = None
     decoder_layers: int = 2
@@ -120,7 +120,7 @@ class TBPSConfig(PreTrainedConfig):
     part_independence_loss_weight: float | int = 5.0
     cmr_margin: float | int = 0.3
     cmr_margin_floor: float | int = 0.0
-    commonality: str = "mean_similarity"
+    commonality: str = "resembling_pair"
     cmr_positives: str = "mean"
     cmr_negatives: str = "violating"
     tbps_version: str | None = None
@@ -162,8 +162,10 @@ class TBPSConfig(PreTrainedConfig):
         return {**super().to_dict(), "tbps_version": VERSION}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """What is written to config.json: every checkpoint names the pipeline, whose code is saved beside the model."""
-        return {**super().to_diff_dict(), "custom_pipelines": CUSTOM_PIPELINES}
+        """What is written to config.json: every setting of ours, as defaults may change with the version, and the
+        pipeline, whose code is saved beside the model."""
+        ours = {name: value for name, value in self.to_dict().items() if name in type(self).__annotations__}
+        return {**ours, **super().to_diff_dict(), "custom_pipelines": CUSTOM_PIPELINES}
 
     @property
     def masked_token_ids(self) -> list[int]:

@@ -44,6 +44,15 @@ def test_config_round_trip(tmp_path: Path, model_factory: Factory) -> None:
     assert text.hidden_size == config.text_config.hidden_size
 
 
+def test_every_setting_is_written_as_defaults_may_change(tmp_path: Path, model_factory: Factory) -> None:
+    config = model_factory().config
+    config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["part_image_layer"] is None
+    assert written["cmr_margin"] == TBPSConfig().cmr_margin
+    assert TBPSConfig.__annotations__.keys() - {"vision_config", "text_config"} <= written.keys()
+
+
 def test_default_config_is_clip_at_384x128(recwarn: pytest.WarningsRecorder) -> None:
     config = TBPSConfig()
     assert config.image_size == (384, 128)
