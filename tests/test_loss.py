@@ -10,28 +10,27 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.loss_tbps import (
-    image_text_contrast,
-    instance_loss,
-    part_independence,
-    part_matching,
-    part_similarity,
-    similarity_distribution_matching,
-    triplet_alignment,
-)
+from tbps.loss_tbps import instance_loss
+from tbps.matching_tbps import image_text_contrast, similarity_distribution_matching, triplet_alignment
+from tbps.part_losses_tbps import part_independence, part_matching
 
 SCALE = 10.0
 
 
-def draw(
-    ids: list[int], parts: int = 2, dim: int = 5, seed: int = 0
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(K, B, B) part cosines, (B, B) global cosines, ids (B,), in float64."""
+def draw_parts(size: int, parts: int = 2, dim: int = 5, seed: int = 0) -> torch.Tensor:
+    """Unit parts of texts and of images, (2, B, K, d), in float64."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (2, len(ids), parts, dim)
-    text, image = F.normalize(torch.randn(shape, generator=generator, dtype=torch.float64), dim=-1)
-    similarity = torch.einsum("tkd,ikd->kti", text, image)
-    return similarity, similarity[0], torch.tensor(ids)
+    return F.normalize(torch.randn((2, size, parts, dim), generator=generator, dtype=torch.float64), dim=-1)
+
+
+def cosines_of(text: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """(K, B, B)."""
+    return torch.einsum("tkd,ikd->kti", text, image)
+
+
+def draw(ids: list[int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, B) cosines and ids (B,), in float64."""
+    return cosines_of(*draw_parts(len(ids), seed=seed))[0], torch.tensor(ids)
 
 
 batches_of_ids = st.lists(st.integers(0, 4), min_size=1, max_size=7)
@@ -95,30 +94,47 @@ def slow_independence(similarity: torch.Tensor, ids: list[int]) -> float:
 @given(ids=batches_of_ids, seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
 def test_fast_losses_equal_slow_loops(ids: list[int], seed: int) -> None:
-    parts, similarity, person_ids = draw(ids, parts=3, seed=seed)
+    similarity, person_ids = draw(ids, seed=seed)
     sdm = similarity_distribution_matching(similarity, person_ids, SCALE)
     assert float(sdm) == pytest.approx(slow_sdm(similarity, ids), rel=1e-4, abs=1e-5)
     itc = image_text_contrast(similarity, person_ids, SCALE)
     assert float(itc) == pytest.approx(slow_itc(similarity, ids), rel=1e-4, abs=1e-5)
     tal = triplet_alignment(similarity, person_ids, SCALE, 0.3)
     assert float(tal) == pytest.approx(slow_tal(similarity, ids, 0.3), rel=1e-4, abs=1e-5)
-    independence = part_independence(parts, person_ids)
-    assert float(independence) == pytest.approx(slow_independence(parts, ids), rel=1e-4, abs=1e-5)
+    parts = draw_parts(len(ids), parts=3, seed=seed)
+    independence = part_independence(*parts, person_ids)
+    assert float(independence) == pytest.approx(slow_independence(cosines_of(*parts), ids), rel=1e-4, abs=1e-5)
 
 
 @given(ids=batches_of_ids, seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=20)
 def test_part_matching_is_sdm_of_the_weighted_sum_of_parts(ids: list[int], seed: int) -> None:
-    parts, _, person_ids = draw(ids, seed=seed)
+    parts, person_ids = draw_parts(len(ids), seed=seed), torch.tensor(ids)
+    cosines = cosines_of(*parts)
     weights = torch.rand(len(ids), 2, generator=torch.Generator().manual_seed(seed)).softmax(dim=1)
     cells = range(len(ids))
     pooled = torch.tensor(
-        [[sum(float(weights[t, k] * parts[k, t, i]) for k in range(2)) for i in cells] for t in cells]
+        [[sum(float(weights[t, k] * cosines[k, t, i]) for k in range(2)) for i in cells] for t in cells]
     )
-    loss = part_matching(parts.float(), person_ids, SCALE, weights)
+    loss = part_matching(*parts, person_ids, SCALE, weights)
     assert float(loss) == pytest.approx(slow_sdm(pooled, ids), rel=1e-3, abs=1e-4)
-    uniform = part_matching(parts, person_ids, SCALE)
-    assert float(uniform) == pytest.approx(slow_sdm(parts.mean(dim=0), ids), rel=1e-3, abs=1e-4)
+    uniform = part_matching(*parts, person_ids, SCALE)
+    assert float(uniform) == pytest.approx(slow_sdm(cosines.mean(dim=0), ids), rel=1e-3, abs=1e-4)
+
+
+@given(ids=st.lists(st.integers(0, 9), min_size=4, max_size=9), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=20)
+def test_part_losses_have_the_gradient_of_all_similarities(ids: list[int], seed: int) -> None:
+    parts, person_ids = draw_parts(len(ids), parts=3, seed=seed).requires_grad_(), torch.tensor(ids)
+    different = person_ids[:, None] != person_ids[None, :]
+    if different.sum() < 2:
+        return
+    cosines = cosines_of(*parts)
+    plain = torch.corrcoef(cosines[:, different]).square()
+    expected = (plain.sum() - 3) / 6 + image_text_contrast(cosines.mean(dim=0), person_ids, SCALE)
+    found = part_independence(*parts, person_ids) + part_matching(*parts, person_ids, SCALE, loss="itc")
+    (wanted,), (got,) = (torch.autograd.grad(loss, parts) for loss in (expected, found))
+    assert torch.allclose(got, wanted, atol=1e-5)
 
 
 # -- closed forms
@@ -131,7 +147,7 @@ def test_itc_of_equal_embeddings_is_log_of_the_batch(size: int) -> None:
 
 
 def test_itc_of_identities_all_alone_is_clip_loss() -> None:
-    _, similarity, ids = draw([4, 2, 7, 1])
+    similarity, ids = draw([4, 2, 7, 1])
     logits, target = SCALE * similarity.float(), torch.arange(4)
     clip = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     assert torch.allclose(image_text_contrast(similarity, ids, SCALE), clip)
@@ -144,10 +160,9 @@ def test_sdm_vanishes_where_prediction_equals_truth() -> None:
 
 
 def test_one_identity_only_gives_zero_ranking_and_finite_sdm() -> None:
-    parts, similarity, _ = draw([3, 3, 3])
-    ids = torch.tensor([3, 3, 3])
+    similarity, ids = draw([3, 3, 3])
     assert float(triplet_alignment(similarity, ids, SCALE)) == 0
-    assert float(part_independence(parts, ids)) == 0
+    assert float(part_independence(*draw_parts(3), ids)) == 0
     uniform = similarity_distribution_matching(torch.zeros_like(similarity), ids, SCALE)
     assert float(uniform) == pytest.approx(0, abs=1e-5)  # uniform prediction, uniform truth
 
@@ -164,22 +179,25 @@ def test_tal_of_equal_similarities() -> None:
 
 
 def test_equal_parts_are_fully_dependent_and_unrelated_ones_are_not() -> None:
-    one, other = torch.randn(2, 40, 40, generator=torch.Generator().manual_seed(0))
-    ids = torch.arange(40)
-    assert float(part_independence(torch.stack([one, one]), ids)) == pytest.approx(1, abs=1e-4)
-    assert float(part_independence(torch.stack([one, 1 - 2 * one]), ids)) == pytest.approx(1, abs=1e-4)
-    assert float(part_independence(torch.stack([one, other]), ids)) < 0.01
-    assert float(part_independence(one[None], ids)) == 0
+    (text, other_text), (image, other_image) = draw_parts(60, dim=16).transpose(1, 2)
+    ids = torch.arange(60)
+    alike = torch.stack([text, text], dim=1), torch.stack([image, image], dim=1)
+    opposed = torch.stack([text, -text], dim=1), torch.stack([image, image], dim=1)
+    unrelated = torch.stack([text, other_text], dim=1), torch.stack([image, other_image], dim=1)
+    assert float(part_independence(*alike, ids)) == pytest.approx(1, abs=1e-4)
+    assert float(part_independence(*opposed, ids)) == pytest.approx(1, abs=1e-4)
+    assert float(part_independence(*unrelated, ids)) < 0.02
+    assert float(part_independence(text[:, None], image[:, None], ids)) == 0
 
 
 # -- gradients and precision
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "sdm": lambda s, ids: similarity_distribution_matching(s[0], ids, SCALE),
-    "itc": lambda s, ids: image_text_contrast(s[0], ids, SCALE),
-    "part_matching": lambda s, ids: part_matching(s, ids, SCALE),
-    "tal": lambda s, ids: triplet_alignment(s[0], ids, SCALE),
-    "part_independence": part_independence,
+    "sdm": lambda parts, ids: similarity_distribution_matching(cosines_of(*parts)[0], ids, SCALE),
+    "itc": lambda parts, ids: image_text_contrast(cosines_of(*parts)[0], ids, SCALE),
+    "tal": lambda parts, ids: triplet_alignment(cosines_of(*parts)[0], ids, SCALE),
+    "part_matching": lambda parts, ids: part_matching(*parts, ids, SCALE),
+    "part_independence": lambda parts, ids: part_independence(*parts, ids),
 }
 
 
@@ -187,8 +205,9 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 def test_gradcheck(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # the losses work in float32; finite differences need float64
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self.double())
-    similarity, _, ids = draw([0, 1, 1, 2], seed=3)
-    assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, ids).double(), similarity.requires_grad_())
+    ids = torch.tensor([0, 1, 1, 2])
+    parts = draw_parts(4, seed=3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, ids).double(), parts)
 
 
 def test_gradcheck_of_instance_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,8 +221,7 @@ def test_losses_are_finite_in_half_precision(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     text, image = F.normalize(torch.randn(2, 6, 4, 8, generator=generator), dim=-1).to(dtype).requires_grad_()
     ids = torch.tensor([0, 0, 1, 2, 3, 3])
-    parts = part_similarity(text, image)
-    total = sum(loss(parts, ids) for loss in LOSSES.values())
+    total = sum(loss(torch.stack([text, image]), ids) for loss in LOSSES.values())
     total += similarity_distribution_matching(text[:, 0] @ image[:, 0].T, ids, 100.0)
     (gradient,) = torch.autograd.grad(total, text)
     assert total.isfinite()
