@@ -70,8 +70,14 @@ def tbps_losses(
             chunk_size=CHUNK if len(person_ids) > CHUNK else None,
         )
     if config.part_matching_loss_weight:
-        scale, loss = config.part_matching_scale, config.part_matching_loss
-        losses["part_matching"] = part_matching(text_parts, image_parts, person_ids, scale, text_part_weights, loss)
+        losses["part_matching"] = part_matching(
+            text_parts,
+            image_parts,
+            person_ids,
+            config.part_matching_scale,
+            text_part_weights,
+            config.part_matching_loss,
+        )
     if config.part_independence_loss_weight:
         losses["part_independence"] = part_independence(text_parts, image_parts, person_ids)
     return losses
