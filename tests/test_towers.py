@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from conftest import TEXT_LENGTH, make_tokenizer
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, BatchFeature, SiglipConfig, SiglipModel
+from transformers import AutoConfig, AutoModel, BatchFeature, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from tbps import TBPSModel
 from tbps.training.setup import make_processor
@@ -52,6 +52,32 @@ def adapted(vision: Path, text: Path | None = None, **fields: Any) -> TBPSModel:
 
 def words(model: TBPSModel, sentences: list[str], padding: Any = True) -> BatchFeature:
     return make_processor(model.config, make_tokenizer())(text=sentences, padding=padding, return_tensors="pt")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("patch", "image_size"), [(16, (384, 128)), (32, (384, 128)), (14, (336, 112))])
+def test_clip_at_224_gives_clip_embeddings_and_any_size_runs(
+    patch: int, image_size: tuple[int, int], tmp_path: Path
+) -> None:
+    """B/16, B/32 and L/14 by their grids, of tiny width."""
+    tokenizer = make_tokenizer()
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text = {**WIDTH, **special, "vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH}
+    vision = {**WIDTH, "image_size": 224, "patch_size": patch}
+    torch.manual_seed(0)
+    source = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).eval()
+    source.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = adapted(tmp_path)
+    batch = words(model, SENTENCES)
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    expected, out = source(**batch, pixel_values=pixels), model(**batch, pixel_values=pixels)
+    assert (out.text_global_embeds - expected.text_embeds).abs().max() < 1e-5
+    assert (out.image_global_embeds - expected.image_embeds).abs().max() < 1e-5
+    other = adapted(tmp_path, image_size=image_size)
+    rows, columns = (size // patch for size in image_size)
+    assert other.vision_model.embeddings.position_embedding.weight.shape == (rows * columns + 1, 24)
+    assert other(pixel_values=torch.zeros(1, 3, *image_size)).image_embeds.isfinite().all()
 
 
 @torch.no_grad()
