@@ -18,8 +18,8 @@ from tbps.data.loading import load_benchmark
 from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.evaluation import evaluate_retrieval
 
-# the attention of CLIP's and SigLIP's towers, not that of the part decoder
-TARGETS = r"(vision_model|text_model)\..*\.(q_proj|k_proj|v_proj|out_proj)"
+# the attention of CLIP's and SigLIP's encoders, neither that of the part decoder nor of SigLIP's pooling head
+TARGETS = r"(vision_model|text_model)\.encoder\..*\.(q_proj|k_proj|v_proj|out_proj)"
 TRAINED_WHOLE = ("part_decoder", "part_weighting", "visual_projection", "text_projection", "part_visual_projection")
 
 

@@ -1,10 +1,12 @@
 """What is said of a checkpoint that does not fit: the version that saved it, its sizes, a pickle, NaN."""
 
-from collections.abc import Iterable
+import logging as standard_logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 from transformers.utils import has_file, logging
 
 logger = logging.get_logger(__name__)
@@ -19,8 +21,12 @@ def warn_of_newer(saved_by: str | None) -> None:
     Args:
         saved_by: version that saved it; None, as the first checkpoints have it, is older.
     """
-    if saved_by is not None and Version(saved_by) > Version(VERSION):
-        logger.warning_once(tell_versions(saved_by))
+    try:
+        newer = saved_by is not None and Version(saved_by) > Version(VERSION)
+    except InvalidVersion:  # of somebody's own build
+        newer = True
+    if newer:
+        logger.warning_once(tell_versions(str(saved_by)))
 
 
 def tell_versions(saved_by: str) -> str:
@@ -81,3 +87,24 @@ def refuse_broken(source: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> N
             f"{source} holds NaN or infinite weights in {', '.join(broken[:3])} ({len(broken)} of its tensors): its "
             "training diverged or the file is damaged; use an earlier checkpoint."
         )
+
+
+@contextmanager
+def mismatches_untold() -> Iterator[list[str]]:
+    """Hold back what Transformers says of weights of other sizes ("reinitialised") while a checkpoint is loaded:
+    `refuse_misfits` decides what becomes of them. Yields the list of what was held back."""
+    held: list[str] = []
+
+    def passes(record: standard_logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "LOAD REPORT" not in message or "MISMATCH" not in message:
+            return True
+        held.append(message)
+        return False
+
+    talking = standard_logging.getLogger("transformers.modeling_utils")
+    talking.addFilter(passes)
+    try:
+        yield held
+    finally:
+        talking.removeFilter(passes)

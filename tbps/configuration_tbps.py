@@ -136,7 +136,8 @@ class TBPSConfig(PreTrainedConfig):
                 setattr(self.vision_config, name, list(getattr(self.vision_config, name)))
         # CLIP's published configurations name a wrong end id, 2; the tower then pools at the highest id of the row
         # (transformers PR 24773). The ids that the vocabulary really ends with say the same and can be masked.
-        if self.text_config.model_type == "clip_text_model" and self.text_config.eos_token_id == 2:
+        text = self.text_config
+        if (text.model_type, text.vocab_size, text.eos_token_id) == ("clip_text_model", 49408, 2):
             self.text_config.bos_token_id = self.text_config.vocab_size - 2
             self.text_config.eos_token_id = self.text_config.vocab_size - 1
             self.text_config.pad_token_id = self.text_config.vocab_size - 1

@@ -4,22 +4,27 @@ from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import logging
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
-from .checkpoint_tbps import refuse_broken, refuse_misfits, refuse_pickle
+from .checkpoint_tbps import mismatches_untold, refuse_broken, refuse_misfits, refuse_pickle
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
-from .pretrained_tbps import put_towers, special_tokens, tower_weights
+from .pretrained_tbps import check_fields, put_towers, tower_weights
+from .special_tokens_tbps import special_tokens
 from .text_towers_tbps import content_mask
 from .towers_tbps import ConvStem, build_tower
+
+logger = logging.get_logger(__name__)
 
 
 class TBPSPreTrainedModel(PreTrainedModel):
@@ -51,22 +56,31 @@ class TBPSPreTrainedModel(PreTrainedModel):
 
         Raises:
             ValueError: the weights are a pickle, of other sizes than the configuration asks for (unless
-                `ignore_mismatched_sizes`), or not finite. OSError: there are none.
+                `ignore_mismatched_sizes`), or not finite. OSError: there are none, or the file is damaged.
         """
         source = pretrained_model_name_or_path
         told = kwargs.pop("output_loading_info", False)
         any_size = kwargs.pop("ignore_mismatched_sizes", False)
         settings = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
         try:
-            model, info = super().from_pretrained(source, *args, **{**kwargs, **settings})
+            with mismatches_untold() as untold:
+                model, info = super().from_pretrained(source, *args, **{**kwargs, **settings})
+        except SafetensorError as error:
+            raise OSError(f"The weights of {source} are damaged ({error}): get the checkpoint again.") from error
         except OSError:
             names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
             refuse_pickle(source, **{n: kwargs[n] for n in names if n in kwargs})
             raise
-        if not any_size:
+        if any_size and untold:
+            logger.warning(untold[0])
+        elif not any_size:
             refuse_misfits(source, info["mismatched_keys"])
         refuse_broken(source, model.named_parameters())
+        model.freeze()  # loading put other parameters in the place of those that were frozen
         return (model, info) if told else model
+
+    def freeze(self) -> None:
+        """Exempt from training what the configuration says is not trained."""
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -114,8 +128,12 @@ class TBPSModel(TBPSPreTrainedModel):
         self.part_weighting = nn.Linear(config.projection_dim, 1) if config.text_part_weights else None
         self.id_head = nn.Linear(config.projection_dim, config.num_identities) if config.num_identities else None
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
-        self.logit_scale.requires_grad_(config.learn_logit_scale)
+        self.freeze()
         self.post_init()
+
+    def freeze(self) -> None:
+        """The similarity scale is trained only where the configuration says so."""
+        self.logit_scale.requires_grad_(self.config.learn_logit_scale)
 
     @classmethod
     def from_vision_text_pretrained(
@@ -128,17 +146,23 @@ class TBPSModel(TBPSPreTrainedModel):
     ) -> "TBPSModel":
         """A model whose towers start from published checkpoints, its decoder from random weights.
 
+        It is in evaluation mode, as `from_pretrained` gives it; `TBPSProcessor.from_vision_text_pretrained` makes its
+        processor.
+
         Args:
             vision, text: model ids or directories; one CLIP-like checkpoint for both where `text` is None, else two
                 towers (whose projections then start from random weights too).
             image_size: (H, W) in pixels; the position table is resized once. None keeps the checkpoint's.
             interpolation: "bicubic" or "bilinear".
-            config_kwargs: further fields of `TBPSConfig`. `part_weight` is 0 unless given: the parts are untrained.
+            config_kwargs: further fields of `TBPSConfig`, or `dtype`, `attn_implementation`. `part_weight` is 0 unless
+                given: the parts are untrained. Two towers need `projection_dim` where 512 is not what is wanted.
 
         Raises:
             ValueError: a checkpoint without the tower that is asked of it, or without special tokens that are known; an
                 image size that patches do not fill; sizes that do not fit the towers' (both are named).
         """
+        check_fields(config_kwargs)
+        dtype = config_kwargs.pop("dtype", None)
         weights, fields = tower_weights(vision, text, image_size, interpolation)
         given = config_kwargs.pop("special_token_ids", None)
         fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
@@ -146,7 +170,7 @@ class TBPSModel(TBPSPreTrainedModel):
         put_towers(model, weights, vision)
         if model.part_visual_projection is not None and "visual_projection.weight" in weights:
             model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())  # a better start
-        return model
+        return model.to(dtype).eval()
 
     def get_input_embeddings(self) -> nn.Module:
         """The text tower's token table."""
@@ -165,7 +189,12 @@ class TBPSModel(TBPSPreTrainedModel):
         output_part_attentions: bool = False,
         **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
-        """(B, L) token ids -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector."""
+        """(B, L) token ids -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
+
+        Raises:
+            ValueError: more tokens than the text tower has positions.
+        """
+        check_length(input_ids, self.config.text_config.max_position_embeddings)
         if position_ids is not None:
             kwargs["position_ids"] = position_ids
         output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **{**kwargs, "return_dict": True})
@@ -208,6 +237,11 @@ class TBPSModel(TBPSPreTrainedModel):
         batch, count = output.last_hidden_state.shape[:2]
         content = torch.ones(batch, count, dtype=torch.bool, device=output.last_hidden_state.device)
         prefix = count - rows * columns  # CLS and its kin stand before the patches
+        if prefix < 0:
+            raise ValueError(
+                f"The vision tower ({self.config.vision_config.model_type}) gives {count} tokens, its configuration "
+                f"speaks of {rows}x{columns} patches: towers that merge patches, as Swin does, are not supported."
+            )
         content[:, :prefix] = False
         embedded = self._embed_global(output, self.visual_projection, content)
         tokens = embedded.token_embeds
@@ -344,8 +378,17 @@ __all__ = ["TBPSModel", "TBPSPreTrainedModel"]
 
 def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
     """Refuse pictures that do not fill the model's position table."""
-    if tuple(pixel_values.shape[-2:]) != image_size:
+    if pixel_values.ndim != 4 or tuple(pixel_values.shape[-2:]) != image_size:
         raise ValueError(
-            f"Pictures of {pixel_values.shape[-2]}x{pixel_values.shape[-1]} (height x width) do not fit a model "
-            f"made for {image_size[0]}x{image_size[1]}: prepare them with the model's own processor."
+            f"pixel_values of shape {tuple(pixel_values.shape)} do not fit a model made for pictures (B, 3, "
+            f"{image_size[0]}, {image_size[1]}) (height x width): prepare them with the model's own processor."
+        )
+
+
+def check_length(input_ids: torch.Tensor, positions: int) -> None:
+    """Refuse sentences that do not fit the text tower's position table."""
+    if input_ids.shape[-1] > positions:
+        raise ValueError(
+            f"Sentences of {input_ids.shape[-1]} tokens do not fit a text tower of {positions} positions: prepare them "
+            "with the model's own processor, which cuts them."
         )

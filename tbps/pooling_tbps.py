@@ -8,7 +8,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 def tower_pooling(
     projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
 ) -> torch.Tensor:
-    """What the tower itself pools, projected: (B, D)."""
+    """What the tower itself pools, projected: (B, D).
+
+    Raises:
+        ValueError: the tower pools nothing.
+    """
+    if output.get("pooler_output") is None:
+        raise ValueError("A tower has no pooled output of its own: use pooling='mean' or pooling='max'.")
     return projection(output.pooler_output)
 
 

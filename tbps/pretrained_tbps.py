@@ -1,15 +1,19 @@
 """Tower weights and configuration fields from published checkpoints, adapted to another image size."""
 
 from copy import deepcopy
+from dataclasses import fields as fields_of
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedModel
 
-from .configuration_tbps import as_pair
+from .checkpoint_tbps import refuse_broken
+from .configuration_tbps import TBPSConfig, as_pair
 
+INTERPOLATIONS = ("bicubic", "bilinear")
 POSITION_TABLES = ("embeddings.position_embedding.weight", "embeddings.position_embeddings")
 
 
@@ -22,10 +26,14 @@ def tower_weights(
         weights by their names in a `TBPSModel`, and the fields of `TBPSConfig` that they fix.
 
     Raises:
-        ValueError: one checkpoint without a text tower; an image size that patches do not fill.
+        ValueError: a checkpoint without the tower that is asked of it, or with weights that are not finite; an image
+            size that patches do not fill; another interpolation than these two.
     """
-    source = AutoModel.from_pretrained(vision)
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation={interpolation!r}: expected one of {', '.join(INTERPOLATIONS)}.")
+    source = read_source(vision)
     vision_model, projections = getattr(source, "vision_model", source), {}
+    check_kind(vision, vision_model, "pixel_values", "image_size", "patch_size")
     fields: dict[str, Any] = {}
     if text is None:
         if not hasattr(source, "text_model"):
@@ -38,8 +46,9 @@ def tower_weights(
         width = projections["text_projection.weight"].shape[0]
         fields = {"projection_dim": width, "logit_scale_init_value": source.logit_scale.item()}
     else:
-        other = AutoModel.from_pretrained(text)
+        other = read_source(text)
         text_model = getattr(other, "text_model", other)
+    check_kind(text or vision, text_model, "input_ids", "max_position_embeddings")
     vision_config, text_config = deepcopy(vision_model.config), deepcopy(text_model.config)
     if image_size is not None:
         image_size = as_pair(image_size)
@@ -53,6 +62,52 @@ def tower_weights(
     return weights | projections, fields
 
 
+def read_source(checkpoint: str) -> PreTrainedModel:
+    """The model that holds a tower.
+
+    Raises:
+        ValueError: it is a whole tbps model, whose decoder would be dropped, or holds weights that are not finite.
+    """
+    source = AutoModel.from_pretrained(checkpoint)
+    if source.config.model_type == TBPSConfig.model_type:
+        raise ValueError(f"{checkpoint} holds a whole TBPSModel: load it by TBPSModel.from_pretrained.")
+    refuse_broken(checkpoint, source.named_parameters())
+    return source
+
+
+def check_kind(source: str, tower: PreTrainedModel, reads: str, *sizes: str) -> None:
+    """Refuse what is no tower of this kind: the other modality's, or one without a grid of patches.
+
+    Raises:
+        ValueError: says what the checkpoint holds.
+    """
+    kind, other = ("vision", "text") if reads == "pixel_values" else ("text", "vision")
+    if tower.main_input_name != reads:
+        raise ValueError(
+            f"{source} holds a {type(tower).__name__}, which reads {tower.main_input_name}: expected a {kind} tower, "
+            f"which reads {reads}. Is it the {other} tower?"
+        )
+    if missing := [name for name in ("hidden_size", *sizes) if not hasattr(tower.config, name)]:
+        raise ValueError(
+            f"{source} holds a {type(tower).__name__}, whose configuration has no {' and no '.join(missing)}: it is no "
+            f"{kind} tower that tbps can use (see docs/towers.md)."
+        )
+
+
+def check_fields(config_kwargs: dict[str, Any]) -> None:
+    """Refuse misspelled settings, which a configuration of Transformers takes without a word.
+
+    Raises:
+        ValueError: names them and the nearest known ones.
+    """
+    known = [field.name for field in fields_of(TBPSConfig)] + ["attn_implementation"]
+    unknown = [name for name in config_kwargs if name not in known]
+    if unknown:
+        near = [hint for name in unknown for hint in get_close_matches(name, known, 1)]
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise ValueError(f"TBPSConfig has no {', '.join(unknown)}.{hint}")
+
+
 def shared_space(source: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The projections of a CLIP-like model into its shared space, and its scale. SigLIP's towers end in that space:
     theirs are the identity."""
@@ -62,43 +117,6 @@ def shared_space(source: PreTrainedModel) -> dict[str, torch.Tensor]:
         weights |= {"visual_projection.weight": identity, "text_projection.weight": identity.clone()}
     kept = ("visual_projection.weight", "text_projection.weight", "logit_scale")
     return {name: weights[name].reshape(()) if name == "logit_scale" else weights[name] for name in kept}
-
-
-def special_tokens(checkpoint: str, text_config: PreTrainedConfig, given: list[int] | None) -> list[int] | None:
-    """Which ids the parts must not look at: those of the checkpoint's own tokenizer, whose padding is also set in
-    `text_config`, as configurations name few of them (BERT's) or wrong ones (SigLIP's).
-
-    Args:
-        given: ids that were chosen, which then count.
-    Returns:
-        the field `special_token_ids`; None where there is no tokenizer and the configuration names them itself.
-
-    Raises:
-        ValueError: no tokenizer, and a configuration that names neither an end nor a separator.
-    """
-    tokenizer = find_tokenizer(checkpoint)
-    if tokenizer is not None and tokenizer.pad_token_id is not None:
-        text_config.pad_token_id = tokenizer.pad_token_id
-    if given is not None:
-        return given
-    if tokenizer is not None:
-        return sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
-    named = (getattr(text_config, f"{name}_token_id", None) for name in ("eos", "sep"))
-    if not any(isinstance(token, int) and token < text_config.vocab_size for token in named):
-        raise ValueError(
-            f"{checkpoint} has no tokenizer, and its configuration names no special tokens that the parts must not "
-            "look at: save the tokenizer there, or give special_token_ids=[...] (begin, end, padding)."
-        )
-    return None
-
-
-def find_tokenizer(checkpoint: str) -> PreTrainedTokenizerBase | None:
-    """The checkpoint's tokenizer, if it has one: Transformers makes some of special tokens alone where it has none."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    except (OSError, ValueError):
-        return None
-    return tokenizer if len(tokenizer) > len(tokenizer.all_special_ids) else None
 
 
 def put_towers(model: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageInput, PILImageResampling
 from transformers.utils import logging
+
+from .configuration_tbps import as_pair
 
 logger = logging.get_logger(__name__)
 
@@ -35,6 +37,29 @@ class TBPSProcessor(ProcessorMixin):
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, **kwargs: Any) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls, vision: str, text: str | None = None, image_size: tuple[int, int] | None = None
+    ) -> "TBPSProcessor":
+        """The processor of `TBPSModel.from_vision_text_pretrained` with the same arguments.
+
+        The tokenizer is the text tower's, cut at the positions that the tower has; pictures are resized to (H, W) by
+        ours and normalised by the mean and deviation of the vision tower's own processor (CLIP's where it has none).
+
+        Raises:
+            OSError: no tokenizer or no configuration at one of the checkpoints.
+        """
+        config = AutoConfig.from_pretrained(vision)
+        height, width = as_pair(image_size or getattr(config, "vision_config", config).image_size)
+        positions = AutoConfig.from_pretrained(text or vision).get_text_config().max_position_embeddings
+        try:
+            stored = TBPSImageProcessor.get_image_processor_dict(vision)[0]
+        except OSError:
+            stored = {}
+        normalisation = {name: stored[name] for name in ("image_mean", "image_std") if name in stored}
+        image_processor = TBPSImageProcessor(size={"height": height, "width": width}, **normalisation)
+        return cls(image_processor, limited(AutoTokenizer.from_pretrained(text or vision), positions))
 
     def __call__(
         self,
@@ -66,6 +91,13 @@ class TBPSProcessor(ProcessorMixin):
         if not long:
             return 0
         return sum(len(ids) > limit for ids in self.tokenizer(long, verbose=False)["input_ids"])
+
+
+def limited(tokenizer: Any, positions: int) -> Any:
+    """The tokenizer, whose sentences have at most as many tokens as a text tower has positions. It may know of fewer:
+    RoBERTa's family counts them from its padding id on."""
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return tokenizer
 
 
 def check_sentences(sentences: list[str]) -> None:

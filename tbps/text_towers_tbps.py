@@ -27,15 +27,21 @@ class SiglipTextTower(SiglipTextModel):
 
         Hidden states and attentions, where asked for, have the full length.
 
+        Raises:
+            ValueError: `position_ids` are given.
+
         Args:
             attention_mask: says which tokens are padding of any id; the tower itself reads SigLIP's own padding there.
         """
+        if kwargs.pop("position_ids", None) is not None:
+            raise ValueError("position_ids: SigLIP's text tower reads every sentence at its full length, from 0 on.")
         length, pad = input_ids.shape[1], self.config.pad_token_id
         if attention_mask is not None:
             input_ids = input_ids.masked_fill(attention_mask == 0, pad)
         padded = F.pad(input_ids, (0, self.config.max_position_embeddings - length), value=pad)
         output = super().forward(padded, **kwargs)
-        output.last_hidden_state = output.last_hidden_state[:, :length]
+        own = torch.arange(length, device=input_ids.device)  # a slice would be exported for shorter sentences only
+        output.last_hidden_state = output.last_hidden_state.index_select(1, own)
         return output
 
 

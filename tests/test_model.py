@@ -126,7 +126,7 @@ def test_any_image_size(model_factory: Factory, size: list[int] | int, patch: in
     height, width = model.config.image_size
     out = model(pixel_values=torch.zeros(2, 3, height, width), output_part_attentions=True)
     assert out.image_part_attentions.shape[2:] == (height // patch, width // patch)
-    with pytest.raises(ValueError, match=f"{height + 1}x{width}.*made for {height}x{width}"):
+    with pytest.raises(ValueError, match=rf"3, {height + 1}, {width}\).*made for .*3, {height}, {width}\)"):
         model(pixel_values=torch.zeros(1, 3, height + 1, width))
 
 
@@ -227,6 +227,10 @@ def test_bad_input_is_named(tiny_model: TBPSModel, batch: BatchFeature) -> None:
         tiny_model(**batch, person_ids=torch.arange(3))
     with pytest.raises(ValueError, match="None images"):
         tiny_model(input_ids=batch["input_ids"], person_ids=torch.arange(4))
+    with pytest.raises(ValueError, match="Sentences of 25 tokens do not fit a text tower of 24 positions"):
+        tiny_model(input_ids=torch.ones(1, 25, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"shape \(3, 32, 16\)"):
+        tiny_model(pixel_values=batch["pixel_values"][0])
     with pytest.raises(ValueError, match="interpolate_pos_encoding"):
         tiny_model(pixel_values=batch["pixel_values"], interpolate_pos_encoding=True)
 

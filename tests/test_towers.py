@@ -8,10 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TEXT_LENGTH, make_tokenizer
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, BatchFeature, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from tbps import TBPSModel
+from tbps import TBPSModel, TBPSProcessor
 from tbps.training.setup import make_processor
 
 WIDTH = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -180,8 +182,92 @@ def test_another_number_of_people_starts_a_new_head(
     loaded = AutoModel.from_pretrained(tmp_path / "model", num_identities=7)
     assert loaded.id_head.out_features == 7
     assert torch.equal(loaded.part_decoder.queries, model.part_decoder.queries)
-    said = [record.message for record in caplog.records if "head for 5 people, 7 are asked for" in record.message]
+    said = [record.message for record in caplog.records if "id_head" in record.message or "head for" in record.message]
     assert len(said) == 1
+    assert "head for 5 people, 7 are asked for" in said[0]
+
+
+def test_the_scale_stays_fixed_when_a_checkpoint_is_loaded(tmp_path: Path, model_factory: Factory) -> None:
+    for learnt in (False, True):
+        model_factory(learn_logit_scale=learnt).save_pretrained(tmp_path)
+        assert AutoModel.from_pretrained(tmp_path).logit_scale.requires_grad == learnt
+
+
+@torch.no_grad()
+def test_an_end_token_that_is_not_the_last_of_the_vocabulary(tmp_path: Path) -> None:
+    """As in CLIP's published configurations, end id 2, whose user added tokens."""
+    tokenizer = make_tokenizer()
+    size = len(tokenizer) + 2
+    text = {**WIDTH, "vocab_size": size, "max_position_embeddings": TEXT_LENGTH, "bos_token_id": 0, "eos_token_id": 2}
+    vision = {**WIDTH, "image_size": 16, "patch_size": 4}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = adapted(tmp_path)
+    assert model.config.text_config.eos_token_id == tokenizer.eos_token_id
+    texts = model(**words(model, SENTENCES)).text_global_embeds
+    assert texts[0] @ texts[1] < 0.999
+
+
+@torch.no_grad()
+def test_the_processor_of_two_towers_fits_them(siglip: Path, tmp_path: Path) -> None:
+    SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(siglip)
+    model = adapted(siglip, image_size=(24, 8))
+    assert not model.training
+    processor = TBPSProcessor.from_vision_text_pretrained(siglip, image_size=(24, 8))
+    picture = Image.new("RGB", (30, 50), (255, 255, 255))
+    batch = processor(text=["bag " * 60], images=[picture], padding=True, return_tensors="pt")
+    assert batch["input_ids"].shape == (1, TEXT_LENGTH)
+    assert batch["pixel_values"].max() == pytest.approx(1)  # SigLIP's mean and deviation are 0.5
+    assert model(**batch).logits_per_text.shape == (1, 1)
+
+
+def test_siglip_is_exported_up_to_its_full_length(siglip: Path) -> None:
+    model = adapted(siglip)
+    rows, length = torch.export.Dim("rows", min=1, max=64), torch.export.Dim("length", min=2, max=TEXT_LENGTH)
+    inputs = {**words(model, SENTENCES), "pixel_values": torch.zeros(2, 3, 16, 16)}
+    sizes = {"input_ids": {0: rows, 1: length}, "attention_mask": {0: rows, 1: length}, "pixel_values": {0: rows}}
+    exported = torch.export.export(model, (), inputs, dynamic_shapes=sizes, strict=False).module()
+    for padding in (True, "max_length"):
+        batch = {**words(model, SENTENCES * 2, padding), "pixel_values": torch.zeros(4, 3, 16, 16)}
+        assert (exported(**batch).logits_per_text - model(**batch).logits_per_text).abs().max() < 1e-4
+
+
+def test_what_is_no_tower_is_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
+    vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
+    text = save_text_tower(tmp_path / "text", "bert", max_position_embeddings=TEXT_LENGTH)
+    with pytest.raises(ValueError, match=r"BertModel, which reads input_ids: expected a vision tower"):
+        adapted(text, vision)
+    with pytest.raises(ValueError, match=r"ViTModel, which reads pixel_values: expected a text tower"):
+        adapted(vision, vision)
+    with pytest.raises(ValueError, match=r"no num_part\. Did you mean num_parts\?"):
+        adapted(siglip, num_part=3)
+    with pytest.raises(ValueError, match=r"interpolation='cubic': expected one of bicubic, bilinear"):
+        adapted(siglip, image_size=(24, 8), interpolation="cubic")
+    with pytest.raises(ValueError, match=r"\[99\] are not in the vocabulary"):
+        adapted(siglip, special_token_ids=[0, 99])
+    model_factory().save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"a whole TBPSModel"):
+        adapted(tmp_path / "model")
+    distil = save_tower(tmp_path / "distil", "distilbert", vocab_size=50, dim=24, n_heads=4, max_position_embeddings=24)
+    with pytest.raises(ValueError, match=r"pooling='mean'"):
+        adapted(vision, distil, special_token_ids=[0], projection_dim=16)(input_ids=torch.ones(1, 3, dtype=torch.long))
+
+
+def test_a_tower_checkpoint_that_is_not_finite_is_named(siglip: Path) -> None:
+    weights = load_file(siglip / "model.safetensors")
+    weights["text_model.final_layer_norm.weight"][0] = torch.nan
+    save_file(weights, siglip / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"NaN or infinite weights in text_model\.final_layer_norm\.weight"):
+        adapted(siglip)
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path: Path, model_factory: Factory) -> None:
+    model_factory().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(OSError, match=r"are damaged .*get the checkpoint again"):
+        AutoModel.from_pretrained(tmp_path)
 
 
 def test_weights_that_are_not_finite_are_named_at_load(tmp_path: Path, model_factory: Factory) -> None:

@@ -4,14 +4,14 @@ import dataclasses
 from typing import Any
 
 import datasets
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
 from tbps.data.loading import load_benchmark
 from tbps.data.splits import hold_out_identities, select_split
 from tbps.modeling_tbps import TBPSModel
-from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
+from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, limited
 from tbps.training.recipe import DataArguments, ModelArguments, check_keys
 from tbps.training.vocabulary import train_tokenizer
 
@@ -51,7 +51,7 @@ def from_clip(checkpoint: str, image_size: list[int] | None, fields: dict[str, A
     size = (image_size[0], image_size[1]) if image_size else None
     fields = {"part_weight": 0.5, **fields}  # this run trains the parts
     model = TBPSModel.from_vision_text_pretrained(checkpoint, image_size=size, **fields)
-    return model, make_processor(model.config, AutoTokenizer.from_pretrained(checkpoint))
+    return model, TBPSProcessor.from_vision_text_pretrained(checkpoint, image_size=size)
 
 
 def from_scratch(vocab_size: int, train: datasets.Dataset, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
@@ -73,6 +73,5 @@ def from_scratch(vocab_size: int, train: datasets.Dataset, fields: dict[str, Any
 def make_processor(config: TBPSConfig, tokenizer: Any) -> TBPSProcessor:
     """A processor whose picture size and sentence length are those of the model."""
     height, width = config.image_size
-    # a tokenizer may know of fewer positions than the table has: RoBERTa's family counts them from its padding id on
-    tokenizer.model_max_length = min(tokenizer.model_max_length, config.text_config.max_position_embeddings)
-    return TBPSProcessor(TBPSImageProcessor(size={"height": height, "width": width}), tokenizer)
+    image_processor = TBPSImageProcessor(size={"height": height, "width": width})
+    return TBPSProcessor(image_processor, limited(tokenizer, config.text_config.max_position_embeddings))
