@@ -211,7 +211,7 @@ def test_gradient_checkpointing_gives_the_same_gradient(model_factory: Factory, 
     for checkpointing in (False, True):
         model = model_factory().train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         model(**batch, person_ids=torch.arange(4)).loss.backward()
         gradients.append(model.part_decoder.queries.grad)
     assert torch.allclose(*gradients, atol=1e-6)

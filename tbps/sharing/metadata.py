@@ -9,8 +9,9 @@ from tbps.data.benchmarks import find_benchmark
 METRICS = {"rank_1": "R@1", "rank_5": "R@5", "rank_10": "R@10", "mAP": "mAP", "mINP": "mINP"}
 SPLITS = ("val", "test")
 
-# The Hub has no tag for retrieval by text. Unknown tags show in no list, and "zero-shot-image-classification", which
-# CLIP has, would offer a code snippet that does not run. Giving vectors of texts and images is what the model does.
+# The Hub has no tag for retrieval by text, and unknown tags show in no list. Giving vectors of texts and images is what
+# the model does; the snippet that the Hub offers with a tag runs with this one as little as with CLIP's
+# ("zero-shot-image-classification"): the card's own snippets do.
 PIPELINE_TAG = "feature-extraction"
 TASK_TYPE = "text-to-image-retrieval"  # of the results: model-index takes any name
 TAGS = ("text-based-person-search", "text-to-image-retrieval", "person-re-identification", "tbps")
