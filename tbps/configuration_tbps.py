@@ -102,7 +102,7 @@ class TBPSConfig(PreTrainedConfig):
     decoder_intermediate_size: int | None = None
     decoder_dropout: float | int = 0.0
     pooling: str = "tower"
-    part_weight: float | int = 0.5
+    part_weight: float | int = 0.75
     text_part_weights: bool = True
     stem_channels: list[int] | None = None
     special_token_ids: list[int] | None = None

@@ -49,7 +49,7 @@ def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSP
 def from_clip(checkpoint: str, image_size: list[int] | None, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
     """CLIP's towers and tokenizer; the part decoder starts from random weights."""
     size = (image_size[0], image_size[1]) if image_size else None
-    fields = {"part_weight": 0.5, **fields}  # this run trains the parts
+    fields = {"part_weight": TBPSConfig.part_weight, **fields}  # not 0: this run trains the parts
     model = TBPSModel.from_vision_text_pretrained(checkpoint, image_size=size, **fields)
     return model, TBPSProcessor.from_vision_text_pretrained(checkpoint, image_size=size)
 
