@@ -1,5 +1,7 @@
 """TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Unpack
 
 import torch
@@ -13,6 +15,7 @@ from transformers.utils import logging
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
 from .checkpoint_tbps import mismatches_untold, refuse_broken, refuse_misfits, refuse_pickle
+from .chunks_tbps import embed_in_chunks
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer
 from .loss_tbps import PART_LOSSES, tbps_losses
@@ -288,12 +291,17 @@ class TBPSModel(TBPSPreTrainedModel):
         person_ids: torch.LongTensor | None = None,
         return_loss: bool = True,
         output_part_attentions: bool = False,
+        embed_chunk_size: int | None = None,
         **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSOutput:
         """Embeds either modality or both; with `person_ids` (B,) and both, also the training loss on this batch.
 
+        Args:
+            embed_chunk_size: embed so many rows at a time, and again in the backward pass, so that memory grows with
+                the chunk and not with B (see `chunks_tbps`). The output then holds embeddings and scores alone.
+
         Raises:
-            ValueError: neither modality; `person_ids` that do not fit the pairs.
+            ValueError: neither modality; `person_ids` that do not fit the pairs; `embed_chunk_size` below 1.
             RuntimeError: run under `torch.nn.DataParallel`.
         """
         if getattr(self, "_is_replica", False):
@@ -303,18 +311,30 @@ class TBPSModel(TBPSPreTrainedModel):
             )
         if input_ids is None and pixel_values is None:
             raise ValueError("TBPSModel got neither input_ids nor pixel_values: give sentences, images or both.")
-        text = image = None
-        if input_ids is not None:
-            text = self.get_text_features(
-                input_ids, attention_mask, position_ids, output_part_attentions, **{**kwargs, "return_dict": True}
-            )
-        if pixel_values is not None:
-            image = self.get_image_features(pixel_values, output_part_attentions, **{**kwargs, "return_dict": True})
+        kwargs |= {"output_part_attentions": output_part_attentions, "return_dict": True}
+        words = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+        text = self._embed(self.get_text_features, words, embed_chunk_size, kwargs)
+        image = self._embed(self.get_image_features, {"pixel_values": pixel_values}, embed_chunk_size, kwargs)
         output = self._join(text, image)
         if person_ids is not None and return_loss:
             output.losses = self.compute_losses(output, person_ids)
             output.loss = self.total_loss(output.losses)
         return output
+
+    @staticmethod
+    def _embed(
+        embed: Callable[..., TBPSEmbeddingOutput],
+        inputs: dict[str, torch.Tensor | None],
+        chunk_size: int | None,
+        settings: dict[str, Any],
+    ) -> TBPSEmbeddingOutput | None:
+        """One modality, whole or in chunks; None where it is not given (its first input is None)."""
+        given = {name: value for name, value in inputs.items() if value is not None}
+        if next(iter(inputs)) not in given:
+            return None
+        if chunk_size is None:
+            return embed(**given, **settings)
+        return embed_in_chunks(partial(embed, **settings), given, chunk_size)
 
     def _join(self, text: TBPSEmbeddingOutput | None, image: TBPSEmbeddingOutput | None) -> TBPSOutput:
         """The two modalities' outputs, and their scores where both are there."""

@@ -21,7 +21,9 @@ def gradients(batch: dict[str, torch.Tensor], rank: int, world: int) -> dict[str
     wrapped = DistributedDataParallel(model) if world > 1 else model
     size = len(PERSON_IDS) // world
     own = slice(rank * size, (rank + 1) * size)
-    output, ids = gather_pairs(wrapped(**{name: value[own] for name, value in batch.items()}), PERSON_IDS[own])
+    chunk = 3 if world > 1 else None  # uneven: a process has four pairs
+    share = {name: value[own] for name, value in batch.items()}
+    output, ids = gather_pairs(wrapped(**share, embed_chunk_size=chunk), PERSON_IDS[own])
     model.total_loss(model.compute_losses(output, ids)).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

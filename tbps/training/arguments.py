@@ -29,6 +29,13 @@ class TBPSTrainingArguments(TrainingArguments):
         default=1.0,
         metadata={"help": "Learning rate of the part decoder, stem and heads, relative to that of the towers."},
     )
+    embed_chunk_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Embed so many pairs of a process at a time, and again in the backward pass: a batch larger than "
+            "the device holds, with all its negatives, for about a third more time."
+        },
+    )
     augment: bool = field(default=True, metadata={"help": "Flip, crop after padding and erase training images."})
     random_erasing: float = field(
         default=0.5, metadata={"help": "Probability of erasing a rectangle of a training image, where augment is on."}

@@ -91,7 +91,8 @@ class TBPSTrainer(HubTrainer):
     ) -> torch.Tensor | tuple[torch.Tensor, TBPSOutput]:
         """The loss on the pairs of all processes; its terms are added to the log."""
         person_ids = inputs["person_ids"]
-        outputs = model(**{name: value for name, value in inputs.items() if name != "person_ids"})
+        pairs = {name: value for name, value in inputs.items() if name != "person_ids"}
+        outputs = model(**pairs, embed_chunk_size=self.args.embed_chunk_size)
         gathered, gathered_ids = gather_pairs(outputs, person_ids)
         losses = self.model.compute_losses(gathered, gathered_ids)
         for name, term in losses.items():
