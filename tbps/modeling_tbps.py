@@ -6,18 +6,15 @@ from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import logging
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
-from .checkpoint_tbps import mismatches_untold, refuse_broken, refuse_misfits, refuse_pickle
+from .base_tbps import TBPSPreTrainedModel
 from .chunks_tbps import embed_in_chunks
 from .configuration_tbps import TBPSConfig
-from .decoder_tbps import PartDecoder, PartDecoderLayer
+from .decoder_tbps import PartDecoder
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
@@ -26,88 +23,6 @@ from .pretrained_tbps import check_fields, put_towers, tower_weights
 from .special_tokens_tbps import special_tokens
 from .text_towers_tbps import content_mask
 from .towers_tbps import ConvStem, build_tower
-
-logger = logging.get_logger(__name__)
-
-
-class TBPSPreTrainedModel(PreTrainedModel):
-    """What Transformers needs to know of every TBPS model."""
-
-    config: TBPSConfig
-    base_model_prefix = "tbps"
-    main_input_name = "input_ids"
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # Trainer must divide the loss by the accumulation steps itself
-    _no_split_modules = ["PartDecoder", "ConvStem", "RectangularVisionEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
-    _keys_to_ignore_on_load_unexpected = [r"^id_head\."]  # noqa: RUF012 - not part of what is shared
-    _supports_sdpa = True
-    _supports_flash_attn = True  # in the towers; the part decoder has its own attention
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """False: with True, Transformers initialises no module that has no parameter of its own (as layers and
-        attentions have none), to spare weights that foreign code would draw again. `_init_weights` draws none again."""
-        return False
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """`PreTrainedModel.from_pretrained`, of safetensors only. An instance-loss head for another number of people
-        than `num_identities` is made anew, with a warning.
-
-        Raises:
-            ValueError: the weights are a pickle, of other sizes than the configuration asks for (unless
-                `ignore_mismatched_sizes`), or not finite. OSError: there are none, or the file is damaged.
-        """
-        source = pretrained_model_name_or_path
-        told = kwargs.pop("output_loading_info", False)
-        any_size = kwargs.pop("ignore_mismatched_sizes", False)
-        settings = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
-        try:
-            with mismatches_untold() as untold:
-                model, info = super().from_pretrained(source, *args, **{**kwargs, **settings})
-        except SafetensorError as error:
-            raise OSError(f"The weights of {source} are damaged ({error}): get the checkpoint again.") from error
-        except OSError:
-            names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
-            refuse_pickle(source, **{n: kwargs[n] for n in names if n in kwargs})
-            raise
-        if any_size and untold:
-            logger.warning(untold[0])
-        elif not any_size:
-            refuse_misfits(source, info["mismatched_keys"])
-        refuse_broken(source, model.named_parameters())
-        model.freeze()  # loading put other parameters in the place of those that were frozen
-        return (model, info) if told else model
-
-    def freeze(self) -> None:
-        """Exempt from training what the configuration says is not trained."""
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, TBPSModel):
-            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
-            for projection in (module.visual_projection, module.text_projection, module.part_visual_projection):
-                if projection is None:
-                    continue
-                init.normal_(projection.weight, std=projection.in_features**-0.5)
-        elif isinstance(module, PartDecoder):
-            # Small queries: the norm before the attention sets them apart anyhow, and what they read outweighs what
-            # they are. Large ones drown the tokens, all people's parts start alike and get no gradient.
-            init.normal_(module.queries, std=self.config.initializer_range)
-        elif isinstance(module, PartDecoderLayer):
-            attention = module.cross_attn
-            for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
-                init.xavier_uniform_(linear.weight)
-            for linear in (module.fc1, module.fc2):
-                init.xavier_uniform_(linear.weight)
-        elif isinstance(module, ConvStem):
-            for layer in module:
-                if isinstance(layer, nn.Conv2d):
-                    init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 
 class TBPSModel(TBPSPreTrainedModel):
@@ -133,6 +48,15 @@ class TBPSModel(TBPSPreTrainedModel):
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
         self.freeze()
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.constant_(self.logit_scale, self.config.logit_scale_init_value)
+            for projection in (self.visual_projection, self.text_projection, self.part_visual_projection):
+                if projection is not None:
+                    init.normal_(projection.weight, std=projection.in_features**-0.5)
 
     def freeze(self) -> None:
         """The similarity scale is trained only where the configuration says so."""

@@ -7,18 +7,15 @@ import torch.nn.functional as F
 from transformers import SiglipTextModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from .initialisation_tbps import WhollyInitialised
 
-class SiglipTextTower(SiglipTextModel):
+
+class SiglipTextTower(WhollyInitialised, SiglipTextModel):
     """SigLIP's text model at the length that it was trained with, however the sentences were padded.
 
     SigLIP pools the last position, which is padding in all but the longest sentences, and attends to padding too: a
     batch padded to its own longest sentence would give a sentence another embedding than the next batch.
     """
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """False, as its weights are initialised by SigLIP's own code; see `TBPSPreTrainedModel`."""
-        return False
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any

@@ -14,6 +14,7 @@ from transformers.models.siglip.modeling_siglip import (
 )
 
 from .configuration_tbps import as_pair
+from .initialisation_tbps import WhollyInitialised
 
 
 def make_patch_tables(embeddings: Any, config: PreTrainedConfig, prefix: int, bias: bool) -> None:
@@ -89,7 +90,7 @@ class RectangularSiglipEmbeddings(SiglipVisionEmbeddings):
         return embed_patches(self, pixel_values) + self.position_embedding(self.position_ids)
 
 
-class CLIPVisionTower(CLIPVisionModel):
+class CLIPVisionTower(WhollyInitialised, CLIPVisionModel):
     """CLIP's vision model for any (H, W), whose `last_hidden_state` is post-norm (the stock one norms only CLS)."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -100,11 +101,6 @@ class CLIPVisionTower(CLIPVisionModel):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """False, as its weights are initialised by CLIP's own code; see `TBPSPreTrainedModel`."""
-        return False
-
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """(B, C, H, W) -> last_hidden_state (B, N, width) and pooler_output (B, width), both after the norm."""
         output = super().forward(pixel_values, **kwargs)
@@ -112,7 +108,7 @@ class CLIPVisionTower(CLIPVisionModel):
         return output
 
 
-class SiglipVisionTower(SiglipVisionModel):
+class SiglipVisionTower(WhollyInitialised, SiglipVisionModel):
     """SigLIP's vision model for any (H, W)."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -124,8 +120,3 @@ class SiglipVisionTower(SiglipVisionModel):
         if self.use_head:
             self.head = SiglipMultiheadAttentionPoolingHead(config)
         self.post_init()
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """False, as its weights are initialised by SigLIP's own code; see `TBPSPreTrainedModel`."""
-        return False
