@@ -70,7 +70,7 @@ class TBPSConfig(PreTrainedConfig):
             and the scale of its similarities: weighted means of cosines lie closer together than the cosines do.
         cmr_margin, cmr_margin_floor: full margin m and its floor m_min of the commonality-based margin ranking loss.
         commonality: how the commonality of a part is estimated (see `commonality_tbps.COMMONALITY`); "none" keeps the
-            margin fixed at m. The default was best in docs/method.md, on one seed and by less than a point.
+            margin fixed at m. None was shown to be better than another (docs/method.md).
         cmr_positives, cmr_negatives: which images of a person set the bar ("mean", "hardest", "easiest") and which
             negatives count ("violating", "semi_hard", "hardest"); see `ranking_tbps`.
         tbps_version: version of tbps that saved the checkpoint; written by saving, not to be given.
