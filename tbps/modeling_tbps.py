@@ -95,8 +95,6 @@ class TBPSModel(TBPSPreTrainedModel):
         fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
         put_towers(model, weights, vision)
-        if model.part_visual_projection is not None and "visual_projection.weight" in weights:
-            model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())  # a better start
         return model.to(dtype).eval()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -317,9 +315,6 @@ class TBPSModel(TBPSPreTrainedModel):
         self.config.num_identities = 0
 
 
-__all__ = ["TBPSModel", "TBPSPreTrainedModel"]
-
-
 def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
     """Refuse pictures that do not fill the model's position table."""
     if pixel_values.ndim != 4 or tuple(pixel_values.shape[-2:]) != image_size:
@@ -336,3 +331,6 @@ def check_length(input_ids: torch.Tensor, positions: int) -> None:
             f"Sentences of {input_ids.shape[-1]} tokens do not fit a text tower of {positions} positions: prepare them "
             "with the model's own processor, which cuts them."
         )
+
+
+__all__ = ["TBPSModel", "TBPSPreTrainedModel"]

@@ -1,5 +1,6 @@
 """Tower weights and configuration fields from published checkpoints, adapted to another image size."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields as fields_of
 from difflib import get_close_matches
@@ -7,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
 from .checkpoint_tbps import refuse_broken
@@ -103,9 +103,13 @@ def check_fields(config_kwargs: dict[str, Any]) -> None:
     known = [field.name for field in fields_of(TBPSConfig)] + ["attn_implementation"]
     unknown = [name for name in config_kwargs if name not in known]
     if unknown:
-        near = [hint for name in unknown for hint in get_close_matches(name, known, 1)]
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(f"TBPSConfig has no {', '.join(unknown)}.{hint}")
+        raise ValueError(f"TBPSConfig has no {', '.join(unknown)}.{did_you_mean(unknown, known)}")
+
+
+def did_you_mean(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """A question that names the known word nearest to each unknown one; empty where none is near."""
+    near = [hint for name in unknown for hint in get_close_matches(name, known, 1)]
+    return f" Did you mean {', '.join(near)}?" if near else ""
 
 
 def shared_space(source: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -119,8 +123,9 @@ def shared_space(source: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: weights[name].reshape(()) if name == "logit_scale" else weights[name] for name in kept}
 
 
-def put_towers(model: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Load tower weights into a model made for them.
+def put_towers(model: Any, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Load tower weights into a model made for them; where parts have a projection of their own, it starts as the
+    vision tower's.
 
     Raises:
         ValueError: a weight without a place in the model, or of another size than its place.
@@ -135,6 +140,8 @@ def put_towers(model: nn.Module, weights: dict[str, torch.Tensor], source: str) 
                 f"{tuple(places[name].shape)}: leave out the field that asks for another size."
             )
     model.load_state_dict(weights, strict=False)
+    if model.part_visual_projection is not None and "visual_projection.weight" in weights:
+        model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())
 
 
 def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -> None:

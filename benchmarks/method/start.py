@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, set
 from benchmarks.method.contenders import NO_PARTS, TEXT, TOWERS
 from benchmarks.method.worlds import START_SEED, splits, with_clauses, world
 from tbps import TBPSConfig, TBPSModel, TBPSTrainer
+from tbps.pretrained_tbps import put_towers
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.setup import make_processor
 from tbps.training.vocabulary import train_tokenizer
@@ -51,10 +52,7 @@ def from_start(folder: Path, settings: dict[str, Any], num_identities: int, seed
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = new_model(tokenizer, {**settings, "num_identities": num_identities})
-    weights = load_file(folder / WEIGHTS)
-    model.load_state_dict(weights, strict=False)
-    if model.part_visual_projection is not None:
-        model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())
+    put_towers(model, load_file(folder / WEIGHTS), str(folder))
     return model
 
 

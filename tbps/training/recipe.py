@@ -1,6 +1,5 @@
 """Recipes: a YAML file of one flat mapping, any key of which the command line may override."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
+from tbps.pretrained_tbps import did_you_mean
 from tbps.training.arguments import TBPSTrainingArguments
 
 
@@ -112,9 +112,7 @@ def check_keys(where: str, names: Iterable[object], known: Sequence[str]) -> Non
     """
     unknown = [str(name) for name in names if name not in known]
     if unknown:
-        hints = [near[0] for name in unknown if (near := difflib.get_close_matches(name, known, 1))]
         raise RecipeError(
-            f"{where} has unknown keys: {', '.join(unknown)}."
-            + (f" Did you mean {', '.join(hints)}?" if hints else "")
-            + " `python train_hf.py --help` lists the keys of a recipe, TBPSConfig documents those of model_config."
+            f"{where} has unknown keys: {', '.join(unknown)}.{did_you_mean(unknown, known)}"
+            " `python train_hf.py --help` lists the keys of a recipe, TBPSConfig documents those of model_config."
         )
