@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from tbps import TBPSTrainer
-from tbps.gallery.fingerprint import identify
+from tbps.fingerprint import identify
+from tbps.training.checkpoints import last_whole_checkpoint
 from tbps.training.recipe import Recipe, parse_recipe
 from tbps.training.setup import build_model, load_splits
 from tbps.training.stated import start_facts, training_facts
@@ -68,13 +68,12 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def last_checkpoint(recipe: Recipe) -> str | None:
-    """Where to resume: `--resume_from_checkpoint true` means the newest one, or a fresh start where there is none."""
+    """Where to resume: `--resume_from_checkpoint true` means the last whole one, or a start where there is none."""
     wanted = recipe.training.resume_from_checkpoint
     if str(wanted).lower() == "false":
         return None
     if str(wanted).lower() == "true":
-        output = Path(recipe.training.output_dir)
-        return get_last_checkpoint(output) if output.is_dir() else None
+        return last_whole_checkpoint(recipe.training.output_dir)
     return wanted
 
 

@@ -1,6 +1,7 @@
 """Text-to-image retrieval of a model on a benchmark split, by the field's protocol."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import datasets
 import numpy as np
@@ -11,6 +12,7 @@ from tbps.encoding import encode_images, encode_texts
 from tbps.metrics import retrieval_metrics
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
+from tbps.spread import encode_spread, from_first
 
 
 def evaluate_retrieval(
@@ -22,7 +24,8 @@ def evaluate_retrieval(
     progress: bool = True,
 ) -> dict[str, float]:
     """Every caption of the split is a query, every image of it is in the gallery, a hit is an image of the same
-    person (the caption's own image included).
+    person (the caption's own image included). Where there are several processes, all of them must call this: each
+    embeds its share, and all get the numbers that one process alone would get.
 
     Args:
         rows: split of `load_benchmark`: columns image, captions, person_id. batch_size: images at a time.
@@ -33,7 +36,9 @@ def evaluate_retrieval(
     gallery_ids = torch.as_tensor(np.asarray(rows["person_id"][:]))
     query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions]))
     sources = [image_source(image) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
-    images = encode_images(model, processor, sources, batch_size=batch_size, progress=progress)
+    image_encoder = partial(encode_images, model, processor, batch_size=batch_size, progress=progress)
+    images = encode_spread(image_encoder, sources, batch_size)
     sentences = [caption for row in captions for caption in row]
-    texts = encode_texts(model, processor, sentences, batch_size=4 * batch_size, progress=progress)
-    return retrieval_metrics(texts, images, query_ids, gallery_ids)
+    text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
+    texts = encode_spread(text_encoder, sentences, 4 * batch_size)
+    return from_first(partial(retrieval_metrics, texts, images, query_ids, gallery_ids))

@@ -24,6 +24,8 @@ from .special_tokens_tbps import special_tokens
 from .text_towers_tbps import content_mask
 from .towers_tbps import ConvStem, build_tower
 
+Gather = Callable[[TBPSOutput, torch.Tensor], tuple[TBPSOutput, torch.Tensor]]
+
 
 class TBPSModel(TBPSPreTrainedModel):
     """Dual encoder with a shared part decoder (arXiv 2501.00318); see `TBPSConfig` for its settings.
@@ -214,11 +216,16 @@ class TBPSModel(TBPSPreTrainedModel):
         return_loss: bool = True,
         output_part_attentions: bool = False,
         embed_chunk_size: int | None = None,
+        gather: Gather | None = None,
+        part_factor: float = 1.0,
         **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSOutput:
         """Embeds either modality or both; with `person_ids` (B,) and both, also the training loss on this batch.
 
         Args:
+            gather: joins the pairs of all processes for the loss. It is called in here and not by a trainer, as
+                parameters that the loss uses must be used inside of `forward` where a wrapper counts or shards them.
+            part_factor: of the losses of parts, which a trainer may change while it trains.
             embed_chunk_size: embed so many rows at a time, and again in the backward pass, so that memory grows with
                 the chunk and not with B (see `chunks_tbps`). The output then holds embeddings and scores alone.
 
@@ -239,8 +246,9 @@ class TBPSModel(TBPSPreTrainedModel):
         image = self._embed(self.get_image_features, {"pixel_values": pixel_values}, embed_chunk_size, kwargs)
         output = self._join(text, image)
         if person_ids is not None and return_loss:
-            output.losses = self.compute_losses(output, person_ids)
-            output.loss = self.total_loss(output.losses)
+            pairs, ids = (output, person_ids) if gather is None else gather(output, person_ids)
+            output.losses = self.compute_losses(pairs, ids)
+            output.loss = self.total_loss(output.losses, part_factor)
         return output
 
     @staticmethod
@@ -302,7 +310,7 @@ class TBPSModel(TBPSPreTrainedModel):
 
     def total_loss(self, losses: dict[str, torch.Tensor], part_factor: float = 1.0) -> torch.Tensor:
         """Sum of the loss terms, each times its coefficient in the configuration; those of parts also times
-        `part_factor`, which a trainer may change while it trains."""
+        `part_factor`."""
         factors = dict.fromkeys(PART_LOSSES, part_factor)
         terms = [
             factors.get(name, 1.0) * getattr(self.config, f"{name}_loss_weight") * term for name, term in losses.items()

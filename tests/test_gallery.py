@@ -14,8 +14,8 @@ from transformers import AutoModel, AutoProcessor
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.data.images import BadImageError
 from tbps.encoding import encode_images, encode_texts
+from tbps.fingerprint import identify
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.fingerprint import identify
 from tbps.gallery.shards import Row, Shard, write_shard
 from tbps.gallery.store import Store
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from tbps.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.fingerprint import ModelIdentity, identify
 from tbps.gallery.store import Store
 
 QUERY = "a person with a red coat"

@@ -9,7 +9,7 @@ from hub_store import validate_card
 from huggingface_hub import ModelCard
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainingArguments
-from tbps.gallery.fingerprint import identify
+from tbps.fingerprint import identify
 from tbps.sharing.card import NO_REPO, make_card
 from tbps.sharing.errors import SharingError
 from tbps.sharing.results import read_results

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor
-from tbps.gallery.fingerprint import identify
+from tbps.fingerprint import identify
 
 TRAIN = """
 import logging, sys

@@ -13,9 +13,9 @@ import torch
 from tqdm.auto import tqdm
 
 from tbps.encoding import encode_texts
+from tbps.fingerprint import identify
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.exact import exact_top_k
-from tbps.gallery.fingerprint import identify
 from tbps.gallery.intake import Intake
 from tbps.gallery.sources import read_items
 from tbps.gallery.store import Store

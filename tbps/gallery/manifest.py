@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from tbps.files import write_atomically
+from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.files import write_atomically
-from tbps.gallery.fingerprint import ModelIdentity
 
 MANIFEST_NAME = "gallery.json"
 FORMAT_VERSION = 1

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tbps.files import checksum, file_checksum, write_atomically
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.files import checksum, file_checksum, write_atomically
 from tbps.gallery.manifest import ShardEntry
 
 

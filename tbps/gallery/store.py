@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
+from tbps.files import TEMPORARY_SUFFIX
+from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.files import TEMPORARY_SUFFIX
-from tbps.gallery.fingerprint import ModelIdentity
 from tbps.gallery.manifest import MANIFEST_NAME, Manifest
 from tbps.gallery.shards import Row, Shard, write_shard
 

@@ -13,7 +13,7 @@ def read_results(folder: Path, fingerprint: str) -> dict[str, Any]:
     """`results.json` of a run; empty where there is none, as a card then states nothing.
 
     Args:
-        folder: of the run. fingerprint: `tbps.gallery.fingerprint.identify` of the model that is shared.
+        folder: of the run. fingerprint: `tbps.fingerprint.identify` of the model that is shared.
 
     Raises:
         SharingError: it is broken, or tells of another model: the card would state what was not measured.

@@ -9,7 +9,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedConfig
 
 from tbps.configuration_tbps import TBPSConfig
-from tbps.gallery.fingerprint import identify
+from tbps.fingerprint import identify
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 from tbps.sharing.card import CARD, make_card, read_card

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi, ModelCard
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 
-from tbps.gallery.fingerprint import identify
+from tbps.fingerprint import identify
 from tbps.modeling_tbps import TBPSModel
 from tbps.sharing.card import CARD, NO_REPO, make_card
 from tbps.sharing.errors import hub_errors

@@ -6,7 +6,7 @@ import datasets
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import TrainerControl
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tbps.data.augment import Augmentation
 from tbps.data.pairs import PairCollator, PersonPairs
@@ -16,13 +16,14 @@ from tbps.modeling_tbps import TBPSModel
 from tbps.outputs_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
+from tbps.training.checkpoints import CheckpointTrainer
 from tbps.training.gather import gather_pairs
 from tbps.training.hub import HubTrainer
 
 NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
 
-class TBPSTrainer(HubTrainer):
+class TBPSTrainer(CheckpointTrainer, HubTrainer):
     """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
 
     Args:
@@ -75,12 +76,11 @@ class TBPSTrainer(HubTrainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler:
         pairs: Any = train_dataset if train_dataset is not None else self.train_dataset
-        return IdentitySampler(
-            pairs.person_ids,
-            self.args.train_batch_size * self.args.world_size,
-            self.args.samples_per_identity,
-            self.args.seed,
-        )
+        batch_size = self.args.train_batch_size * self.args.world_size
+        sampler = IdentitySampler(pairs.person_ids, batch_size, self.args.samples_per_identity, self.args.seed)
+        self.remove_callback(SamplerEpoch)
+        self.add_callback(SamplerEpoch(sampler))
+        return sampler
 
     def compute_loss(
         self,
@@ -90,17 +90,14 @@ class TBPSTrainer(HubTrainer):
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, TBPSOutput]:
         """The loss on the pairs of all processes; its terms are added to the log."""
-        person_ids = inputs["person_ids"]
-        pairs = {name: value for name, value in inputs.items() if name != "person_ids"}
-        outputs = model(**pairs, embed_chunk_size=self.args.embed_chunk_size)
-        gathered, gathered_ids = gather_pairs(outputs, person_ids)
-        losses = self.model.compute_losses(gathered, gathered_ids)
-        for name, term in losses.items():
+        begun = self.state.global_step >= self.args.part_loss_delay * self.state.max_steps
+        outputs = model(
+            **inputs, gather=gather_pairs, part_factor=float(begun), embed_chunk_size=self.args.embed_chunk_size
+        )
+        for name, term in outputs.losses.items():
             self.loss_sums[name] = self.loss_sums.get(name, 0) + term.detach()
         self.loss_steps += 1
-        begun = self.state.global_step >= self.args.part_loss_delay * self.state.max_steps
-        loss = self.model.total_loss(losses, part_factor=float(begun))
-        return (loss, outputs) if return_outputs else loss
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the mean of every loss term since the last training log."""
@@ -150,6 +147,20 @@ class TBPSTrainer(HubTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+class SamplerEpoch(TrainerCallback):
+    """Tells the sampler its epoch: what Trainer tells its loader does not reach a sampler when a training of several
+    processes is resumed within an epoch (Transformers 5.23)."""
+
+    def __init__(self, sampler: IdentitySampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(
+        self, args: TBPSTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Called before the first batch of an epoch, which a resumed training begins in its middle."""
+        self.sampler.set_epoch(int(state.epoch or 0))
 
 
 def check_identities(model: TBPSModel, pairs: PersonPairs) -> None:
