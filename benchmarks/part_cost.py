@@ -10,8 +10,6 @@ B pairs, beyond what it held with the embeddings and their gradients made.
 
 import argparse
 import json
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,15 +19,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import transformers
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
+
+from benchmarks.facts import MEBIBYTE, facts, peak_memory
 from tbps import TBPSConfig, TBPSModel
 from tbps.loss_tbps import CHUNK
 from tbps.ranking_tbps import commonality_margin_ranking
 
 NO_PARTS = {"cmr_loss_weight": 0.0, "part_matching_loss_weight": 0.0, "part_independence_loss_weight": 0.0}
 RESULT = Path("benchmarks/results/part_cost.json")
-MEBIBYTE = 2**20
 
 
 def main() -> None:
@@ -46,13 +45,10 @@ def main() -> None:
     # first: a child's peak memory counts what its parent held when it was started
     memory = {way: in_fresh_process(way, options.pairs) for way in ("plain", "chunked")}
     found = {
-        "command": "python " + " ".join(sys.argv),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__,
-                     "transformers": transformers.__version__},
-        "machine": f"CPU, {torch.get_num_threads()} threads",
+        **facts(),
         "step": step_cost(options.batch, options.rounds),
         "ranking_memory": memory,
-    }  # fmt: skip
+    }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
@@ -129,11 +125,6 @@ def ranking_memory(pairs: int, chunk_size: int | None) -> dict[str, float]:
         "loss": loss.item(),
         "gradient_norm": float(text.grad.norm()),
     }
-
-
-def peak_memory() -> int:
-    """Peak resident memory of this process, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
