@@ -28,8 +28,9 @@ def torchvision_io() -> Any | None:
 def read_jpeg(source: ImageSource, size: tuple[int, int], resample: int) -> np.ndarray | None:
     """A plain RGB JPEG file, decoded and resized to (H, W): (H, W, 3) uint8, or None where Pillow must look at it.
 
-    Both decode by libjpeg-turbo; resizing rounds otherwise: pixels differ from Pillow's by at most 1 of 255. What is
-    no plain JPEG (another format, grey, CMYK, turned by EXIF, larger than Pillow allows, damaged) is left to Pillow.
+    Both decode by libjpeg-turbo; resizing rounds otherwise: pixels differ from Pillow's by at most 1 of 255 (bicubic:
+    2), by less than 0.05 on average. What is no plain JPEG (another format, grey, CMYK, turned by EXIF, larger than
+    Pillow allows, damaged) is left to Pillow.
     """
     io, mode = torchvision_io(), MODES.get(Image.Resampling(resample))
     if io is None or mode is None or not isinstance(source, str | Path | bytes):

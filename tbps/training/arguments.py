@@ -56,7 +56,7 @@ class TBPSTrainingArguments(TrainingArguments):
     image_backend: str = field(
         default="auto",
         metadata={
-            "help": "Who reads training images: pil, torchvision (JPEG at twice the speed, pixels within 1 of 255), or "
+            "help": "Who reads training images: pil, torchvision (JPEG at twice the speed, pixels within 2 of 255), or "
             "auto, the latter where it is installed. Evaluation always takes Pillow."
         },
     )
