@@ -71,6 +71,7 @@ class TBPSModel(TBPSPreTrainedModel):
         text: str | None = None,
         image_size: tuple[int, int] | None = None,
         interpolation: str = "bicubic",
+        text_length: int | None = None,
         **config_kwargs: Any,
     ) -> "TBPSModel":
         """A model whose towers start from published checkpoints, its decoder from random weights.
@@ -83,16 +84,18 @@ class TBPSModel(TBPSPreTrainedModel):
                 towers (whose projections then start from random weights too).
             image_size: (H, W) in pixels; the position table is resized once. None keeps the checkpoint's.
             interpolation: "bicubic" or "bilinear".
+            text_length: tokens of the longest caption; a CLIP text tower of fewer positions is stretched to it once.
             config_kwargs: further fields of `TBPSConfig`, or `dtype`, `attn_implementation`. `part_weight` is 0 unless
                 given: the parts are untrained. Two towers need `projection_dim` where 512 is not what is wanted.
 
         Raises:
             ValueError: a checkpoint without the tower that is asked of it, or without special tokens that are known; an
-                image size that patches do not fill; sizes that do not fit the towers' (both are named).
+                image size that patches do not fill; sizes that do not fit the towers' (both are named); more tokens
+                than a text tower other than CLIP's has positions.
         """
         check_fields(config_kwargs)
         dtype = config_kwargs.pop("dtype", None)
-        weights, fields = tower_weights(vision, text, image_size, interpolation)
+        weights, fields = tower_weights(vision, text, image_size, interpolation, text_length)
         given = config_kwargs.pop("special_token_ids", None)
         fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))

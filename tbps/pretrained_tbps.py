@@ -12,13 +12,18 @@ from transformers import AutoModel, PreTrainedModel
 
 from .checkpoint_tbps import refuse_broken
 from .configuration_tbps import TBPSConfig, as_pair
+from .text_length_tbps import TEXT_POSITIONS, check_text_length, stretch_positions
 
 INTERPOLATIONS = ("bicubic", "bilinear")
 POSITION_TABLES = ("embeddings.position_embedding.weight", "embeddings.position_embeddings")
 
 
 def tower_weights(
-    vision: str, text: str | None, image_size: tuple[int, int] | None, interpolation: str
+    vision: str,
+    text: str | None,
+    image_size: tuple[int, int] | None,
+    interpolation: str,
+    text_length: int | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read one CLIP-like checkpoint, or two towers.
 
@@ -27,7 +32,8 @@ def tower_weights(
 
     Raises:
         ValueError: a checkpoint without the tower that is asked of it, or with weights that are not finite; an image
-            size that patches do not fill; another interpolation than these two.
+            size that patches do not fill; another interpolation than these two; a text length that the tower cannot be
+            given.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation={interpolation!r}: expected one of {', '.join(INTERPOLATIONS)}.")
@@ -54,7 +60,11 @@ def tower_weights(
         image_size = as_pair(image_size)
         check_image_size(image_size, as_pair(vision_config.patch_size))
         vision_config.image_size = list(image_size)
+    check_text_length(text_length, text_config, text or vision)
     weights = {f"text_model.{name}": value for name, value in text_model.state_dict().items()}
+    if text_length is not None and text_length > text_config.max_position_embeddings:
+        weights[TEXT_POSITIONS] = stretch_positions(weights[TEXT_POSITIONS], text_length)
+        text_config.max_position_embeddings = text_length
     weights |= {
         f"vision_model.{name}": value for name, value in resized(vision_model, image_size, interpolation).items()
     }

@@ -8,6 +8,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageInp
 from transformers.utils import logging
 
 from .configuration_tbps import as_pair
+from .text_length_tbps import check_text_length
 
 logger = logging.get_logger(__name__)
 
@@ -40,26 +41,35 @@ class TBPSProcessor(ProcessorMixin):
 
     @classmethod
     def from_vision_text_pretrained(
-        cls, vision: str, text: str | None = None, image_size: tuple[int, int] | None = None
+        cls,
+        vision: str,
+        text: str | None = None,
+        image_size: tuple[int, int] | None = None,
+        text_length: int | None = None,
     ) -> "TBPSProcessor":
         """The processor of `TBPSModel.from_vision_text_pretrained` with the same arguments.
 
-        The tokenizer is the text tower's, cut at the positions that the tower has; pictures are resized to (H, W) by
-        ours and normalised by the mean and deviation of the vision tower's own processor (CLIP's where it has none).
+        The tokenizer is the text tower's, cut at `text_length` tokens or else at the positions that the tower has;
+        pictures are resized to (H, W) by ours and normalised by the mean and deviation of the vision tower's own
+        processor (CLIP's where it has none).
 
         Raises:
             OSError: no tokenizer or no configuration at one of the checkpoints.
+            ValueError: more tokens than a text tower other than CLIP's has positions.
         """
         config = AutoConfig.from_pretrained(vision)
         height, width = as_pair(image_size or getattr(config, "vision_config", config).image_size)
-        positions = AutoConfig.from_pretrained(text or vision).get_text_config().max_position_embeddings
+        text_config = AutoConfig.from_pretrained(text or vision).get_text_config()
+        check_text_length(text_length, text_config, text or vision)
+        tokenizer = limited(AutoTokenizer.from_pretrained(text or vision), text_config.max_position_embeddings)
+        tokenizer.model_max_length = text_length or tokenizer.model_max_length
         try:
             stored = TBPSImageProcessor.get_image_processor_dict(vision)[0]
         except OSError:
             stored = {}
         normalisation = {name: stored[name] for name in ("image_mean", "image_std") if name in stored}
         image_processor = TBPSImageProcessor(size={"height": height, "width": width}, **normalisation)
-        return cls(image_processor, limited(AutoTokenizer.from_pretrained(text or vision), positions))
+        return cls(image_processor, tokenizer)
 
     def __call__(
         self,

@@ -4,51 +4,76 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+
+from tbps.data.colour import jitter_colours
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Horizontal flip, crop after padding, random erasing (Zhong et al., AAAI 2020), in this order and each drawn
-    anew; colours stay as they are, since sentences name them.
+    """Crop after padding, horizontal flip, random erasing (Zhong et al., AAAI 2020), in this order and each drawn
+    anew; colours stay as they are unless asked, since sentences name them.
 
     Args:
         flip: probability of a flip. padding: border added before the crop, as a share of the picture's height (IRRA:
             10 of 384 pixels). erase: probability of erasing; erase_area: smallest and largest share of the picture.
+        colour: strength of `jitter_colours`, which then comes first.
+
+    Raises:
+        ValueError: a strength of colour jitter outside 0 to 1.
     """
 
     flip: float = 0.5
     padding: float = 10 / 384
     erase: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.4)
+    colour: float = 0.0
 
-    def __call__(self, pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """(3, H, W) normalised picture -> a new (3, H, W); the input is left as it is."""
+    def __post_init__(self) -> None:
+        if not 0 <= self.colour <= 1:
+            raise ValueError(f"color_jitter={self.colour}: expected 0 (off) to 1; the field takes 0.1.")
+
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator, blank: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> a new (H, W, 3); the input is left as it is.
+
+        Args:
+            blank: (H, W, 3) uint8 picture, of which what comes in or is erased is filled: the mean colour.
+        """
+        if self.colour:
+            pixels = jitter_colours(pixels, self.colour, rng)
+        pixels = self.padded_crop(pixels, rng, blank)
         if rng.random() < self.flip:
-            pixels = pixels.flip(-1)
-        pixels = self.padded_crop(pixels, rng)
+            pixels = torch.from_numpy(pixels).flip(1).numpy()  # twenty times as fast as NumPy's reversed view
         if rng.random() < self.erase:
-            pixels = self.erased(pixels, rng)
+            self.erase_from(pixels, rng, blank)
         return pixels
 
-    def padded_crop(self, pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Shift by at most the padding in both directions; 0, the mean colour, fills what comes in."""
-        height, width = pixels.shape[-2:]
+    def padded_crop(self, pixels: np.ndarray, rng: np.random.Generator, blank: np.ndarray) -> np.ndarray:
+        """A new picture, shifted by at most the padding in both directions."""
+        height, width = pixels.shape[:2]
         border = round(self.padding * height)
-        top, left = rng.integers(0, 2 * border + 1, size=2)
-        return F.pad(pixels, [border] * 4)[:, top : top + height, left : left + width]
+        down, right = border - rng.integers(0, 2 * border + 1, size=2)
+        shifted = blank.copy()
+        into, out_of = zip(overlap(height, down), overlap(width, right), strict=True)
+        shifted[into] = pixels[out_of]
+        return shifted
 
-    def erased(self, pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Cover one rectangle of a random place, area and aspect ratio (0.3 to 3.3) with the mean colour."""
-        height, width = pixels.shape[-2:]
+    def erase_from(self, pixels: np.ndarray, rng: np.random.Generator, blank: np.ndarray) -> None:
+        """Cover one rectangle of a random place, area and aspect ratio (0.3 to 3.3), in place."""
+        height, width = pixels.shape[:2]
         area = rng.uniform(*self.erase_area) * height * width
         aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
         rows = min(height, max(1, round((area * aspect) ** 0.5)))
         columns = min(width, max(1, round((area / aspect) ** 0.5)))
         top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
-        pixels = pixels.clone()
-        pixels[:, top : top + rows, left : left + columns] = 0
-        return pixels
+        place = (slice(top, top + rows), slice(left, left + columns))
+        pixels[place] = blank[place]
+
+
+def overlap(size: int, shift: int) -> tuple[slice, slice]:
+    """Where a line of so many pixels lies after a shift, and which of them are still in sight."""
+    kept = max(0, size - abs(shift))
+    into, out_of = max(0, shift), max(0, -shift)
+    return slice(into, into + kept), slice(out_of, out_of + kept)
 
 
 def drop_words(input_ids: list[int], probability: float, rng: np.random.Generator) -> list[int]:

@@ -102,17 +102,20 @@ def _decode(data: bytes, name: str) -> Image.Image:
         raise BadImageError(_bomb(name)) from error
     except Exception as error:  # decoders raise many types on damaged data
         raise BadImageError(_damaged(name, error)) from error
-    return _upright_rgb(image, name)
+    return _upright_rgb(image, name, in_place=True)
 
 
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+def _upright_rgb(image: Image.Image, name: str, in_place: bool = False) -> Image.Image:
     # PIL itself refuses only twice this limit; below that it warns
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise BadImageError(_bomb(name))
     if image.mode in ("I", "F"):  # nobody can know which of their values are black and white
         raise BadImageError(f"{name} has 32-bit pixel values (mode {image.mode}): convert it to 8 bits a channel.")
     try:
-        return _to_rgb(ImageOps.exif_transpose(image))
+        if not in_place:
+            return _to_rgb(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)  # copies nothing
+        return _to_rgb(image)
     except Exception as error:  # decoders raise many types on damaged data
         raise BadImageError(_damaged(name, error)) from error
 

@@ -10,10 +10,17 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
 from tbps.data.augment import Augmentation, drop_words
-from tbps.data.images import image_source, open_image
+from tbps.data.cells import ImageCells
+from tbps.data.images import BadImageError
+from tbps.data.pixels import PixelPreparation, stack_pixels
+from tbps.data.reading_log import ReadingLog
+from tbps.data.stand_ins import stand_ins
+from tbps.data.token_table import TokenTable
 from tbps.processing_tbps import TBPSProcessor
 
 logger = logging.get_logger(__name__)
+
+Key = int | tuple[int, int]
 
 
 class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
@@ -26,8 +33,13 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         rows: split of `load_benchmark`: columns image, captions, person_id. processor: of the model to train.
         augmentation: None leaves pictures as they are. word_dropout: probability of leaving out a caption's token.
         clean_epochs: first epochs without either, counted from 0.
-        cache_images: keep every prepared picture in memory (3*H*W*4 bytes each): for small data sets, with
+        cache_images: keep every prepared picture in memory (3*H*W bytes each): for small data sets, with
             `dataloader_num_workers=0`.
+        on_bad_sample: "raise" at an image that cannot be read, or "skip" it: another pair stands in (see
+            `stand_ins`), and `reading_log` counts it. image_backend: of `PixelPreparation`.
+
+    Raises:
+        ValueError: another way of `on_bad_sample`; an image processor or a backend that `PixelPreparation` refuses.
     """
 
     def __init__(
@@ -39,69 +51,108 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         clean_epochs: int = 0,
         seed: int = 0,
         cache_images: bool = False,
+        on_bad_sample: str = "raise",
+        image_backend: str = "auto",
     ) -> None:
-        self.processor, self.seed = processor, seed
+        if on_bad_sample not in ("raise", "skip"):
+            raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
+        self.processor, self.seed, self.on_bad_sample = processor, seed, on_bad_sample
         self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
-        self.images = rows.cast_column("image", datasets.Image(decode=False))["image"]
-        self.cache: dict[int, torch.Tensor] | None = {} if cache_images else None
+        self.images, self.preparation = ImageCells(rows), PixelPreparation(processor.image_processor, image_backend)
+        self.cache: dict[int, np.ndarray] | None = {} if cache_images else None
         captions = rows["captions"][:]
         self.row_of = np.repeat(np.arange(len(rows)), [len(row) for row in captions])  # (pairs,)
         people, labels = np.unique(np.asarray(rows["person_id"][:]), return_inverse=True)
         self.num_identities = len(people)
         self.person_ids = labels[self.row_of]  # (pairs,) in 0..num_identities-1
         self.input_ids = self.tokenize([caption for row in captions for caption in row])
+        self.reading_log = ReadingLog(len(self.row_of))
 
-    def tokenize(self, captions: list[str]) -> list[list[int]]:
+    def tokenize(self, captions: list[str]) -> TokenTable:
         """Token ids of all captions, cut at the tokenizer's length; how many were cut is said once."""
         cut = self.processor.count_truncated(captions)
         if cut:
             limit = self.processor.tokenizer.model_max_length
             logger.warning(f"{cut} of {len(captions)} captions are longer than {limit} tokens and were cut.")
-        return self.processor.tokenizer(captions, truncation=True)["input_ids"]
+        return TokenTable(self.processor.tokenizer(captions, truncation=True)["input_ids"])
 
     def __len__(self) -> int:
         return len(self.row_of)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        """{"pixel_values": (3, H, W), "input_ids": list of int, "person_ids": int}.
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """{"pixel_values": (H, W, 3) uint8, "input_ids": list of int, "person_ids": int}, for `PairCollator`.
 
         Raises:
-            BadImageError: a file that is no readable picture; the message names it.
+            BadImageError: a file that is no readable picture, where it is not skipped; the message names it.
         """
-        epoch, index = key if isinstance(key, tuple) else (0, int(key))
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """The items of one batch, which is how torch's loader asks for them: a stand-in must not be among them yet."""
+        asked = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
+        if self.on_bad_sample == "raise":
+            return [self.item(epoch, index) for epoch, index in asked]
+        taken = {index for _, index in asked}
+        return [self.item_or_stand_in(epoch, index, taken) for epoch, index in asked]
+
+    def item_or_stand_in(self, epoch: int, index: int, taken: set[int]) -> dict[str, Any]:
+        """An item; where its image cannot be read, that of another pair, which is then taken too."""
+        try:
+            return self.item(epoch, index)
+        except BadImageError as error:
+            self.reading_log.leave_out(index)
+            failure = error
+        for other in stand_ins(self.person_ids, index, taken, (self.seed, epoch)):
+            try:
+                item = self.item(epoch, other)
+            except BadImageError:
+                continue
+            taken.add(other)
+            return item
+        raise BadImageError(f"{failure} No other image could be read in its place: is the folder still there?")
+
+    def item(self, epoch: int, index: int) -> dict[str, Any]:
+        """The pair of an index, as augmented in an epoch."""
         pixels, input_ids = self.pixels(int(self.row_of[index])), self.input_ids[index]
         if epoch >= self.clean_epochs:
             rng = np.random.default_rng([self.seed, epoch, index])
-            pixels = self.augmentation(pixels, rng) if self.augmentation else pixels
+            pixels = self.augmentation(pixels, rng, self.preparation.blank) if self.augmentation else pixels
             input_ids = drop_words(input_ids, self.word_dropout, rng) if self.word_dropout else input_ids
-        return {
-            "pixel_values": pixels,
-            "input_ids": input_ids,
-            "person_ids": int(self.person_ids[index]),
-        }
+        return {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.person_ids[index])}
 
-    def pixels(self, row: int) -> torch.Tensor:
-        """The prepared picture (3, H, W) of a row, before augmentation."""
+    def pixels(self, row: int) -> np.ndarray:
+        """The picture of a row in the model's size, (H, W, 3) uint8, before augmentation."""
         if self.cache is not None and row in self.cache:
             return self.cache[row]
-        image = open_image(image_source(self.images[row]))
-        pixels = self.processor.image_processor(image, return_tensors="pt")["pixel_values"][0]
+        self.reading_log.begin(row)
+        try:
+            pixels = self.preparation.read(self.images[row])
+        except BadImageError as error:
+            raise BadImageError(f"Image {self.images.name(row)} of the training split: {error}") from error
         if self.cache is not None:
+            pixels.setflags(write=False)
             self.cache[row] = pixels
         return pixels
 
 
 class PairCollator:
-    """Joins pairs to a batch: pixel_values (B, 3, H, W), input_ids and attention_mask (B, longest), person_ids (B,)."""
+    """Joins pairs to a batch: pixel_values (B, 3, H, W), input_ids and attention_mask (B, longest), person_ids (B,).
 
-    def __init__(self, processor: TBPSProcessor) -> None:
+    Args:
+        as_bytes: leave pixel_values as uint8, a quarter of the memory, for `PixelPreparation.normalise` on the model's
+            device, as `TBPSTrainer` does; False normalises here, for any other loop.
+    """
+
+    def __init__(self, processor: TBPSProcessor, as_bytes: bool = False) -> None:
         self.pad_id = processor.tokenizer.pad_token_id
+        self.normalise = None if as_bytes else PixelPreparation(processor.image_processor).normalise
 
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch; it is as long as its longest caption."""
         ids = [torch.tensor(pair["input_ids"]) for pair in pairs]
+        pixels = stack_pixels([pair["pixel_values"] for pair in pairs])
         return {
-            "pixel_values": torch.stack([pair["pixel_values"] for pair in pairs]),
+            "pixel_values": self.normalise(pixels) if self.normalise else pixels,
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_id),
             "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
             "person_ids": torch.tensor([pair["person_ids"] for pair in pairs]),

@@ -46,6 +46,34 @@ class TBPSTrainingArguments(TrainingArguments):
     cache_images: bool = field(
         default=False, metadata={"help": "Keep prepared training images in memory: for small data sets."}
     )
+    color_jitter: float = field(
+        default=0.0,
+        metadata={
+            "help": "Strength of random brightness, contrast and saturation (never hue), where augment is on: 0.1 in "
+            "TBPS-CLIP. Off by default, as sentences name colours."
+        },
+    )
+    image_backend: str = field(
+        default="auto",
+        metadata={
+            "help": "Who reads training images: pil, torchvision (JPEG at twice the speed, pixels within 2 of 255), or "
+            "auto, the latter where it is installed. Evaluation always takes Pillow."
+        },
+    )
+    on_bad_sample: str = field(
+        default="raise",
+        metadata={
+            "help": "At a training image that cannot be read: raise, or skip it, which puts another pair of the same "
+            "person in its place and logs how many were skipped, and their files."
+        },
+    )
+    length_group_window: int = field(
+        default=0,
+        metadata={
+            "help": "Batches within which captions of like length come together, for less padding. 0 (off): the "
+            "negatives of a batch are of any length."
+        },
+    )
     clean_epochs: int = field(
         default=0,
         metadata={

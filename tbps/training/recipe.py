@@ -30,6 +30,13 @@ class ModelArguments:
     image_size: list[int] | None = field(
         default=None, metadata={"help": "Height and width in pixels that the CLIP towers are adapted to."}
     )
+    text_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens at which a caption is cut, begin and end included. More than the CLIP text tower has "
+            "positions: its table is stretched. Default: the tower's own (CLIP: 77)."
+        },
+    )
     tokenizer_vocab_size: int | None = field(
         default=None, metadata={"help": "From scratch only: size of the tokenizer trained on the training captions."}
     )
@@ -69,7 +76,7 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
 
     Raises:
         RecipeError: the file is not there or no mapping, has an unknown key (the nearest known one is named), or
-            names no source of the model, or two.
+            names no source of the model, or two, or a text_length without CLIP towers.
     """
     parser = HfArgumentParser(SECTIONS, description="Train a text-based person search model.")
     rest = list(arguments)
@@ -89,6 +96,11 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
         raise RecipeError(
             "A recipe names where the model starts from: model_name_or_path (a tbps checkpoint), clip_checkpoint (CLIP "
             f"towers) or, for a model from scratch, model_config alone. Got {' and '.join(sources) or 'none of them'}."
+        )
+    if model.text_length is not None and not model.clip_checkpoint:
+        raise RecipeError(
+            f"text_length={model.text_length} adapts CLIP towers, and the recipe names no clip_checkpoint: a model "
+            "from scratch has max_position_embeddings in model_config's text_config, a tbps checkpoint its own length."
         )
     return Recipe(model, data, training)
 

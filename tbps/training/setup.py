@@ -35,7 +35,7 @@ def build_model(arguments: ModelArguments, train: datasets.Dataset) -> tuple[TBP
     if arguments.model_name_or_path:
         return continued(arguments.model_name_or_path, fields)
     if arguments.clip_checkpoint:
-        return from_clip(arguments.clip_checkpoint, arguments.image_size, fields)
+        return from_clip(arguments.clip_checkpoint, arguments.image_size, arguments.text_length, fields)
     return from_scratch(arguments.tokenizer_vocab_size or 4096, train, fields)
 
 
@@ -46,12 +46,14 @@ def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSP
     return model, TBPSProcessor.from_pretrained(checkpoint)
 
 
-def from_clip(checkpoint: str, image_size: list[int] | None, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
+def from_clip(
+    checkpoint: str, image_size: list[int] | None, text_length: int | None, fields: dict[str, Any]
+) -> tuple[TBPSModel, TBPSProcessor]:
     """CLIP's towers and tokenizer; the part decoder starts from random weights."""
     size = (image_size[0], image_size[1]) if image_size else None
     fields = {"part_weight": TBPSConfig.part_weight, **fields}  # not 0: this run trains the parts
-    model = TBPSModel.from_vision_text_pretrained(checkpoint, image_size=size, **fields)
-    return model, TBPSProcessor.from_vision_text_pretrained(checkpoint, image_size=size)
+    model = TBPSModel.from_vision_text_pretrained(checkpoint, image_size=size, text_length=text_length, **fields)
+    return model, TBPSProcessor.from_vision_text_pretrained(checkpoint, image_size=size, text_length=text_length)
 
 
 def from_scratch(vocab_size: int, train: datasets.Dataset, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:

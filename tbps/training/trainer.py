@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from tbps.data.augment import Augmentation
+from tbps.data.length_groups import LengthGroupedSampler
 from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.data.sampler import IdentitySampler
 from tbps.evaluation import evaluate_retrieval
@@ -17,13 +17,13 @@ from tbps.outputs_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointTrainer
+from tbps.training.feed import FedTrainer, training_pairs
 from tbps.training.gather import gather_pairs
-from tbps.training.hub import HubTrainer
 
 NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
 
-class TBPSTrainer(CheckpointTrainer, HubTrainer):
+class TBPSTrainer(CheckpointTrainer, FedTrainer):
     """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
 
     Args:
@@ -57,30 +57,24 @@ class TBPSTrainer(CheckpointTrainer, HubTrainer):
             )
         pairs = None
         if train_dataset is not None:
-            pairs = PersonPairs(
-                train_dataset,
-                processing_class,
-                augmentation=Augmentation(erase=args.random_erasing) if args.augment else None,
-                word_dropout=args.word_dropout,
-                clean_epochs=args.clean_epochs,
-                seed=args.seed,
-                cache_images=args.cache_images,
-            )
+            pairs = training_pairs(train_dataset, processing_class, args)
             check_identities(model, pairs)
             check_batch(args, pairs)
         self.loss_sums: dict[str, torch.Tensor] = {}
         self.loss_steps = 0
-        kwargs.setdefault("data_collator", PairCollator(processing_class))
+        kwargs.setdefault("data_collator", PairCollator(processing_class, as_bytes=True))
         super().__init__(model, args, train_dataset=pairs, eval_dataset=eval_dataset,
                          processing_class=processing_class, **kwargs)  # fmt: skip
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler:
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler | LengthGroupedSampler:
         pairs: Any = train_dataset if train_dataset is not None else self.train_dataset
-        batch_size = self.args.train_batch_size * self.args.world_size
-        sampler = IdentitySampler(pairs.person_ids, batch_size, self.args.samples_per_identity, self.args.seed)
+        size, window = self.args.train_batch_size * self.args.world_size, self.args.length_group_window
+        order = IdentitySampler(pairs.person_ids, size, self.args.samples_per_identity, self.args.seed)
         self.remove_callback(SamplerEpoch)
-        self.add_callback(SamplerEpoch(sampler))
-        return sampler
+        self.add_callback(SamplerEpoch(order))
+        if not window:
+            return order
+        return LengthGroupedSampler(order, pairs.input_ids.lengths, pairs.person_ids, size, window)
 
     def compute_loss(
         self,

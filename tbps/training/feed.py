@@ -1,0 +1,76 @@
+"""A Trainer that feeds pairs: bytes made floats on the device, files named where loading fails, skipped ones logged."""
+
+from typing import Any
+
+import datasets
+import torch
+from accelerate.utils import gather_object
+from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers.utils import logging
+
+from tbps.data.augment import Augmentation
+from tbps.data.pairs import PersonPairs
+from tbps.data.reading_log import dead_workers_named
+from tbps.processing_tbps import TBPSProcessor
+from tbps.training.arguments import TBPSTrainingArguments
+from tbps.training.hub import HubTrainer
+
+logger = logging.get_logger(__name__)
+
+NAMED = 10  # files of those skipped that are named
+
+
+def training_pairs(rows: datasets.Dataset, processor: TBPSProcessor, args: TBPSTrainingArguments) -> PersonPairs:
+    """The pairs of a split, as the arguments ask for them."""
+    return PersonPairs(
+        rows,
+        processor,
+        augmentation=Augmentation(erase=args.random_erasing, colour=args.color_jitter) if args.augment else None,
+        word_dropout=args.word_dropout,
+        clean_epochs=args.clean_epochs,
+        seed=args.seed,
+        cache_images=args.cache_images,
+        on_bad_sample=args.on_bad_sample,
+        image_backend=args.image_backend,
+    )
+
+
+class FedTrainer(HubTrainer):
+    """`transformers.Trainer` over `PersonPairs` and the bytes of `PairCollator(as_bytes=True)`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        pairs = self.train_dataset
+        if isinstance(pairs, PersonPairs) and pairs.on_bad_sample == "skip":
+            self.add_callback(LogSkipped(self, pairs))
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._prepare_inputs(inputs)
+        pixels = inputs.get("pixel_values")
+        if pixels is not None and pixels.dtype == torch.uint8:
+            inputs["pixel_values"] = self.train_dataset.preparation.normalise(pixels)
+        return inputs
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        with dead_workers_named(self.train_dataset):
+            return super()._inner_training_loop(*args, **kwargs)
+
+
+class LogSkipped(TrainerCallback):
+    """Says at the end of every epoch, and of a training that stops within one, how many samples were skipped."""
+
+    def __init__(self, trainer: FedTrainer, pairs: PersonPairs) -> None:
+        self.trainer, self.pairs = trainer, pairs
+
+    def on_epoch_end(
+        self, args: TBPSTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Collect from all processes; all call this at the same step."""
+        own = [self.pairs.images.name(int(self.pairs.row_of[pair])) for pair in self.pairs.reading_log.take_left_out()]
+        skipped = gather_object(own)
+        if not skipped:
+            return
+        names = list(dict.fromkeys(skipped))[:NAMED]
+        logger.warning(f"{len(skipped)} training samples could not be read and were skipped: {', '.join(names)}")
+        self.trainer.log({"skipped_samples": len(skipped)})
+        state.log_history[-1]["skipped_files"] = names
