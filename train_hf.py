@@ -3,6 +3,7 @@
     python train_hf.py recipes/quickstart.yaml
     python train_hf.py recipes/cuhk_pedes.yaml --root /data --learning_rate 2e-5 --seed 1
     torchrun --nproc_per_node 4 train_hf.py recipes/cuhk_pedes.yaml
+    accelerate launch --config_file recipes/accelerate/ddp.yaml train_hf.py recipes/cuhk_pedes.yaml  # docs/training.md
 
 parse -> load -> train (checkpoint selected on val) -> evaluate on test -> save -> push, where `--push_to_hub true` and
 `--hub_model_id NAME/MODEL` ask for it. `--help` lists every key.
@@ -15,13 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 from transformers import set_seed
 
 from tbps import TBPSTrainer
 from tbps.fingerprint import identify
 from tbps.training.checkpoints import last_whole_checkpoint
+from tbps.training.noisy_pairs import suspects
 from tbps.training.recipe import Recipe, parse_recipe
 from tbps.training.setup import build_model, load_splits
+from tbps.training.sharded import unsharded
 from tbps.training.stated import start_facts, training_facts
 from tbps.training.summary import summary
 
@@ -42,6 +46,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     started = time.perf_counter()
     if recipe.training.do_train:
         trainer.train(resume_from_checkpoint=last_checkpoint(recipe))
+        trainer.model = unsharded(trainer.model)
+        note_suspects(trainer, splits["train"])
     results = {
         "benchmark": recipe.data.benchmark,
         "seed": recipe.training.seed,
@@ -75,6 +81,13 @@ def last_checkpoint(recipe: Recipe) -> str | None:
     if str(wanted).lower() == "true":
         return last_whole_checkpoint(recipe.training.output_dir)
     return wanted
+
+
+def note_suspects(trainer: TBPSTrainer, rows: datasets.Dataset) -> None:
+    """Where noisy pairs were looked for: which ones were suspected at the end, in `suspected_pairs.json`."""
+    if trainer.noisy_pairs is not None and trainer.is_world_process_zero():
+        found = suspects(rows, trainer.noisy_pairs)
+        (Path(trainer.args.output_dir) / "suspected_pairs.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def save_model(trainer: TBPSTrainer) -> None:

@@ -3,14 +3,16 @@
     python benchmarks/method_study.py --quick              # one seed, small, minutes: does everything run?
     python benchmarks/method_study.py                      # the whole study: hours; resumes where it was stopped
     python benchmarks/method_study.py --report             # tables and picture of what is done so far
+    python benchmarks/method_study.py --noise 0.2          # with 20 % of the captions at other people's images
 
 Every contender has the same towers, starting checkpoint, data, batches and steps; only fields of `TBPSConfig` differ
-(benchmarks/method/contenders.py). Each run is one process of one thread and one JSON file below --results, where the
-starting checkpoint lies too; what is there with the same settings is skipped. Rendered worlds go below --out and can be
-made again.
+(benchmarks/method/contenders.py), and of training arguments for the robust ones. Each run is one process of one thread
+and one JSON file below --results, where the starting checkpoint lies too; what is there with the same settings is
+skipped. Rendered worlds go below --out and can be made again.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +23,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
+from benchmarks.method.contenders import NOISE_CONTENDERS
 from benchmarks.method.plan import Planned, ablation_runs, main_runs, tuning_runs
 from benchmarks.method.report import write_report
 from benchmarks.method.run import Regime, is_done, run
@@ -42,18 +45,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", help="contenders to run; all where left out")
     parser.add_argument("--untuned", action="store_true", help="take the first of the values that are tuned on val")
     parser.add_argument("--skip-ablations", action="store_true")
+    parser.add_argument("--noise", type=float, default=0.0, help="share of training captions at other people's images")
     options = parser.parse_args(arguments)
-    regime = QUICK if options.quick else FULL
+    regime = dataclasses.replace(QUICK if options.quick else FULL, caption_noise=options.noise)
     out = options.out or Path("runs/method_study_quick" if options.quick else "runs/method_study")
-    results = options.results or (out / "results" if options.quick else Path("benchmarks/results/method_study"))
+    study = out / "results" if options.quick else Path("benchmarks/results/method_study")
+    noisy = study.with_name(f"{study.name}_noise") / f"{options.noise:g}"
+    results = options.results or (noisy if options.noise else study)
+    only = options.only or (NOISE_CONTENDERS if options.noise else None)
     seeds = range(1, 2 if options.quick else 1 + options.seeds)
     if not options.report:
-        start = results / "start"
+        start = (study if options.noise else results) / "start"  # the same, whatever the noise
         make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
         tuned = not options.untuned
-        stages = [lambda: tuning_runs(results, options.only)] if tuned else []
-        stages.append(lambda: main_runs(results, seeds, options.only, tuned))
-        if not options.skip_ablations:
+        stages = [lambda: tuning_runs(results, only)] if tuned else []
+        stages.append(lambda: main_runs(results, seeds, only, tuned))
+        if not options.skip_ablations and not options.noise:
             stages.append(lambda: ablation_runs(results, tuned))
         for stage in stages:  # a stage is planned when the one before is done: tuning decides what the next one runs
             execute(stage(), regime, start, out, options.workers)
@@ -62,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, workers: int) -> None:
     """Run what is not done yet, several processes at a time."""
-    missing = [what for what in planned if not is_done(*what[:2], regime)]
+    missing = [what for what in planned if not is_done(what, regime)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        runs = {pool.submit(run, *what, regime, start, out): what[0] for what in missing}
+        runs = {pool.submit(run, what, regime, start, out): what.file for what in missing}
         for future in tqdm(as_completed(runs), total=len(runs), desc="runs", disable=not runs):
             future.result()
 

@@ -27,12 +27,20 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False  # Trainer must divide the loss by the accumulation steps itself
-    _no_split_modules = ["PartDecoder", "ConvStem", "RectangularVisionEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
+    _no_split_modules = [  # noqa: RUF012 - our own; `post_init` adds the towers'
+        "PartDecoder", "ConvStem", "RectangularVisionEmbeddings", "RectangularSiglipEmbeddings",
+    ]  # fmt: skip
     _keys_to_ignore_on_load_unexpected = [r"^id_head\."]  # noqa: RUF012 - not part of what is shared
     _supports_sdpa = True
     _supports_flash_attn = True  # in the towers; the part decoder has its own attention
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    def post_init(self) -> None:
+        """Name as indivisible only what this model has: FSDP refuses names that it does not find."""
+        super().post_init()
+        present = {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = sorted(present.intersection(self._no_split_modules))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:

@@ -13,6 +13,8 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
+from .pair_weights_tbps import at_least_some, trusted
+
 EPSILON = 1e-8
 
 
@@ -26,6 +28,7 @@ class AnchorRows:
             other, which the anchors are compared with.
         anchor_ids: (A,), person_ids: (B,): who is on which pair.
         batch_own: (K,) mean cosine of the true pairs of the whole batch.
+        pair_weights: (B,), how far each pair of the batch is trusted (`pair_weights_tbps`); None is 1 for all.
     """
 
     anchors: torch.Tensor
@@ -35,6 +38,7 @@ class AnchorRows:
     anchor_ids: torch.Tensor
     person_ids: torch.Tensor
     batch_own: torch.Tensor
+    pair_weights: torch.Tensor | None = None
 
     @cached_property
     def similarity(self) -> torch.Tensor:
@@ -52,6 +56,11 @@ class AnchorRows:
         return self.anchor_ids[:, None] == self.person_ids[None, :]
 
     @cached_property
+    def positives(self) -> torch.Tensor:
+        """(A, B) float, how much of a positive of the row the column is: 1 for the same person, as far as trusted."""
+        return trusted(self.match, self.pair_weights)
+
+    @cached_property
     def images(self) -> torch.Tensor:
         """(B,) float, how many of the candidates show the column's person."""
         _, person, counts = self.person_ids.unique(return_inverse=True, return_counts=True)
@@ -66,9 +75,8 @@ class AnchorRows:
 
     @cached_property
     def own(self) -> torch.Tensor:
-        """(K, A) mean cosine of each anchor to the images of its own person."""
-        match = self.match.float()
-        return (self.similarity * match).sum(dim=2) / match.sum(dim=1)
+        """(K, A) mean cosine of each anchor to the images of its own person; 0 where none of these is trusted."""
+        return (self.similarity * self.positives).sum(dim=2) / at_least_some(self.positives.sum(dim=1))
 
     def mean_vote(self, values: torch.Tensor) -> torch.Tensor:
         """Mean over other people: (K, A, B) -> (K, A)."""
@@ -93,12 +101,19 @@ def same_person(person_ids: torch.Tensor) -> torch.Tensor:
     return person_ids[:, None] == person_ids[None, :]
 
 
-def own_cosine(text_parts: torch.Tensor, image_parts: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
-    """Mean cosine of each sentence's parts to the images of its person: (B, K, d) twice, (B,) -> (K, B)."""
+def own_cosine(
+    text_parts: torch.Tensor,
+    image_parts: torch.Tensor,
+    person_ids: torch.Tensor,
+    pair_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Mean cosine of each sentence's parts to the images of its person: (B, K, d) twice, (B,) -> (K, B). The mean is
+    over trusted pairs, and 0 where there are none."""
     _, person = person_ids.unique(return_inverse=True)
-    count = person.bincount().to(image_parts.dtype)
-    sums = image_parts.new_zeros(len(count), *image_parts.shape[1:]).index_add(0, person, image_parts)
-    return torch.einsum("bkd,bkd->kb", text_parts, (sums / count[:, None, None])[person])
+    count = person.bincount(pair_weights).to(image_parts.dtype)
+    trusted_parts = image_parts if pair_weights is None else image_parts * pair_weights[:, None, None]
+    sums = image_parts.new_zeros(len(count), *image_parts.shape[1:]).index_add(0, person, trusted_parts)
+    return torch.einsum("bkd,bkd->kb", text_parts, (sums / at_least_some(count)[:, None, None])[person])
 
 
 def no_commonality(rows: AnchorRows) -> torch.Tensor:

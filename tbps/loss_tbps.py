@@ -9,6 +9,7 @@ from torch import nn
 
 from .configuration_tbps import TBPSConfig
 from .matching_tbps import MATCHING
+from .pair_weights_tbps import weighted_mean
 from .part_losses_tbps import part_independence, part_matching
 from .ranking_tbps import commonality_margin_ranking
 
@@ -16,16 +17,24 @@ CHUNK = 512  # anchors of the ranking loss at a time: B = 4096, K = 8 then needs
 PART_LOSSES = ("cmr", "part_matching", "part_independence")
 
 
-def instance_loss(text_logits: torch.Tensor, image_logits: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
+def instance_loss(
+    text_logits: torch.Tensor,
+    image_logits: torch.Tensor,
+    person_ids: torch.Tensor,
+    pair_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     """ID loss (Zheng et al., "Dual-Path Convolutional Image-Text Embeddings with Instance Loss", TOMM 2020): both
     modalities are classified into the N training identities by one head.
 
     Args:
-        text_logits, image_logits: (B, N). person_ids: (B,) in 0..N-1.
+        text_logits, image_logits: (B, N). person_ids: (B,) in 0..N-1. pair_weights: (B,) or None.
     Returns:
         scalar, mean of the two cross entropies.
     """
-    return (F.cross_entropy(text_logits.float(), person_ids) + F.cross_entropy(image_logits.float(), person_ids)) / 2
+    entropies = [
+        F.cross_entropy(logits.float(), person_ids, reduction="none") for logits in (text_logits, image_logits)
+    ]
+    return weighted_mean((entropies[0] + entropies[1]) / 2, pair_weights)
 
 
 def tbps_losses(
@@ -39,6 +48,7 @@ def tbps_losses(
     scale: torch.Tensor,
     text_part_weights: torch.Tensor | None = None,
     id_head: nn.Linear | None = None,
+    pair_weights: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """The terms of the training loss that the configuration asks for, unweighted, by name.
 
@@ -46,17 +56,20 @@ def tbps_losses(
         text_global, image_global: (B, D). text_parts, image_parts: (B, K, d). All of unit norm.
         person_ids: (B,). scale: scalar, similarity scale of the global loss.
         text_part_weights: (B, K) or None. id_head: classifier of the N training identities, or None.
+        pair_weights: (B,) in [0, 1], how far each pair is trusted (`pair_weights_tbps`); None is 1 for all.
     Returns:
         {"global", "id", "cmr", "part_matching", "part_independence"}, less those of coefficient 0. The name times
         `_loss_weight` of the configuration is the coefficient.
     """
     losses = {}
     if config.global_loss_weight:
-        losses["global"] = MATCHING[config.global_loss](text_global @ image_global.T, person_ids, scale)
+        matching = MATCHING[config.global_loss]
+        losses["global"] = matching(text_global @ image_global.T, person_ids, scale, pair_weights=pair_weights)
     if config.id_loss_weight and id_head is not None:
         # unit vectors are too short for a softmax over thousands of people: stretch them to norm sqrt(D)
         factor = text_global.shape[1] ** 0.5
-        losses["id"] = instance_loss(id_head(factor * text_global), id_head(factor * image_global), person_ids)
+        text, image = (id_head((factor * side).to(id_head.weight.dtype)) for side in (text_global, image_global))
+        losses["id"] = instance_loss(text, image, person_ids, pair_weights)
     if config.cmr_loss_weight:
         losses["cmr"] = commonality_margin_ranking(
             text_parts,
@@ -67,6 +80,7 @@ def tbps_losses(
             config.commonality,
             positives=config.cmr_positives,
             negatives=config.cmr_negatives,
+            pair_weights=pair_weights,
             chunk_size=CHUNK if len(person_ids) > CHUNK else None,
         )
     if config.part_matching_loss_weight:
@@ -77,6 +91,7 @@ def tbps_losses(
             config.part_matching_scale,
             text_part_weights,
             config.part_matching_loss,
+            pair_weights,
         )
     if config.part_independence_loss_weight:
         losses["part_independence"] = part_independence(text_parts, image_parts, person_ids)

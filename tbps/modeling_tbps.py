@@ -24,7 +24,8 @@ from .special_tokens_tbps import special_tokens
 from .text_towers_tbps import content_mask
 from .towers_tbps import ConvStem, build_tower
 
-Gather = Callable[[TBPSOutput, torch.Tensor], tuple[TBPSOutput, torch.Tensor]]
+# output and person_ids of one process -> those of all, and how far each pair is trusted, or None
+Gather = Callable[[TBPSOutput, torch.Tensor], tuple[TBPSOutput, torch.Tensor, torch.Tensor | None]]
 
 
 class TBPSModel(TBPSPreTrainedModel):
@@ -249,8 +250,8 @@ class TBPSModel(TBPSPreTrainedModel):
         image = self._embed(self.get_image_features, {"pixel_values": pixel_values}, embed_chunk_size, kwargs)
         output = self._join(text, image)
         if person_ids is not None and return_loss:
-            pairs, ids = (output, person_ids) if gather is None else gather(output, person_ids)
-            output.losses = self.compute_losses(pairs, ids)
+            pairs, ids, trust = (output, person_ids, None) if gather is None else gather(output, person_ids)
+            output.losses = self.compute_losses(pairs, ids, trust)
             output.loss = self.total_loss(output.losses, part_factor)
         return output
 
@@ -284,10 +285,13 @@ class TBPSModel(TBPSPreTrainedModel):
             output.logits_per_image = output.logits_per_text.T
         return output
 
-    def compute_losses(self, output: TBPSOutput, person_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    def compute_losses(
+        self, output: TBPSOutput, person_ids: torch.Tensor, pair_weights: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """The loss terms by name, unweighted, on the pairs (row b of texts and of images) of `output`.
 
-        `output` may hold embeddings gathered from several processes. The instance loss is left out of evaluation:
+        `output` may hold embeddings gathered from several processes. `pair_weights` (B,) in [0, 1] says how far each
+        pair is trusted (see `pair_weights_tbps`). The instance loss is left out of evaluation:
         people of val and test are none of its classes.
 
         Raises:
@@ -299,17 +303,20 @@ class TBPSModel(TBPSPreTrainedModel):
                 f"The loss needs pairs: got {sizes[0]} texts, {sizes[1]} images and {sizes[2]} person_ids; "
                 "give as many of each (repeat an image for each of its captions)."
             )
-        return tbps_losses(
-            self.config,
-            text_global=output["text_global_embeds"],
-            image_global=output["image_global_embeds"],
-            text_parts=output["text_part_embeds"],
-            image_parts=output["image_part_embeds"],
-            text_part_weights=output.text_part_weights,
-            person_ids=person_ids,
-            scale=self.logit_scale.exp().clamp(max=100),
-            id_head=self.id_head if self.training else None,
-        )
+        # autocast would multiply float32 embeddings in half precision, and hinges are smaller than its steps
+        with torch.autocast(output["text_embeds"].device.type, enabled=False):
+            return tbps_losses(
+                self.config,
+                text_global=output["text_global_embeds"].float(),
+                image_global=output["image_global_embeds"].float(),
+                text_parts=output["text_part_embeds"].float(),
+                image_parts=output["image_part_embeds"].float(),
+                text_part_weights=output.text_part_weights,
+                person_ids=person_ids,
+                scale=self.logit_scale.exp().clamp(max=100),
+                id_head=self.id_head if self.training else None,
+                pair_weights=pair_weights,
+            )
 
     def total_loss(self, losses: dict[str, torch.Tensor], part_factor: float = 1.0) -> torch.Tensor:
         """Sum of the loss terms, each times its coefficient in the configuration; those of parts also times

@@ -16,6 +16,7 @@ def part_matching(
     scale: torch.Tensor | float,
     part_weights: torch.Tensor | None = None,
     loss: str = "sdm",
+    pair_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """SDM (or another loss) on sum_k a_k s_k (PLOT, Park et al., ECCV 2024, on our decoder): teaches the parts and
     their text-dependent weights by matching whole sets of parts.
@@ -23,12 +24,13 @@ def part_matching(
     Args:
         text_parts, image_parts: (B, K, d), unit norm. person_ids: (B,).
         part_weights: (B, K) of the texts, rows sum to 1; None is 1/K each. loss: a key of `MATCHING`.
+        pair_weights: (B,), how far each pair is trusted, or None.
     """
     text_parts, image_parts = text_parts.float(), image_parts.float()
     weighted = (
         text_parts / text_parts.shape[1] if part_weights is None else text_parts * part_weights.float()[:, :, None]
     )
-    return MATCHING[loss](weighted.flatten(1) @ image_parts.flatten(1).T, person_ids, scale)
+    return MATCHING[loss](weighted.flatten(1) @ image_parts.flatten(1).T, person_ids, scale, pair_weights=pair_weights)
 
 
 def part_independence(text_parts: torch.Tensor, image_parts: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
@@ -37,6 +39,7 @@ def part_independence(text_parts: torch.Tensor, image_parts: torch.Tensor, perso
     A ranking or matching loss lets every part read the whole person. What people wear on their feet says little of
     what they wear on their head, so parts that look at different things have uncorrelated cosines, and parts that look
     at the same have correlated ones (the idea of Barlow Twins, Zbontar et al., ICML 2021, on similarities).
+    It looks at no pair of one person, so that a caption at the wrong image does it no harm.
 
     Args:
         text_parts, image_parts: (B, K, d), unit norm. person_ids: (B,).

@@ -7,6 +7,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from .commonality_tbps import COMMONALITY, AnchorRows, Estimate, own_cosine
+from .pair_weights_tbps import at_least_some, weighted_mean
 
 Block = tuple[torch.Tensor, torch.Tensor]  # (K,) sum of the hinges, (K,) how many there are
 
@@ -23,12 +24,12 @@ def mean_positive(rows: AnchorRows) -> torch.Tensor:
 
 def hardest_positive(rows: AnchorRows) -> torch.Tensor:
     """The least alike of them: (K, A)."""
-    return rows.similarity.masked_fill(~rows.match, torch.inf).amin(dim=2)
+    return rows.similarity.masked_fill(rows.positives == 0, torch.inf).amin(dim=2)
 
 
 def easiest_positive(rows: AnchorRows) -> torch.Tensor:
     """The most alike of them: (K, A)."""
-    return rows.similarity.masked_fill(~rows.match, -torch.inf).amax(dim=2)
+    return rows.similarity.masked_fill(rows.positives == 0, -torch.inf).amax(dim=2)
 
 
 def violating(hinge: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
@@ -68,6 +69,7 @@ def commonality_margin_ranking(
     *,
     positives: str = "mean",
     negatives: str = "violating",
+    pair_weights: torch.Tensor | None = None,
     chunk_size: int | None = None,
 ) -> torch.Tensor:
     """CMR (arXiv 2501.00318): per part k and anchor a, hinges max(0, m_ak - s_k(a, positive) + s_k(a, negative)) with
@@ -79,25 +81,30 @@ def commonality_margin_ranking(
         margin, floor: m and m_min, in cosine. commonality: a key of `COMMONALITY`; it carries no gradient.
         positives, negatives: keys of `POSITIVES` and `NEGATIVES`: with several images of a person in the batch, which
             one sets the bar; which negatives count.
+        pair_weights: (B,) in [0, 1], how far each pair is trusted (`pair_weights_tbps`); None is 1 for all.
         chunk_size: anchors at a time; the similarities of a chunk are computed again in the backward pass, so that
             memory grows with chunk_size * B and not with B squared. None takes the whole batch at once.
     Returns:
         scalar: mean over parts of the mean over the counted pairs; 0 where the batch holds one identity only.
     """
     text_parts, image_parts = text_parts.float(), image_parts.float()
-    own = own_cosine(text_parts.detach(), image_parts.detach(), person_ids).mean(dim=1)  # (K,)
+    own = own_cosine(text_parts.detach(), image_parts.detach(), person_ids, pair_weights)  # (K, B)
+    known = (person_ids, weighted_mean(own, pair_weights), *(() if pair_weights is None else (pair_weights,)))
     settings = RankingSettings(margin, floor, COMMONALITY[commonality], POSITIVES[positives], NEGATIVES[negatives])
     size = chunk_size or len(person_ids)
+    ids = person_ids.split(size)
+    weights = [None] * len(ids) if pair_weights is None else pair_weights.split(size)
     loss = text_parts.new_zeros(())
     for peers, candidates in ((text_parts, image_parts), (image_parts, text_parts)):
         blocks: list[Block] = []
-        for chunk in zip(peers.split(size), candidates.split(size), person_ids.split(size), strict=True):
-            anchors, partners, ids = chunk
-            inputs = (settings, anchors, partners, peers, candidates, ids, person_ids, own)
+        for anchors, partners, own_ids, trust in zip(
+            peers.split(size), candidates.split(size), ids, weights, strict=True
+        ):
+            inputs = (settings, trust, anchors, partners, peers, candidates, own_ids, *known)
             whole = size >= len(person_ids)
             blocks.append(hinge_block(*inputs) if whole else checkpoint(hinge_block, *inputs, use_reentrant=False))
         sums, counts = (torch.stack(values).sum(dim=0) for values in zip(*blocks, strict=True))
-        loss = loss + (sums / counts.clamp_min(1)).mean()
+        loss = loss + (sums / at_least_some(counts)).mean()
     return loss
 
 
@@ -112,8 +119,9 @@ class RankingSettings:
     counted: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def hinge_block(settings: RankingSettings, *tensors: torch.Tensor) -> Block:
-    """Hinges of A anchors with all B candidates, their sums and numbers, (K,) each; `tensors` as in `AnchorRows`."""
+def hinge_block(settings: RankingSettings, anchor_weights: torch.Tensor | None, *tensors: torch.Tensor) -> Block:
+    """Hinges of A anchors with all B candidates, their sums and numbers, (K,) each; `tensors` as in `AnchorRows`. An
+    anchor's hinges count as often as its pair is trusted, (A,)."""
     rows = AnchorRows(*tensors)
     observed = AnchorRows(*(tensor.detach() for tensor in tensors))  # how common a part is, is observed, not learned
     required = commonality_margin(settings.estimate(observed), settings.margin, settings.floor)
@@ -121,5 +129,9 @@ def hinge_block(settings: RankingSettings, *tensors: torch.Tensor) -> Block:
         required = required[:, :, None]  # (K, A, 1)
     hinge = rows.similarity - settings.positive(rows)[:, :, None] + required  # (K, A, B)
     hinge = hinge.masked_fill(rows.match, -1)  # the person's own images are no negatives
+    if anchor_weights is not None:
+        hinge = hinge.masked_fill((anchor_weights == 0)[:, None], -1)
     counted = settings.counted(hinge.detach(), required)
+    if anchor_weights is not None:
+        counted = counted * anchor_weights[:, None]
     return (hinge * counted).sum(dim=(1, 2)), counted.sum(dim=(1, 2))

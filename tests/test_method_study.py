@@ -1,6 +1,7 @@
 """The study of the method: its measures on parts whose answers are known, its statistics, and one whole run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import make_rows
 
 from benchmarks.method.collect import against, metric
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
-from benchmarks.method.plan import choices, is_tuned, main_runs, settings_of, tuning_file
+from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
+from benchmarks.method.worlds import with_noise
 from tbps import TBPSConfig
 from tbps.toypedes.attributes import draw_person
 
@@ -157,7 +160,7 @@ def test_unknown_contender_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_from_end_to_end(tmp_path: Path) -> None:
-    regime = Regime(people=30, steps=2, batch_size=8, start_people=30, start_steps=2)
+    regime = Regime(people=30, steps=2, batch_size=8, start_people=30, start_steps=2, caption_noise=0.5)
     start = tmp_path / "start"
     make_start(start, tmp_path, regime.start_people, regime.start_steps, regime.batch_size)
     written = (start / WEIGHTS).stat().st_mtime_ns
@@ -165,14 +168,47 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert (start / WEIGHTS).stat().st_mtime_ns == written  # made once
     file = tmp_path / "seed1.json"
     threads = torch.get_num_threads()
-    run(file, CONTENDERS[ABLATED].settings, 1, regime, start, tmp_path)
+    settings = CONTENDERS[ABLATED].settings
+    planned = Planned(file, settings, 1, {"noisy_pairs": "divide"})
+    run(planned, regime, start, tmp_path)
     torch.set_num_threads(threads)
     found = json.loads(file.read_text())
     assert set(found["test"]) == set(found["val"]) == {"global", "parts", "whole"}
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == {"head", "upper", "lower", "shoes", "bag"}
     assert not list(tmp_path.glob("*.partial*"))
-    settings = CONTENDERS[ABLATED].settings
-    assert is_done(file, settings, regime)
-    assert not is_done(file, {**settings, "cmr_margin": 0.15}, regime)
-    assert not is_done(tmp_path / "seed2.json", settings, regime)
+    assert set(found["suspected"]) == {"count", "precision", "recall"}
+    assert is_done(planned, regime)
+    assert not is_done(planned._replace(settings={**settings, "cmr_margin": 0.15}), regime)
+    assert not is_done(planned._replace(training={}), regime)
+    assert not is_done(planned._replace(file=tmp_path / "seed2.json"), regime)
+    assert not is_done(planned, replace(regime, caption_noise=0.2))
+
+
+def test_results_of_before_there_was_noise_count_as_without(tmp_path: Path) -> None:
+    file = tmp_path / "seed1.json"
+    regime = {"people": 30, "steps": 2, "batch_size": 8, "start_people": 30, "start_steps": 2}
+    file.write_text(json.dumps({"settings": {"num_parts": 8}, "seed": 1, "regime": regime}))
+    assert is_done(Planned(file, {"num_parts": 8}, 1, {}), Regime(**regime))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_noise_moves_captions_to_other_people(tmp_path: Path, share: float) -> None:
+    rows = make_rows(tmp_path, people=9)
+    captions = [[f"caption {row} {i}" for i in range(2)] for row in range(len(rows))]
+    rows = rows.remove_columns("captions").add_column("captions", captions)
+    noisy, moved = with_noise(rows, share, seed=3)
+    assert moved.sum() == round(share * 36)
+    people = rows["person_id"][:]
+    flat = [caption for mates in noisy["captions"] for caption in mates]
+    assert sorted(flat) == sorted(caption for mates in captions for caption in mates)  # none lost, none twice
+    for pair, caption in enumerate(flat):
+        source = int(caption.split()[1])
+        assert (people[source] != people[pair // 2]) == moved[pair]
+    if share == 0.2:
+        assert (with_noise(rows, share, seed=4)[1] != moved).any()
+
+
+def test_noise_that_one_person_cannot_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="are one person's: expected at most half"):
+        with_noise(make_rows(tmp_path, people=1), 1.0, seed=0)

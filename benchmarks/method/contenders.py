@@ -1,4 +1,5 @@
-"""Who takes part: every contender and every ablation is a set of fields of `TBPSConfig`, none a fork of the code."""
+"""Who takes part: every contender and every ablation is a set of fields of `TBPSConfig` (and of training arguments, for
+the robust ones), none a fork of the code."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,10 +58,12 @@ PARTS: dict[str, Any] = {**SDM_ID, **DECODER, **MATCHING}
 @dataclass(frozen=True)
 class Contender:
     """One objective. `settings`: fields of `TBPSConfig` over those of the towers; `tuned`: the fields and values among
-    which each contender's best is chosen on val, on one seed, by one number (R@1 of what it ranks with)."""
+    which each contender's best is chosen on val, on one seed, by one number (R@1 of what it ranks with); `training`:
+    fields of `TBPSTrainingArguments` over those of the study."""
 
     settings: dict[str, Any]
     tuned: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
     @property
     def has_parts(self) -> bool:
@@ -79,6 +82,11 @@ def without_matching(contender: Contender) -> Contender:
     return Contender({**contender.settings, "part_matching_loss_weight": 0.0}, contender.tuned)
 
 
+def robust(contender: Contender) -> Contender:
+    """The same, without pairs whose loss says that caption and image do not belong together."""
+    return Contender(contender.settings, contender.tuned, {"noisy_pairs": "divide"})
+
+
 CONTENDERS: dict[str, Contender] = {
     "itc": Contender({**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0)}),
@@ -89,6 +97,8 @@ CONTENDERS: dict[str, Contender] = {
     "fixed_margin_without_matching": without_matching(ranking("none")),
     "cmr_without_matching": without_matching(ranking("resembling_pair")),
 }
+NOISE_CONTENDERS = ("sdm_id", "sdm_id_robust", "cmr_resembling_pair", "cmr_resembling_pair_robust")  # --noise
+CONTENDERS |= {name: robust(CONTENDERS[name.removesuffix("_robust")]) for name in NOISE_CONTENDERS[1::2]}
 
 ABLATED = "cmr_resembling_pair"  # what the ablations change one thing of
 ABLATIONS: dict[str, dict[str, Any]] = {

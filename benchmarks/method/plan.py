@@ -4,19 +4,27 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, Contender
 
-Planned = tuple[Path, dict[str, Any], int]
 TUNING_SEED = 0  # a world of its own: nothing of the seeds that count is seen in tuning
 ABLATION_SEEDS = (1, 2)
+
+
+class Planned(NamedTuple):
+    """A run: where its result goes, fields of `TBPSConfig`, the seed, fields of `TBPSTrainingArguments`."""
+
+    file: Path
+    settings: dict[str, Any]
+    seed: int
+    training: dict[str, Any]
 
 
 def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
     """Every combination of the values that a contender is tuned over, on one seed."""
     return [
-        (tuning_file(results, name, choice), {**contender.settings, **choice}, TUNING_SEED)
+        Planned(tuning_file(results, name, choice), {**contender.settings, **choice}, TUNING_SEED, contender.training)
         for name, contender in chosen(only)
         for choice in choices(contender)
         if len(choices(contender)) > 1
@@ -26,9 +34,9 @@ def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
 def main_runs(results: Path, seeds: Iterable[int], only: Sequence[str] | None, tuned: bool = True) -> list[Planned]:
     """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds."""
     return [
-        (run_file(results, name, seed), settings_of(results, name, tuned), seed)
+        Planned(run_file(results, name, seed), settings_of(results, name, tuned), seed, contender.training)
         for seed in seeds
-        for name, _ in chosen(only)
+        for name, contender in chosen(only)
     ]
 
 
@@ -36,7 +44,7 @@ def ablation_runs(results: Path, tuned: bool = True) -> list[Planned]:
     """Every ablation of the contender `ABLATED`, which itself is among the main runs."""
     base = settings_of(results, ABLATED, tuned)
     return [
-        (results / "ablations" / name / f"seed{seed}.json", {**base, **change}, seed)
+        Planned(results / "ablations" / name / f"seed{seed}.json", {**base, **change}, seed, {})
         for seed in ABLATION_SEEDS
         for name, change in ABLATIONS.items()
     ]

@@ -44,6 +44,8 @@ def tables(found: dict[str, Any]) -> str:
         "",
         *difference_table(found["contenders"], contenders),
     ]
+    if any("suspected" in result for runs in contenders.values() for result in runs.values()):
+        lines += ["", "## Suspected pairs at the end of training", "", *suspicion_table(contenders)]
     for name, runs in contenders.items():
         if CONTENDERS[name].has_parts:
             lines += ["", f"## Parts of {name}", "", *truth_table(runs)]
@@ -86,6 +88,18 @@ def difference_table(everyone: dict[str, Results], contenders: dict[str, Results
         rows.append([name, *(difference(value) for value in [*compared, parts])])
     header = ["whole vector of", "- SDM+ID", "- part matching", "- fixed margin", "its parts alone - SDM+ID"]
     return table(header, rows)
+
+
+def suspicion_table(contenders: dict[str, Results]) -> list[str]:
+    """Of the robust contenders: how many training pairs they suspect, and how rightly."""
+    rows = []
+    for name, runs in contenders.items():
+        found = [result["suspected"] for result in runs.values() if "suspected" in result]
+        if found:
+            count = cell([float(each["count"]) for each in found], 0)
+            shares = [cell([100 * each[key] for each in found], 1) for key in ("precision", "recall")]
+            rows.append([name, count, *shares])
+    return table(["contender", "suspected", "of these at the wrong image (%)", "of those at the wrong image (%)"], rows)
 
 
 def truth_table(runs: Results) -> list[str]:

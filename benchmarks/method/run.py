@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from transformers import AutoTokenizer
@@ -16,10 +17,11 @@ from transformers.utils import logging
 from benchmarks.method.likeness import commonality_correlation, counterfactual, false_negative_auc
 from benchmarks.method.localisation import assign, localisation
 from benchmarks.method.parts import read_parts
+from benchmarks.method.plan import Planned
 from benchmarks.method.regions import BODY
 from benchmarks.method.retrieval import embed, measure
 from benchmarks.method.start import SETTINGS, from_start
-from benchmarks.method.worlds import splits, world
+from benchmarks.method.worlds import splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.commonality_tbps import COMMONALITY
 from tbps.toypedes import read_ground_truth
@@ -32,17 +34,20 @@ TRUTH_PEOPLE = 500  # people of val and of test whose parts are measured
 
 @dataclass(frozen=True)
 class Regime:
-    """What all contenders of a study share: people in a world (70 % to train on), steps, pairs a batch."""
+    """What all contenders of a study share: people in a world (70 % to train on), steps, pairs a batch, the share of
+    training captions that stand with another person's image."""
 
     people: int
     steps: int
     batch_size: int
     start_people: int
     start_steps: int
+    caption_noise: float = 0.0
 
 
-def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: Path, out: Path) -> None:
+def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     """Train and measure; the file appears at the end, whole."""
+    file, settings, seed, training = planned
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     began = time.perf_counter()
@@ -50,12 +55,22 @@ def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: 
     rows = splits(root)
     model = from_start(start, settings, len(set(rows["train"]["person_id"])), seed)
     processor = make_processor(model.config, AutoTokenizer.from_pretrained(start))
-    step_seconds = train(model, processor, rows, seed, regime, out / "training" / str(os.getpid()))
+    rows["train"], is_noisy = with_noise(rows["train"], regime.caption_noise, seed)
+    trainer = make_trainer(model, processor, rows, planned, regime, out / "training" / str(os.getpid()))
+    step_seconds = round(trainer.train().metrics["train_runtime"] / regime.steps, 4)
     model.eval()
     result = measure(model, embed(model, processor, rows["val"]), embed(model, processor, rows["test"]))
     if model.config.part_weight:
         result["truth"] = ground_truth(model, processor, rows, root)
-    result |= {"settings": settings, "seed": seed, "regime": vars(regime), "seconds_a_step": step_seconds}
+    if trainer.noisy_pairs is not None:
+        result["suspected"] = suspicion(trainer.noisy_pairs.suspected, is_noisy)
+    result |= {
+        "settings": settings,
+        "training": training,
+        "seed": seed,
+        "regime": vars(regime),
+        "seconds_a_step": step_seconds,
+    }
     result["machine"] = machine()
     result["seconds"] = round(time.perf_counter() - began, 1)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +79,20 @@ def run(file: Path, settings: dict[str, Any], seed: int, regime: Regime, start: 
     partial.rename(file)
 
 
-def is_done(file: Path, settings: dict[str, Any], regime: Regime) -> bool:
+def suspicion(suspected: np.ndarray, is_noisy: np.ndarray) -> dict[str, float]:
+    """How many pairs were suspected at the end, how many of these rightly, and what share of the noisy ones that is."""
+    right = int((suspected & is_noisy).sum())
+    count, noisy = int(suspected.sum()), int(is_noisy.sum())
+    return {"count": count, "precision": right / max(count, 1), "recall": right / max(noisy, 1)}
+
+
+def is_done(planned: Planned, regime: Regime) -> bool:
     """Whether the file holds a run of these very settings: a result of others (untuned, say) is made again."""
-    if not file.is_file():
+    if not planned.file.is_file():
         return False
-    found = json.loads(file.read_text())
-    return found["settings"] == settings and found["regime"] == vars(regime)
+    found = json.loads(planned.file.read_text())
+    same = found["settings"] == planned.settings and found.get("training", {}) == planned.training
+    return same and Regime(**found["regime"]) == regime
 
 
 def machine() -> str:
@@ -79,20 +102,20 @@ def machine() -> str:
     return f"{cpu}; {versions}"
 
 
-def train(model: TBPSModel, processor: TBPSProcessor, rows: Any, seed: int, regime: Regime, folder: Path) -> float:
-    """Train in place; returns seconds a step."""
+def make_trainer(
+    model: TBPSModel, processor: TBPSProcessor, rows: Any, planned: Planned, regime: Regime, folder: Path
+) -> TBPSTrainer:
+    """The trainer of every contender."""
     arguments = TBPSTrainingArguments(
         output_dir=str(folder),
-        seed=seed,
+        seed=planned.seed,
         max_steps=regime.steps,
         per_device_train_batch_size=regime.batch_size,
         learning_rate=LEARNING_RATE,
         word_dropout=0.1,
-        **SETTINGS,
+        **{**SETTINGS, **planned.training},
     )
-    trainer = TBPSTrainer(model, arguments, train_dataset=rows["train"], processing_class=processor)
-    done = trainer.train()
-    return round(done.metrics["train_runtime"] / regime.steps, 4)
+    return TBPSTrainer(model, arguments, train_dataset=rows["train"], processing_class=processor)
 
 
 def ground_truth(model: TBPSModel, processor: TBPSProcessor, rows: Any, root: Path) -> dict[str, Any]:

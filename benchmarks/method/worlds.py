@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import datasets
+import numpy as np
 from filelock import FileLock
 
 from tbps.data.loading import load_benchmark
@@ -37,3 +38,28 @@ def with_clauses(rows: datasets.Dataset) -> datasets.Dataset:
         return {"captions": row["captions"] + [clause for clause in clauses if " " in clause]}
 
     return rows.map(add, remove_columns=[], load_from_cache_file=False)
+
+
+def with_noise(rows: datasets.Dataset, share: float, seed: int) -> tuple[datasets.Dataset, np.ndarray]:
+    """The rows with that share of their captions permuted so that each of these stands with another person's image, and
+    (pairs,) bool which ones; a pair is a caption of a row, in the order of `PersonPairs`.
+
+    Raises:
+        ValueError: one person has more than half of the permuted captions, so that no such permutation exists.
+    """
+    captions = [caption for row in rows["captions"] for caption in row]
+    row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows["captions"]])
+    people = np.asarray(rows["person_id"][:])[row_of]
+    rng = np.random.default_rng(seed)
+    moved = rng.choice(len(captions), round(share * len(captions)), replace=False)
+    _, person = np.unique(people[moved], return_inverse=True)
+    moved = moved[np.argsort(rng.permutation(person.max(initial=-1) + 1)[person], kind="stable")]  # by person, shuffled
+    most = int(np.bincount(person).max(initial=0))
+    if 2 * most > len(moved):
+        raise ValueError(f"{most} of {len(moved)} captions to permute are one person's: expected at most half.")
+    noisy = np.array(captions, dtype=object)
+    noisy[moved] = noisy[np.roll(moved, most)]  # further than any person's block is long
+    mates = [noisy[row_of == row].tolist() for row in range(len(rows))]
+    is_noisy = np.zeros(len(captions), dtype=bool)
+    is_noisy[moved] = True
+    return rows.remove_columns("captions").add_column("captions", mates), is_noisy

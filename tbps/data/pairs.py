@@ -35,6 +35,7 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         clean_epochs: first epochs without either, counted from 0.
         cache_images: keep every prepared picture in memory (3*H*W bytes each): for small data sets, with
             `dataloader_num_workers=0`.
+        numbered: an item says which pair it is, for a trainer that keeps account of each.
         on_bad_sample: "raise" at an image that cannot be read, or "skip" it: another pair stands in (see
             `stand_ins`), and `reading_log` counts it. image_backend: of `PixelPreparation`.
 
@@ -53,10 +54,11 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         cache_images: bool = False,
         on_bad_sample: str = "raise",
         image_backend: str = "auto",
+        numbered: bool = False,
     ) -> None:
         if on_bad_sample not in ("raise", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
-        self.processor, self.seed, self.on_bad_sample = processor, seed, on_bad_sample
+        self.processor, self.seed, self.on_bad_sample, self.numbered = processor, seed, on_bad_sample, numbered
         self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
         self.images, self.preparation = ImageCells(rows), PixelPreparation(processor.image_processor, image_backend)
         self.cache: dict[int, np.ndarray] | None = {} if cache_images else None
@@ -80,7 +82,8 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.row_of)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        """{"pixel_values": (H, W, 3) uint8, "input_ids": list of int, "person_ids": int}, for `PairCollator`.
+        """{"pixel_values": (H, W, 3) uint8, "input_ids": list of int, "person_ids": int}, for `PairCollator`; where
+        pairs are `numbered` also "pair_index": int.
 
         Raises:
             BadImageError: a file that is no readable picture, where it is not skipped; the message names it.
@@ -118,7 +121,8 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
             rng = np.random.default_rng([self.seed, epoch, index])
             pixels = self.augmentation(pixels, rng, self.preparation.blank) if self.augmentation else pixels
             input_ids = drop_words(input_ids, self.word_dropout, rng) if self.word_dropout else input_ids
-        return {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.person_ids[index])}
+        item = {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.person_ids[index])}
+        return {**item, "pair_index": index} if self.numbered else item
 
     def pixels(self, row: int) -> np.ndarray:
         """The picture of a row in the model's size, (H, W, 3) uint8, before augmentation."""
@@ -136,7 +140,8 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class PairCollator:
-    """Joins pairs to a batch: pixel_values (B, 3, H, W), input_ids and attention_mask (B, longest), person_ids (B,).
+    """Joins pairs to a batch: pixel_values (B, 3, H, W), input_ids and attention_mask (B, longest), person_ids (B,);
+    pair_index (B,) where pairs are numbered.
 
     Args:
         as_bytes: leave pixel_values as uint8, a quarter of the memory, for `PixelPreparation.normalise` on the model's
@@ -150,10 +155,11 @@ class PairCollator:
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch; it is as long as its longest caption."""
         ids = [torch.tensor(pair["input_ids"]) for pair in pairs]
+        labels = [name for name in ("person_ids", "pair_index") if name in pairs[0]]
         pixels = stack_pixels([pair["pixel_values"] for pair in pairs])
         return {
             "pixel_values": self.normalise(pixels) if self.normalise else pixels,
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_id),
             "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-            "person_ids": torch.tensor([pair["person_ids"] for pair in pairs]),
+            **{name: torch.tensor([pair[name] for pair in pairs]) for name in labels},
         }

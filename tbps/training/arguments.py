@@ -6,6 +6,8 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
+from tbps.training.noisy_pairs import WAYS
+
 
 @dataclass
 class TBPSTrainingArguments(TrainingArguments):
@@ -86,6 +88,17 @@ class TBPSTrainingArguments(TrainingArguments):
             "help": "Share of the training steps before the part losses begin. While tokens of images and sentences do "
             "not agree yet, a ranking loss is lowest where all parts are alike, and they do not come apart later."
         },
+    )
+    noisy_pairs: str = field(
+        default="ignore",
+        metadata={
+            "help": "Captions that may stand at the wrong image: 'ignore' trusts all, 'divide' makes no positives of "
+            "pairs of high loss, 'weigh' trusts each as far as its loss says (docs/noisy_pairs.md).",
+            "choices": WAYS,
+        },
+    )
+    noisy_pairs_warmup: int = field(
+        default=1, metadata={"help": "First epochs in which all pairs are trusted, where noisy_pairs is not 'ignore'."}
     )
 
     def __getstate__(self) -> dict[str, Any]:

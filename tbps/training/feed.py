@@ -32,6 +32,7 @@ def training_pairs(rows: datasets.Dataset, processor: TBPSProcessor, args: TBPST
         cache_images=args.cache_images,
         on_bad_sample=args.on_bad_sample,
         image_backend=args.image_backend,
+        numbered=args.noisy_pairs != "ignore",
     )
 
 

@@ -47,17 +47,30 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def gather_pairs(output: TBPSOutput, person_ids: torch.Tensor) -> tuple[TBPSOutput, torch.Tensor]:
-    """Concatenate the pairs of all processes in rank order; what one process alone has is returned as it is.
+def of_first(rows: torch.Tensor) -> torch.Tensor:
+    """The first process's rows, in every process."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.broadcast(rows, src=0)
+    return rows
+
+
+def gather_labels(labels: torch.Tensor) -> torch.Tensor:
+    """(b,) of every process -> (N*b,) in rank order."""
+    return gather(labels) if dist.is_initialized() and dist.get_world_size() > 1 else labels
+
+
+def gather_pairs(output: TBPSOutput, person_ids: torch.Tensor) -> tuple[TBPSOutput, torch.Tensor, None]:
+    """Concatenate the pairs of all processes in rank order, every one of them trusted (None); what one process alone
+    has is returned as it is.
 
     Every process computes the same loss on the same N*b pairs. The backward pass of the gather sums the processes'
     gradients and DistributedDataParallel averages them, so that a step equals one process's step on the whole batch.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
-        return output, person_ids
+        return output, person_ids, None
     gathered = TBPSOutput()
     for entry in fields(output):
         value = getattr(output, entry.name)
         if entry.name in GATHERED and value is not None:
             setattr(gathered, entry.name, GatherRows.apply(value))
-    return gathered, gather(person_ids)
+    return gathered, gather(person_ids), None

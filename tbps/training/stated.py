@@ -32,6 +32,8 @@ STATED = (
     "word_dropout",
     "clean_epochs",
     "part_loss_delay",
+    "noisy_pairs",
+    "noisy_pairs_warmup",
     "metric_for_best_model",
 )
 

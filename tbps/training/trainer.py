@@ -1,5 +1,6 @@
 """TBPSTrainer: a `transformers.Trainer` that trains on person pairs and evaluates retrieval."""
 
+from functools import partial
 from typing import Any
 
 import datasets
@@ -12,13 +13,15 @@ from tbps.data.length_groups import LengthGroupedSampler
 from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.data.sampler import IdentitySampler
 from tbps.evaluation import evaluate_retrieval
-from tbps.modeling_tbps import TBPSModel
+from tbps.modeling_tbps import Gather, TBPSModel
 from tbps.outputs_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointTrainer
 from tbps.training.feed import FedTrainer, training_pairs
 from tbps.training.gather import gather_pairs
+from tbps.training.noisy_pairs import NoisyPairs
+from tbps.training.sharded import ShardedFeatures, keep_scale_whole
 
 NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
@@ -65,6 +68,16 @@ class TBPSTrainer(CheckpointTrainer, FedTrainer):
         kwargs.setdefault("data_collator", PairCollator(processing_class, as_bytes=True))
         super().__init__(model, args, train_dataset=pairs, eval_dataset=eval_dataset,
                          processing_class=processing_class, **kwargs)  # fmt: skip
+        if self.is_fsdp_enabled:
+            keep_scale_whole(model)
+            self.add_callback(ShardedFeatures())
+        if pairs is not None and args.noisy_pairs != "ignore":
+            self.add_callback(NoisyPairs(len(pairs), args.noisy_pairs, args.noisy_pairs_warmup))
+
+    @property
+    def noisy_pairs(self) -> NoisyPairs | None:
+        """What is known of each training pair; None where `args.noisy_pairs` is "ignore"."""
+        return next((known for known in self.callback_handler.callbacks if isinstance(known, NoisyPairs)), None)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler | LengthGroupedSampler:
         pairs: Any = train_dataset if train_dataset is not None else self.train_dataset
@@ -85,8 +98,14 @@ class TBPSTrainer(CheckpointTrainer, FedTrainer):
     ) -> torch.Tensor | tuple[torch.Tensor, TBPSOutput]:
         """The loss on the pairs of all processes; its terms are added to the log."""
         begun = self.state.global_step >= self.args.part_loss_delay * self.state.max_steps
+        gather: Gather = gather_pairs
+        if self.noisy_pairs is not None:
+            gather = partial(self.noisy_pairs.gather, inputs.pop("pair_index"))
         outputs = model(
-            **inputs, gather=gather_pairs, part_factor=float(begun), embed_chunk_size=self.args.embed_chunk_size
+            **inputs,
+            gather=gather,
+            part_factor=float(begun),
+            embed_chunk_size=self.args.embed_chunk_size,
         )
         for name, term in outputs.losses.items():
             self.loss_sums[name] = self.loss_sums.get(name, 0) + term.detach()
@@ -99,6 +118,8 @@ class TBPSTrainer(CheckpointTrainer, FedTrainer):
             logs |= {f"loss_{name}": round(float(total) / self.loss_steps, 4) for name, total in self.loss_sums.items()}
             self.loss_sums.clear()
             self.loss_steps = 0
+            if self.noisy_pairs is not None:
+                logs["suspected_pairs"] = int(self.noisy_pairs.suspected.sum())
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:

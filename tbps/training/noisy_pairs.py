@@ -1,0 +1,155 @@
+"""Captions at the wrong image: told by their loss, and trusted less.
+
+After RDE (Qin et al., CVPR 2024) and DivideMix (Li et al., ICLR 2020): what does not belong together is learned later
+than what does, so that early in training the losses of all pairs are those of two populations. RDE measures them in a
+pass over the training set before each epoch and asks two heads for consensus; here each pair's loss is the one it had
+in the last training batch that it was in, which costs no pass and one softmax a step, and there is one score to ask,
+the one that ranks.
+"""
+
+import base64
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from tbps.commonality_tbps import same_person
+from tbps.outputs_tbps import TBPSOutput
+from tbps.training.gather import gather_labels, gather_pairs, of_first
+from tbps.training.mixture import lower_of_two
+
+SCALE = 50.0  # of the similarities before the softmax; not the trained one, which would shift the losses
+WAYS = ("ignore", "weigh", "divide")
+
+
+@torch.no_grad()
+def pair_losses(similarity: torch.Tensor, person_ids: torch.Tensor, scale: float = SCALE) -> torch.Tensor:
+    """How much better other people's texts and images suit a pair than its own do: TAL (RDE eq. 7) without margin and
+    hinge, mean of the two directions. A loss that ends at 0 will not do: the well learned pairs pile up there, a
+    narrow Gaussian fits the pile, and a wide one takes all others, whether they belong together or not.
+
+    Args:
+        similarity: (B, B), row = text, column = image. person_ids: (B,).
+    Returns:
+        (B,) in units of 1 / scale; -inf where the batch holds one identity only.
+    """
+    logits = similarity.float() * scale
+    others = logits.masked_fill(same_person(person_ids), -torch.inf)
+    return (others.logsumexp(dim=1) + others.logsumexp(dim=0)) / 2 - logits.diagonal()
+
+
+class NoisyPairs(TrainerCallback, ExportableState):
+    """What is known of each training pair: its last loss, and how far it is trusted, which is decided anew before every
+    epoch after the first `warmup` ones. It goes with every checkpoint, in `trainer_state.json`.
+
+    Every process notes the pairs of all, and so has the same numbers; those of the first process count.
+
+    Args:
+        count: N, pairs of the training set. way: "weigh" trusts a pair by the posterior of the lower Gaussian, "divide"
+            trusts it wholly where that is 1/2 or more and else not at all. warmup: epochs in which all are trusted.
+
+    Raises:
+        ValueError: another `way`.
+    """
+
+    def __init__(self, count: int, way: str = "divide", warmup: int = 1) -> None:
+        if way not in WAYS[1:]:
+            raise ValueError(f"noisy_pairs={way!r}: expected one of {', '.join(map(repr, WAYS))}.")
+        self.count, self.way, self.warmup = count, way, warmup
+        self.losses = torch.full((count,), torch.nan)  # (N,), NaN of a pair that was in no batch yet
+        self.posterior = torch.ones(count)  # (N,) that text and image belong together
+        self.epoch = 0  # for which the posterior was computed
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """(N,) in [0, 1], how far each pair is trusted in this epoch."""
+        return self.posterior if self.way == "weigh" else (self.posterior >= 0.5).float()
+
+    @property
+    def suspected(self) -> np.ndarray:
+        """(N,) bool, pairs whose text and image more likely than not do not belong together."""
+        return (self.posterior < 0.5).cpu().numpy()
+
+    def gather(
+        self, index: torch.Tensor, output: TBPSOutput, person_ids: torch.Tensor
+    ) -> tuple[TBPSOutput, torch.Tensor, torch.Tensor]:
+        """`gather_pairs` of the pairs numbered `index` (b,), whose losses are noted: output, person_ids (B,) and how
+        far each is trusted (B,)."""
+        output, person_ids, _ = gather_pairs(output, person_ids)
+        index = gather_labels(index)
+        similarity = output["text_embeds"] @ output["image_embeds"].T
+        return output, person_ids, self.observe(index, similarity, person_ids)
+
+    def observe(self, index: torch.Tensor, similarity: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
+        """Note the losses of a batch's pairs, (B,), and say how far they are trusted, (B,)."""
+        self.losses, self.posterior = self.losses.to(index.device), self.posterior.to(index.device)
+        found = pair_losses(similarity, person_ids)
+        # a pair may stand twice in a batch that was filled up: one of its losses, and always the same one
+        self.losses.scatter_reduce_(0, index, found, "amax", include_self=False)
+        return self.weights[index]
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Decide anew whom to trust, once an epoch: a resumed run enters the epoch that it was stopped in again."""
+        epoch = int(state.epoch + 1e-6)
+        if epoch != self.epoch and epoch >= self.warmup:
+            losses = self.losses.cpu().numpy()
+            posterior, seen = np.ones(self.count, dtype=np.float32), np.isfinite(losses)
+            posterior[seen] = lower_of_two(losses[seen])
+            self.posterior = of_first(torch.from_numpy(posterior).to(self.losses.device))
+        self.epoch = epoch
+
+    def state(self) -> dict[str, Any]:
+        """What goes with a checkpoint."""
+        arguments = {"count": self.count, "way": self.way, "warmup": self.warmup}
+        return {"args": arguments, "attributes": {"noted": [packed(self.losses), packed(self.posterior), self.epoch]}}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take up what a checkpoint knows.
+
+        Raises:
+            ValueError: it was made with another training set.
+        """
+        saved = state.stateful_callbacks.get(type(self).__name__)
+        if saved is None:
+            return
+        if saved["args"]["count"] != self.count:
+            raise ValueError(
+                f"The checkpoint knows of {saved['args']['count']} training pairs, the training set has {self.count}: "
+                "resume with the data that it was trained on, or start anew from its weights (model_name_or_path)."
+            )
+        losses, posterior, self.epoch = saved["attributes"]["noted"]
+        self.losses, self.posterior = unpacked(losses), unpacked(posterior)
+
+
+def packed(values: torch.Tensor) -> str:
+    """float32 as text, exactly."""
+    return base64.b64encode(values.cpu().numpy().astype("<f4").tobytes()).decode()
+
+
+def unpacked(text: str) -> torch.Tensor:
+    """The values of `packed`."""
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32))
+
+
+def suspects(rows: datasets.Dataset, noisy: NoisyPairs) -> list[dict[str, Any]]:
+    """The suspected pairs of a training split, the least credible first: caption, person_id, file_path where the split
+    has that column, loss and posterior."""
+    captions = rows["captions"][:]
+    pairs = [(row, caption) for row, mates in enumerate(captions) for caption in mates]
+    paths = rows["file_path"][:] if "file_path" in rows.column_names else None
+    people = rows["person_id"][:]
+    losses, posterior = noisy.losses.tolist(), noisy.posterior.tolist()
+    found = np.flatnonzero(noisy.suspected).tolist()
+    return [
+        {
+            **({"file_path": paths[pairs[i][0]]} if paths else {}),
+            "caption": pairs[i][1],
+            "person_id": people[pairs[i][0]],
+            "loss": round(losses[i], 4),
+            "posterior": round(posterior[i], 4),
+        }
+        for i in sorted(found, key=lambda i: (posterior[i], -losses[i]))
+    ]
