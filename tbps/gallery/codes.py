@@ -24,7 +24,14 @@ class Codes:
 
 
 def quantise(vectors: np.ndarray) -> Codes:
-    """The codes of vectors (N, E) float32, N >= 1."""
+    """
+    The codes of vectors (N, E) float32, N >= 1.
+
+    Raises:
+        ValueError: vectors of a single number, for which `products` gives wrong results (torch 2.13).
+    """
+    if vectors.shape[1] < 2:
+        raise ValueError(f"vectors have the shape {vectors.shape}: expected two numbers or more each.")
     steps = np.abs(vectors).max(axis=0) / np.float32(LIMIT)
     steps[steps == 0] = 1  # a dimension that is 0 everywhere
     numbers = np.rint(vectors / steps).astype(np.int8)
