@@ -27,14 +27,15 @@ def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndar
     For each query the best rows.
 
     Args:
-        queries: (Q, E) float32. shards: at least one. allowed: for each shard the rows (N,) bool that may be found.
+        queries: (Q, E) float32. shards: of the gallery. allowed: for each shard the rows (N,) bool that may be found.
         prefix_dim: the numbers of a vector that mode "prefix" looks at first.
 
     Returns:
         For each query at most `wanted.k` scores and places, best first; among equal scores the first place comes first.
     """
-    rows = sum(len(shard) for shard in shards)
-    at_once = max(1, _SCORES_AT_ONCE // rows)
+    if not any(chosen.any() for chosen in allowed):
+        return [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in queries]
+    at_once = max(1, _SCORES_AT_ONCE // sum(map(len, shards)))
     parts = (queries[start : start + at_once] for start in range(0, len(queries), at_once))
     return [found for part in parts for found in _rank(part, shards, allowed, wanted, prefix_dim)]
 
@@ -50,8 +51,6 @@ def _rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.nda
     )  # fmt: skip
     scores = torch.cat(rough, dim=1)  # (Q, rows)
     count = min(wanted.k if exact else max(wanted.k, wanted.candidates), int(sum(chosen.sum() for chosen in allowed)))
-    if not count:
-        return [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in queries]
     least = scores.topk(count, dim=1).values[:, -1].numpy()  # (Q,)
     if exact:
         least -= 2 * np.max(errors, axis=0) + _ROUNDING
