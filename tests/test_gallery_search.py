@@ -136,7 +136,7 @@ def test_get_tells_what_is_kept(gallery):
 @pytest.mark.parametrize(
     ("query", "options", "error", "match"),
     [
-        (SENTENCE, {"mode": "fast"}, ValueError, "mode='fast': expected one of exact, int8, prefix"),
+        (SENTENCE, {"mode": "fast"}, ValueError, "mode='fast': expected one of exact, int8, prefix, index"),
         (Query(text=""), {}, ValueError, "''"),
         (7, {}, TypeError, "Cannot search for 7"),
     ],

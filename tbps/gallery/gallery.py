@@ -199,6 +199,7 @@ class Gallery:
         min_score: float | None = None,
         mode: Mode = "exact",
         candidates: int | None = None,
+        probes: int | None = None,
     ) -> list[list[Hit]]:
         """
         As `search`, for retrieval vectors (Q, E).
@@ -211,13 +212,14 @@ class Gallery:
             one_per: at most one hit, the best, for each value of this metadata name, such as "source" or "track";
                 images without it are all kept.
             min_score: leave out hits below; an empty list means that nobody fits. See `Calibration`.
-            mode: "exact"; or "int8" or "prefix", which look at 8-bit codes or at the global embedding first and at the
-                whole vectors of the best `candidates` after that. A Milvus home has its own index instead.
-            candidates: default 10 k, at least 100.
+            mode: "exact"; or "int8", "prefix" or "index", which look at 8-bit codes, at the global embedding or into
+                an approximate index first and at the whole vectors of the best `candidates` after that. A Milvus home
+                has its own index instead.
+            candidates: default 10 k, at least 100. probes: lists of an index that are read, default a sixteenth.
 
         Raises:
             ValueError: queries of another shape or not finite, k out of range, an unknown mode.
-            GalleryError: the gallery is empty, or an excluded id is not in it.
+            GalleryError: the gallery is empty, has no index, or an excluded id is not in it.
         """
         self._check_k(k)
         matrix = self._checked(queries)
@@ -225,7 +227,7 @@ class Gallery:
             raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}.")
         excluded = same_person(self._home, exclude, exclude_alike)
         count = max(k, candidates or max(_LEAST_CANDIDATES, 10 * k))
-        wanted = Wanted(k, mode, count, where, excluded)
+        wanted = Wanted(k, mode, count, probes, where, excluded)
         if one_per is None:
             found = self._home.search(matrix, wanted)
         else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tbps.gallery.filters import Filter
 
-Mode = Literal["exact", "int8", "prefix"]
+Mode = Literal["exact", "int8", "prefix", "index"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -46,14 +46,16 @@ class Wanted:
     Args:
         k: how many rows; fewer come where fewer fit.
         mode: "exact"; "int8", the `candidates` best by 8-bit codes, then by whole vectors; "prefix", the same by the
-            first D numbers, the global embedding.
-        candidates: at least k, for the two modes that need it.
-        filter: rows that may be found. excluded: ids that may not.
+            first D numbers, the global embedding; "index", the same by the approximate index of a folder.
+        candidates: at least k, for the modes that need it. probes: lists that an index reads; None leaves it to it.
+        filter: rows that may be found; with one, an index is not used, so that none is missed.
+        excluded: ids of rows that may not be found.
     """
 
     k: int
     mode: Mode = "exact"
     candidates: int = 0
+    probes: int | None = None
     filter: Filter | None = None
     excluded: frozenset[str] = frozenset()
 

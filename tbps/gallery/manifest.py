@@ -13,7 +13,7 @@ from tbps.gallery.errors import GalleryError
 
 MANIFEST_NAME = "gallery.json"
 FORMAT_VERSION = 2
-_SHARD_NAME = re.compile(r"shard-\d{6,}\.arrow")
+_FILE_NAME = re.compile(r"shard-\d{6,}\.arrow|index-\d{6,}\.faiss")
 
 Dtype = Literal["float32", "float16", "int8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -37,6 +37,17 @@ class ShardEntry:
 
 
 @dataclass(frozen=True)
+class IndexEntry:
+    """The file of an approximate index: its name, the number of rows in it (the first ones), its lists, its bytes."""
+
+    file: str
+    rows: int
+    lists: int
+    size: int
+    checksums: str
+
+
+@dataclass(frozen=True)
 class Layout:
     """How vectors are stored: their numbers' type, E numbers of which the first `prefix_dim` are the global embedding,
     then `num_parts` parts of `part_dim`."""
@@ -49,9 +60,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The gallery's model, the layout of its vectors, and its shards in order of insertion.
+    """The gallery's model, the layout of its vectors, its shards in order of insertion, and its index, if it has one.
 
-    `tbps_version` is that of its creation. `next_shard` numbers files, none of which is ever written twice: whoever
+    `tbps_version` is that of its creation. `next_file` numbers files, none of which is ever written twice: whoever
     has the gallery open goes on reading the files that were there then.
     """
 
@@ -59,21 +70,30 @@ class Manifest:
     layout: Layout
     tbps_version: str
     format_version: int = FORMAT_VERSION
-    next_shard: int = 0
+    next_file: int = 0
     shards: tuple[ShardEntry, ...] = ()
+    index: IndexEntry | None = None
 
     @property
     def rows(self) -> int:
         """The number of rows that were not removed."""
         return sum(shard.kept for shard in self.shards)
 
-    def next_name(self) -> str:
+    def next_name(self, kind: Literal["shard", "index"] = "shard") -> str:
         """A file left by a killed process may have this name already; it is of no use and is replaced."""
-        return f"shard-{self.next_shard:06d}.arrow"
+        return f"{kind}-{self.next_file:06d}.{'arrow' if kind == 'shard' else 'faiss'}"
 
     def with_shard(self, shard: ShardEntry) -> "Manifest":
         """The manifest after one more commit."""
-        return replace(self, shards=(*self.shards, shard), next_shard=self.next_shard + 1)
+        return replace(self, shards=(*self.shards, shard), next_file=self.next_file + 1)
+
+    def with_index(self, index: IndexEntry) -> "Manifest":
+        """The manifest with a new index."""
+        return replace(self, index=index, next_file=self.next_file + 1)
+
+    def files(self) -> set[str]:
+        """The names of all files."""
+        return {entry.file for entry in (*self.shards, self.index) if entry is not None}
 
     def write(self, directory: Path) -> None:
         """Replace the gallery's manifest in one step."""
@@ -122,13 +142,16 @@ def _parse(content: dict[str, Any]) -> Manifest:
     if _checksum(content) != content["checksum"]:
         raise ValueError("its checksum is not that of its content")
     shards = tuple(ShardEntry(**_typed(ShardEntry, s) | {"removed": tuple(s["removed"])}) for s in content["shards"])
-    for shard in shards:
-        if not _SHARD_NAME.fullmatch(shard.file):  # never open what lies outside the folder
-            raise ValueError(f"{shard.file!r} is no name of a shard")
+    index = None if content["index"] is None else IndexEntry(**_typed(IndexEntry, content["index"]))
     model = ModelIdentity(**_typed(ModelIdentity, content["model"]))
     layout = Layout(**_typed(Layout, content["layout"]))
     values = {name: value for name, value in content.items() if name not in ("rows", "checksum")}
-    return Manifest(**{**_typed(Manifest, values), "model": model, "layout": layout, "shards": shards})
+    parsed = {"model": model, "layout": layout, "shards": shards, "index": index}
+    manifest = Manifest(**{**_typed(Manifest, values), **parsed})
+    for name in manifest.files():
+        if not _FILE_NAME.fullmatch(name):  # never open what lies outside the folder
+            raise ValueError(f"{name!r} is no name of a shard or an index")
+    return manifest
 
 
 def _typed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

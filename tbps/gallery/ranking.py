@@ -12,6 +12,7 @@ import torch
 
 from tbps.gallery.codes import products
 from tbps.gallery.home import Wanted
+from tbps.gallery.index import Index
 from tbps.gallery.shards import Shard
 
 _SCORES_AT_ONCE = 1 << 25
@@ -22,43 +23,58 @@ Ranked = tuple[np.ndarray, np.ndarray]  # scores in descending order, places amo
 
 
 def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndarray], wanted: Wanted,
-         prefix_dim: int) -> list[Ranked]:  # fmt: skip
+         prefix_dim: int, index: Index | None = None) -> list[Ranked]:  # fmt: skip
     """
     For each query the best rows.
 
     Args:
         queries: (Q, E) float32. shards: of the gallery. allowed: for each shard the rows (N,) bool that may be found.
-        prefix_dim: the numbers of a vector that mode "prefix" looks at first.
+        prefix_dim: the numbers of a vector that mode "prefix" looks at first. index: of the first shards.
 
     Returns:
         For each query at most `wanted.k` scores and places, best first; among equal scores the first place comes first.
     """
     if not any(chosen.any() for chosen in allowed):
         return [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in queries]
-    at_once = max(1, _SCORES_AT_ONCE // sum(map(len, shards)))
-    parts = (queries[start : start + at_once] for start in range(0, len(queries), at_once))
-    return [found for part in parts for found in _rank(part, shards, allowed, wanted, prefix_dim)]
-
-
-def _rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndarray], wanted: Wanted,
-          prefix_dim: int) -> list[Ranked]:  # fmt: skip
-    exact = wanted.mode == "exact"
-    dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
-    rough, errors = zip(
-        *(_rough(queries[:, :dim], shard, chosen, 2 if exact else 1) for shard, chosen in zip(shards, allowed,
-                                                                                              strict=True)),
-        strict=True,
-    )  # fmt: skip
-    scores = torch.cat(rough, dim=1)  # (Q, rows)
-    count = min(wanted.k if exact else max(wanted.k, wanted.candidates), int(sum(chosen.sum() for chosen in allowed)))
-    least = scores.topk(count, dim=1).values[:, -1].numpy()  # (Q,)
-    if exact:
-        least -= 2 * np.max(errors, axis=0) + _ROUNDING
     starts = np.cumsum([0, *(len(shard) for shard in shards)])
-    return [
-        _decide(query, shards, starts, np.flatnonzero(row >= bound), wanted.k)
-        for query, row, bound in zip(queries, scores.numpy(), least, strict=True)
-    ]
+    at_once = max(1, _SCORES_AT_ONCE // int(starts[-1]))
+    found = []
+    for first in range(0, len(queries), at_once):
+        part = queries[first : first + at_once]
+        if index is not None and wanted.mode == "index" and wanted.filter is None:
+            places = _by_index(part, shards, starts, allowed, wanted, index)
+        else:
+            places = _by_codes(part, shards, allowed, wanted, prefix_dim)
+        found += [_decide(query, shards, starts, some, wanted.k) for query, some in zip(part, places, strict=True)]
+    return found
+
+
+def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndarray], wanted: Wanted,
+              prefix_dim: int) -> list[np.ndarray]:  # fmt: skip
+    """For each query the places, in ascending order, of rows that may be among the best."""
+    coarse = wanted.mode in ("int8", "prefix")
+    count = min(max(wanted.k, wanted.candidates) if coarse else wanted.k, sum(int(chosen.sum()) for chosen in allowed))
+    if not count:
+        return [np.empty(0, np.int64) for _ in queries]
+    dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
+    rounds = 1 if coarse else 2
+    rough = [_rough(queries[:, :dim], shard, chosen, rounds) for shard, chosen in zip(shards, allowed, strict=True)]
+    scores = torch.cat([some for some, _ in rough], dim=1)  # (Q, rows)
+    least = scores.topk(count, dim=1).values[:, -1].numpy()  # (Q,)
+    if not coarse:
+        least = least - 2 * np.max([error for _, error in rough], axis=0) - _ROUNDING
+    return [np.flatnonzero(row >= bound) for row, bound in zip(scores.numpy(), least, strict=True)]
+
+
+def _by_index(queries: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, allowed: Sequence[np.ndarray],
+              wanted: Wanted, index: Index) -> list[np.ndarray]:  # fmt: skip
+    """As `_by_codes`: of the rows in the index what it gives, of shards added since then what is exact."""
+    indexed = int(np.searchsorted(starts, index.entry.rows))  # shards
+    old = index.candidates(queries, max(wanted.k, wanted.candidates), wanted.probes, np.concatenate(allowed[:indexed]))
+    new = _by_codes(queries, shards[indexed:], allowed[indexed:], wanted, 0) if indexed < len(shards) else None
+    return old if new is None else [
+        np.concatenate([few, more + starts[indexed]]) for few, more in zip(old, new, strict=True)
+    ]  # fmt: skip
 
 
 def _rough(queries: np.ndarray, shard: Shard, chosen: np.ndarray, rounds: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -80,12 +96,9 @@ def _rough(queries: np.ndarray, shard: Shard, chosen: np.ndarray, rounds: int) -
 def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, places: np.ndarray, k: int) -> Ranked:
     """Score the rows at some places, in ascending order, in full."""
     cuts = np.searchsorted(places, starts)
-    scores = np.concatenate(
-        [
-            shard.vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) @ query
-            for i, shard in enumerate(shards)
-            if cuts[i] < cuts[i + 1]
-        ]
-    )
+    held = [i for i in range(len(shards)) if cuts[i] < cuts[i + 1]]
+    if not held:
+        return np.empty(0, np.float32), np.empty(0, np.int64)
+    scores = np.concatenate([shards[i].vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) @ query for i in held])
     best = np.argsort(-scores, kind="stable")[:k]
     return scores[best], places[best]

@@ -16,6 +16,7 @@ from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Found, Row, Wanted
+from tbps.gallery.index import Index, write_index
 from tbps.gallery.manifest import MANIFEST_NAME, Layout, Manifest, ShardEntry
 from tbps.gallery.masks import mask
 from tbps.gallery.ranking import rank
@@ -79,6 +80,7 @@ class Store:
         self._manifest = manifest
         self._shards = [*kept, *(Shard(self._directory, entry) for entry in manifest.shards[len(kept) :])]
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
+        self._index = None if manifest.index is None else Index(self._directory, manifest.index)
 
     def count(self) -> int:
         """The number of rows."""
@@ -117,9 +119,11 @@ class Store:
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
         """The best rows for each query."""
+        if wanted.mode == "index" and self._index is None:
+            raise GalleryError(f"The gallery {self._directory} has no index: `tbps gallery index` makes one.")
         excluded = pa.array(sorted(wanted.excluded), pa.string())
         allowed = [self._allowed(shard, wanted.filter, excluded) for shard in self._shards]
-        ranked = rank(queries, self._shards, allowed, wanted, self._manifest.layout.prefix_dim)
+        ranked = rank(queries, self._shards, allowed, wanted, self._manifest.layout.prefix_dim, self._index)
         return [[self._found(int(p), float(s)) for s, p in zip(*best, strict=True)] for best in ranked]
 
     def _allowed(self, shard: Shard, filter: Filter | None, excluded: pa.Array) -> np.ndarray:
@@ -163,9 +167,9 @@ class Store:
 
     def _catch_up(self) -> None:
         self.refresh()
-        named = {entry.file for entry in self._manifest.shards}
-        for path in self._directory.glob("shard-*.arrow*"):
-            if path.name not in named:  # a killed writer's; of files in use the memory map stays
+        named = self._manifest.files()
+        for path in (*self._directory.glob("shard-*.arrow*"), *self._directory.glob("index-*.faiss*")):
+            if path.name not in named:  # a killed writer's, or replaced; of files in use the memory map stays
                 path.unlink()
         for leftover in self._directory.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
@@ -197,11 +201,12 @@ class Store:
 
     def compact(self, rows_per_shard: int, progress: bool = True) -> None:
         """
-        Write all rows anew, into few large files without those that were removed, then erase the old files.
+        Write all rows anew, into few large files without those that were removed, then erase the old files, and the
+        index with them, which names rows by their places.
 
-        Needs the room of the gallery once more while it runs. Killed before its last step, it has changed nothing.
+        Vectors kept as int8 are rounded anew to the steps of their new file. Needs the room of the gallery once more while it runs. Killed before its last step, it has changed nothing.
         """
-        new = replace(self._manifest, shards=())
+        new = replace(self._manifest, shards=(), index=None)
         with tqdm(total=self.count(), desc="rows", disable=not progress) as bar:
             for rows, vectors in self._gathered(rows_per_shard):
                 new = new.with_shard(self._write_shard(new, rows, vectors))
@@ -222,6 +227,18 @@ class Store:
         if rows:
             yield rows, np.concatenate(vectors)
 
+    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
+        """Make an approximate index of all rows, in the place of an older one; rows added later are searched beside it.
+
+        Raises:
+            GalleryError: there are no rows. ImportError: FAISS is not installed.
+        """
+        if not self._shards:
+            raise GalleryError(f"The gallery {self._directory} is empty: add images before making an index.")
+        path = self._directory / self._manifest.next_name("index")
+        self._commit(self._manifest.with_index(write_index(path, self._shards, lists, progress)), self._shards)
+        self._catch_up()
+
     def check(self, progress: bool = True) -> None:
         """
         Read every byte.
@@ -229,8 +246,9 @@ class Store:
         Raises:
             GalleryError: a file is damaged; the message names it.
         """
-        for shard in tqdm(self._shards, desc="files", disable=not progress):
-            shard.verify()
+        opened = [*self._shards, *([] if self._index is None else [self._index])]
+        for file in tqdm(opened, desc="files", disable=not progress):
+            file.verify()
 
 
 def _create(directory: Path, model: ModelIdentity, layout: Layout) -> Manifest:
