@@ -88,6 +88,11 @@ class Gallery:
         """The number of images."""
         return self._home.count()
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the model which makes the vectors."""
+        return identify(self._model, self._processor).fingerprint
+
     def add(
         self,
         images: Any,
