@@ -1,5 +1,6 @@
 """The Python blocks of the pages run as they stand, one after the other, and find what the model finds."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -97,3 +98,14 @@ def test_scikit_learn_reads_the_features(here: None) -> None:
     assert names["neighbours"][:, 0].tolist() == list(range(len(vectors)))
     assert names["neighbours"][:, 1].tolist() == nearest.tolist()
     assert names["accuracy"] >= 0.8  # six people of other colours, one shot of each to learn from
+
+
+def test_gallery_page(here: None) -> None:
+    rows = make_rows(Path("runs/demo/data/ToyPEDES/imgs/val"), people=24, first_id=100)
+    entries = [{"split": "val", "file_path": f"val/{row['file_path']}", "captions": row["captions"],
+                "id": row["person_id"]} for row in rows.select_columns(["file_path", "captions", "person_id"])]  # fmt: skip
+    Path("runs/demo/data/ToyPEDES/reid_raw.json").write_text(json.dumps(entries))
+    names = run("gallery.md", 0, 1, 2)
+    assert names["gallery"].count() == 12
+    assert isinstance(names["best"].image, Path)
+    assert names["calibration"].captions == 96

@@ -201,7 +201,9 @@ def test_metadata_of_fixed_meaning_is_checked(gallery, pictures, entry, match):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_smaller_numbers_give_almost_the_same_scores(tmp_path, crops, vectors, sentence, dtype, tiny_model, tiny_processor):
+def test_smaller_numbers_give_almost_the_same_scores(
+    tmp_path, crops, vectors, sentence, dtype, tiny_model, tiny_processor
+):
     small = Gallery.open(tmp_path / "small", tiny_model, tiny_processor, dtype=dtype)
     small.add(crops)
     scores = {n: hit.score for hit in small.search(SENTENCE, k=12) for n in names([hit])}

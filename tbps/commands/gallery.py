@@ -117,7 +117,9 @@ def add_gallery(commands: Commands) -> None:
     command = add_command(gallery, "index", "make an approximate index, for `tbps search --mode index`",
                           "tbps gallery index people", "It replaces an older one. Needs FAISS.")  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY")
-    command.add_argument("--lists", type=positive, help="parts that images are sorted into (default: one in a thousand)")
+    command.add_argument(
+        "--lists", type=positive, help="parts that images are sorted into (default: one in a thousand)"
+    )
     command.set_defaults(run=make_index)
 
     command = add_command(gallery, "remove", "take images out by their ids; `compact` erases them",

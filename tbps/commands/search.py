@@ -211,7 +211,9 @@ def add_search(commands: Commands) -> None:
     command.add_argument("--min-score", type=float, help="leave out hits below")
     command.add_argument("--calibration", type=Path, metavar="FILE",
                          help="of `tbps gallery calibrate`: sets --min-score and --exclude-alike")  # fmt: skip
-    command.add_argument("--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)")
+    command.add_argument(
+        "--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)"
+    )
     command.add_argument("--images", action="append", default=[], metavar="FOLDER",
                          help="images below it may be opened for --png and --html; may be repeated")  # fmt: skip
     command.add_argument("--png", type=Path, help="also write the result as a picture")

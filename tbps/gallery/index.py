@@ -67,9 +67,7 @@ def _sample(shards: Sequence[Shard], rows: int, count: int) -> np.ndarray:
     chosen = np.sort(np.random.default_rng(_SEED).permutation(rows)[:count])
     starts = np.cumsum([0, *map(len, shards)])
     cuts = np.searchsorted(chosen, starts)
-    return np.concatenate(
-        [shard.vectors(chosen[cuts[i] : cuts[i + 1]] - starts[i]) for i, shard in enumerate(shards)]
-    )
+    return np.concatenate([shard.vectors(chosen[cuts[i] : cuts[i + 1]] - starts[i]) for i, shard in enumerate(shards)])
 
 
 class Index:
