@@ -68,7 +68,7 @@ def train(out: Path) -> None:
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     if not (out / "data").exists():
         generate(out / "data")
-    train_hf.main([str(out / "recipe.yaml")])
+    train_hf.main([str(out / "recipe.yaml"), "--resume_from_checkpoint", "true"])
 
 
 @cache

@@ -1,7 +1,7 @@
 """What several commands share: options, and the loading of a checkpoint or a benchmark."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tbps.data.benchmarks import BENCHMARKS
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tbps.modeling_tbps import TBPSModel
     from tbps.processing_tbps import TBPSProcessor
 
-Commands = argparse._SubParsersAction  # what add_subparsers returns, which has no public name
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # of add_subparsers, without a public name
 
 
 def add_command(commands: Commands, name: str, help: str, example: str, more: str = "") -> argparse.ArgumentParser:
