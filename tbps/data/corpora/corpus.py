@@ -13,7 +13,7 @@ from tbps.data.loading import FEATURES
 
 
 class Corpus:
-    """The shards that `tbps data shard` made; `len` is the number of images.
+    """The shards that `tbps data shard` made; `len` is the number of images, `name` that of the format.
 
     Raises:
         CorpusError: the corpus is not complete, or a shard is not there or has another size. (`tbps data verify` also
@@ -29,7 +29,7 @@ class Corpus:
         for path, shard in zip(self.files, index.shards, strict=True):
             if not path.is_file() or path.stat().st_size != shard.bytes:
                 raise CorpusError(f"{path} is missing or has not its {shard.bytes} bytes: copy it again.")
-        self.count = index.rows
+        self.name, self.count = str(index.made_from["format"]), index.rows
 
     def __len__(self) -> int:
         return self.count
