@@ -199,6 +199,7 @@ def test_two_processes_one_of_them_killed(tmp_path: Path, folder: Path) -> None:
         ({"noisy_pairs": "divide"}, "noisy_pairs='divide' needs an index"),
         ({"dataloader_num_workers": 8}, r"has 7 shards, fewer than 1 processes x 8 loader workers"),
         ({"on_bad_sample": "ignore"}, "on_bad_sample='ignore'"),
+        ({"shuffle_buffer": 0}, "shuffle_buffer=0: expected 1"),
     ],
 )
 def test_what_a_stream_cannot_do_is_named(tmp_path: Path, folder: Path, settings: dict[str, Any], message: str) -> None:

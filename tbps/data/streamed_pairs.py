@@ -41,7 +41,8 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         num_identities: 0, as no instance loss has a class for each of millions.
 
     Raises:
-        ValueError: another way of `on_bad_sample`; an image processor or a backend that `PixelPreparation` refuses.
+        ValueError: another way of `on_bad_sample`; no buffer; an image processor or a backend that `PixelPreparation`
+            refuses.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
     ) -> None:
         if on_bad_sample not in ("raise", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
+        if buffer < 1:
+            raise ValueError(f"shuffle_buffer={buffer}: expected 1 (rows in the order of their shard) or more.")
         self.corpus, self.rows, self.processor = corpus, corpus.rows(), processor
         self.process, self.processes = process, processes
         self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
