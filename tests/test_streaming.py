@@ -12,6 +12,7 @@ import pytest
 from corpora import write_source
 from launch import torchrun
 from stream_run import STEPS, equal_weights, make_processor, make_trainer
+from torch.utils.data import DataLoader
 
 from tbps.data.augment import Augmentation
 from tbps.data.corpora.corpus import Corpus
@@ -123,6 +124,16 @@ def test_augmentation_depends_on_seed_epoch_and_file_alone(corpus: Corpus) -> No
     assert both == alone
     clean = items(clean_epochs=1)
     assert len({key[2] for key in clean} & {key[2] for key in alone}) < IMAGES + 5
+
+
+def test_loader_workers_are_readers_and_take_turns(corpus: Corpus) -> None:
+    pairs = StreamedPairs(corpus, make_processor(), seed=5, buffer=16)
+    loader = DataLoader(pairs, batch_size=5, num_workers=2, collate_fn=list)
+    batches = [[item["place"] for item in batch] for batch in islice(loader, 40)]  # into the fourth epoch
+    assert [{worker for worker, _ in batch} for batch in batches] == [{0}, {1}] * 20
+    for reader in range(2):
+        expected = [place for _, place in islice(endless_rows(corpus.rows(), reader, 2, 5, 16), 100)]
+        assert [place for batch in batches[reader::2] for _, place in batch] == expected
 
 
 def test_bad_images_stop_or_are_passed_over(

@@ -16,6 +16,7 @@ from tbps.data.streamed_pairs import StreamedPairs
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.hub import HubTrainer
+from tbps.training.streaming import check_streamed
 
 logger = logging.get_logger(__name__)
 
@@ -25,7 +26,11 @@ NAMED = 10  # files of those skipped that are named
 def training_pairs(
     rows: datasets.Dataset | Corpus, processor: TBPSProcessor, args: TBPSTrainingArguments
 ) -> PersonPairs | StreamedPairs:
-    """The pairs of a split or of a corpus, as the arguments ask for them."""
+    """The pairs of a split or of a corpus, as the arguments ask for them.
+
+    Raises:
+        ValueError: the arguments ask for what a stream cannot do.
+    """
     settings = {
         "augmentation": Augmentation(erase=args.random_erasing, colour=args.color_jitter) if args.augment else None,
         "word_dropout": args.word_dropout,
@@ -35,6 +40,7 @@ def training_pairs(
         "image_backend": args.image_backend,
     }
     if isinstance(rows, Corpus):
+        check_streamed(args, rows)
         return StreamedPairs(
             rows, processor, args.process_index, args.world_size, buffer=args.shuffle_buffer, **settings
         )

@@ -90,7 +90,7 @@ class StreamTrainer(Trainer):
     def _inner_training_loop(self, *args: Any, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
         pairs = self.train_dataset
         if isinstance(pairs, StreamedPairs):
-            position = StreamPosition(read_by(pairs, self.args))
+            position = StreamPosition(reading_settings(pairs, self.args))
             if resume_from_checkpoint is not None:
                 folder = Path(resume_from_checkpoint)
                 position = read_position(folder, self.args.process_index, position.read_by)
@@ -123,7 +123,7 @@ class CorpusEpoch(TrainerCallback):
         state.epoch = state.global_step * batch / self.images
 
 
-def read_by(pairs: StreamedPairs, args: TBPSTrainingArguments) -> dict[str, Any]:
+def reading_settings(pairs: StreamedPairs, args: TBPSTrainingArguments) -> dict[str, Any]:
     """What decides which reader gets which rows, and when."""
     return {
         "world_size": pairs.processes,
@@ -136,7 +136,7 @@ def read_by(pairs: StreamedPairs, args: TBPSTrainingArguments) -> dict[str, Any]
 
 
 def check_streamed(args: TBPSTrainingArguments, corpus: Corpus) -> None:
-    """Refuse what a stream cannot do, before the model is built.
+    """Refuse what a stream cannot do.
 
     Raises:
         ValueError: no `max_steps`; an option that needs an index of all pairs; CorpusError: more readers than shards.

@@ -24,7 +24,7 @@ from tbps.training.feed import FedTrainer, training_pairs
 from tbps.training.gather import gather_pairs
 from tbps.training.noisy_pairs import NoisyPairs
 from tbps.training.sharded import ShardedFeatures, keep_scale_whole
-from tbps.training.streaming import CorpusEpoch, StreamTrainer, check_streamed
+from tbps.training.streaming import CorpusEpoch, StreamTrainer
 
 NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
@@ -61,8 +61,6 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, FedTrainer):
                 f"This process sees {args.n_gpu} devices and would run torch.nn.DataParallel, which splits the batch "
                 "and with it the negatives: start one process a device with `torchrun` or `accelerate launch`."
             )
-        if isinstance(train_dataset, Corpus):
-            check_streamed(args, train_dataset)
         pairs = None
         if train_dataset is not None:
             pairs = training_pairs(train_dataset, processing_class, args)

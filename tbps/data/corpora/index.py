@@ -43,7 +43,7 @@ class CorpusIndex:
         write_atomically(folder / INDEX, json.dumps(asdict(self), indent=1).encode())
 
 
-def made_from(name: str, sources: Sequence[Path], entries_per_shard: int) -> dict[str, Any]:
+def origin(name: str, sources: Sequence[Path], entries_per_shard: int) -> dict[str, Any]:
     """What decides the bytes of the shards, apart from the images."""
     files = [{"file": source.name, "bytes": source.stat().st_size} for source in sources]
     return {"format": name, "sources": files, "entries_per_shard": entries_per_shard}

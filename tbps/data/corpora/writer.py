@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.formats import Entry, read_corpus
-from tbps.data.corpora.index import INDEX, CorpusIndex, Shard, made_from, read_index
+from tbps.data.corpora.index import INDEX, CorpusIndex, Shard, origin, read_index
 from tbps.data.corpora.rows import Row, read_row
 from tbps.data.loading import FEATURES
 from tbps.files import atomic_file, file_checksum
@@ -56,7 +56,7 @@ def write_corpus(
     if not images.is_dir():
         raise CorpusError(f"{images} is not a folder: expected the one that the paths in {files[0].name} start from.")
     entries = read_corpus(name, files)
-    index = begun(out, CorpusIndex(made_from(name, files, entries_per_shard)))
+    index = begun(out, CorpusIndex(origin(name, files, entries_per_shard)))
     if index.complete:
         return index
     out.mkdir(parents=True, exist_ok=True)
