@@ -1,4 +1,4 @@
-"""The `tbps` command: make demonstration data, evaluate a checkpoint, index and search images, push a model."""
+"""The `tbps` command: make or check data, evaluate a checkpoint, index and search images, push a model."""
 
 import argparse
 import json
@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tbps.data.benchmarks import BENCHMARKS
+from tbps.cli_data import add_benchmark, add_data, load_splits, positive
 
 # Each command imports what it needs when it runs: datasets, matplotlib and the rest take seconds.
 if TYPE_CHECKING:
-    from datasets import DatasetDict
-
     from tbps.modeling_tbps import TBPSModel
     from tbps.processing_tbps import TBPSProcessor
 
@@ -26,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ntbps: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ntbps: stopped; what a gallery was given before is kept.", file=sys.stderr)
+        print("\ntbps: stopped; what a gallery was given, and shards that were written, are kept.", file=sys.stderr)
         return 130
     return 0
 
@@ -38,36 +36,6 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
     from tbps.modeling_tbps import TBPSModel
 
     return TBPSModel.from_pretrained(checkpoint).eval(), AutoProcessor.from_pretrained(checkpoint)
-
-
-def load_splits(options: argparse.Namespace) -> "DatasetDict":
-    """The benchmark that the command names."""
-    from tbps.data.loading import load_benchmark
-
-    return load_benchmark(
-        options.benchmark,
-        options.root,
-        skip_missing=options.skip_missing,
-        skip_empty_captions=options.skip_empty_captions,
-    )
-
-
-def make_toy_data(options: argparse.Namespace) -> None:
-    """`tbps data toy`"""
-    from tbps.toypedes import generate
-
-    summary = generate(
-        options.out, people=options.people, images_per_person=options.images_per_person, seed=options.seed
-    )
-    print(summary.describe())
-
-
-def check_data(options: argparse.Namespace) -> None:
-    """`tbps data check`"""
-    splits = load_splits(options)
-    for name, rows in splits.items():
-        captions = sum(len(row) for row in rows["captions"])
-        print(f"{name:6}{len(set(rows['person_id'])):8} people {len(rows):8} images {captions:8} captions")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -134,17 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tbps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    data = commands.add_parser("data", help="make or check data").add_subparsers(required=True, metavar="COMMAND")
-    toy = data.add_parser("toy", help="render ToyPEDES, people with captions in the layout of CUHK-PEDES")
-    toy.add_argument("out", metavar="OUT", help="folder to write ToyPEDES/ into")
-    toy.add_argument("--people", type=int, default=1000, help="70 %% train, 10 %% val, 20 %% test (default 1000)")
-    toy.add_argument("--images-per-person", type=int, default=3, help="(default 3)")
-    toy.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
-    toy.set_defaults(run=make_toy_data)
-    check = data.add_parser("check", help="load a benchmark, report what is wrong with it or what it holds")
-    add_benchmark(check)
-    check.set_defaults(run=check_data)
-
+    add_data(commands)
     command = commands.add_parser("evaluate", help="text-to-image retrieval of a checkpoint on a benchmark")
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     add_benchmark(command)
@@ -181,21 +139,6 @@ def add_push(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command.add_argument("--revision", metavar="BRANCH", help="branch to push to; made if it is not there")
     command.add_argument("--license", help="licence of the weights for the card, such as apache-2.0")
     command.set_defaults(run=push)
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return int(text)
-
-
-def add_benchmark(command: argparse.ArgumentParser) -> None:
-    """The options by which a benchmark on disk is named."""
-    command.add_argument("benchmark", metavar="BENCHMARK", help=", ".join(BENCHMARKS))
-    command.add_argument("root", metavar="ROOT", help="folder that holds the benchmark's folder, or that folder")
-    command.add_argument("--skip-missing", action="store_true", help="go on without images that are not on disk")
-    command.add_argument("--skip-empty-captions", action="store_true", help="go on without captions that are blank")
 
 
 if __name__ == "__main__":

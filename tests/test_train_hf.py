@@ -134,6 +134,35 @@ def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
     assert AutoModel.from_pretrained(tmp_path / "more").config.part_weight == 0.1
 
 
+def test_a_corpus_is_trained_on_in_the_place_of_the_train_split(tmp_path: Path, data: Path) -> None:
+    people = json.loads((data / "ToyPEDES" / "reid_raw.json").read_text())
+    entries = [
+        {"image": row["file_path"], "caption": row["captions"][0], "image_id": row["id"]}
+        for row in people
+        if row["split"] == "train"
+    ]
+    (tmp_path / "toy.json").write_text(json.dumps(entries))
+    images, shards = data / "ToyPEDES" / "imgs", tmp_path / "shards"
+    assert (
+        tbps_command(["data", "shard", "mals", str(tmp_path / "toy.json"), str(shards), "--images", str(images)]) == 0
+    )
+    path = recipe(tmp_path, data, corpus=str(shards), max_steps=4, eval_strategy="steps", eval_steps=2,
+                  save_strategy="steps", save_steps=2)  # fmt: skip
+    results = train_hf.main([path])
+    assert results["corpus"] == "mals"
+    history = json.loads((tmp_path / "run" / "log_history.json").read_text())
+    best = max(entry["eval_rank_1"] for entry in history if "eval_rank_1" in entry)
+    assert results["val_rank_1"] == best
+    assert history[-1]["epoch"] == pytest.approx(4 * 14 / len(entries))
+    card = ModelCard.load(tmp_path / "run" / "README.md")
+    assert card.data.datasets == ["mals"]
+    assert "Trained on the corpus mals, from random weights" in card.text
+    assert "**Evaluated on rendered data.**" in card.text
+    assert AutoModel.from_pretrained(tmp_path / "run").config.num_identities == 0
+    with pytest.raises(ValueError, match="One pass over its 28 images is 2 steps of 14"):
+        train_hf.main([path, "--max_steps", "-1"])
+
+
 def test_a_broken_test_image_costs_no_training(tmp_path: Path) -> None:
     generate(tmp_path / "data", people=20, images_per_person=2, workers=1, progress=False)
     row = load_benchmark("ToyPEDES", tmp_path / "data")["test"]["file_path"][0]
