@@ -3,9 +3,10 @@
     python benchmarks/recipe_time.py            # writes benchmarks/results/recipe_time.json
 
 Measured here: the floating-point operations of a training step of the recipes' model (torch's counter), the seconds
-of that step, and the rate of large matrix products on the same machine; their ratio is the share of a machine's
-matrix-product rate that a training step reaches. The estimate gives a card the same share, and, more carefully, 45 % of
-it, of the dense bfloat16 rate that its maker publishes. It leaves out evaluation and assumes that loader processes keep up.
+of that step, and the rate of large matrix products on the same machine; the quotient is the share of a machine's
+matrix-product rate that a training step reaches. The estimate gives a card the same share of the dense bfloat16 rate
+that its maker publishes, and, more carefully, 45 % of that. It leaves out evaluation and assumes that loader processes
+keep up.
 """
 
 import statistics
