@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         note_suspects(trainer, splits["train"])
     results = {
         "benchmark": recipe.data.benchmark,
+        "corpus": splits["train"].name if recipe.data.corpus else None,  # trained on it, not on the benchmark
         "seed": recipe.training.seed,
         "selected_on": "val",
         # Trainer notes the best one even where it is not loaded

@@ -1,14 +1,17 @@
 """What every result file states, and the memory of a process."""
 
+import json
 import platform
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
 MEBIBYTE = 2**20
+RESULTS = Path("benchmarks/results")
 
 
 def facts() -> dict[str, Any]:
@@ -25,3 +28,11 @@ def facts() -> dict[str, Any]:
 def peak_memory() -> int:
     """Peak resident memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def write_result(name: str, found: dict[str, Any]) -> None:
+    """The result file with its facts, and the same to read."""
+    text = json.dumps({**facts(), **found}, indent=1)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / name).write_text(text + "\n")
+    print(text)

@@ -28,11 +28,10 @@ from transformers import CLIPConfig, CLIPModel
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
-from benchmarks.facts import MEBIBYTE, facts, peak_memory
+from benchmarks.facts import MEBIBYTE, peak_memory, write_result
 from tbps import TBPSConfig, TBPSModel
 from tbps.vision_towers_tbps import RectangularVisionEmbeddings
 
-RESULTS = Path("benchmarks/results")
 CLIP_LENGTH = 77
 IDENTITIES = 11003
 LARGE = (("64 pairs at once", 64, None), ("512 pairs, 64 at a time", 512, 64))
@@ -53,20 +52,12 @@ def main() -> None:
         return
     if options.large_batch:
         sides = {name: in_fresh_process("tbps", batch, chunk) for name, batch, chunk in tqdm(LARGE)}
-        write("large_batch.json", {"step": sides})
+        write_result("large_batch.json", {"step": sides})
         return
     memory = {side: in_fresh_process(side, options.batch) for side in ("tbps", "clip 77")}
     found = {**step_seconds(options.batch, options.rounds), "memory": memory}
     found["memory_ratio"] = round(memory["tbps"]["peak_MiB"] / memory["clip 77"]["peak_MiB"], 3)
-    write("train_step.json", found)
-
-
-def write(name: str, found: dict[str, Any]) -> None:
-    """The result file, and the same to read."""
-    text = json.dumps({**facts(), **found}, indent=1)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / name).write_text(text + "\n")
-    print(text)
+    write_result("train_step.json", found)
 
 
 def step_seconds(batch: int, rounds: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ntbps: error: {error}", file=sys.stderr)
         return ERROR
     except KeyboardInterrupt:
-        print("\ntbps: stopped; what a gallery was given before is kept.", file=sys.stderr)
+        print("\ntbps: stopped; what a gallery was given, and shards that were written, are kept.", file=sys.stderr)
         return STOPPED
 
 

@@ -2,20 +2,31 @@
 
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Put `data` on disk under `path`: a reader, or a machine that lost power, finds the old file or the new one."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that is under `path` when the block ends: a reader, or a machine that lost power, finds the old
+    file or the new one."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     with temporary.open("wb") as file:
-        file.write(data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
     _sync_directory(path.parent)
+
+
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Put `data` on disk under `path`, as `atomic_file` does."""
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def _sync_directory(directory: Path) -> None:

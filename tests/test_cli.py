@@ -133,7 +133,12 @@ def test_every_command_shows_an_example_that_works(
     assert not [name for name, lines in examples.items() if not lines]
     lines = [f'{{"file": "{crop.name}", "camera": "c1", "timestamp": "2026-05-02"}}' for crop in folder.iterdir()]
     (tmp_path / "crops.jsonl").write_text("\n".join(lines))
-    order = ["data toy", "data check", "evaluate", "index", "search", "gallery info", "gallery index",
+    (tmp_path / "MALS" / "images").mkdir(parents=True)
+    entries = [{"image": crop.name, "caption": "a man", "image_id": n} for n, crop in enumerate(folder.iterdir())]
+    (tmp_path / "MALS" / "train.json").write_text(json.dumps(entries))
+    for crop in folder.iterdir():
+        (tmp_path / "MALS" / "images" / crop.name).symlink_to(crop)
+    order = ["data toy", "data check", "data shard", "data verify", "evaluate", "index", "search", "gallery info", "gallery index",
              "gallery export", "gallery import", "gallery calibrate", "gallery remove", "gallery compact",
              "gallery check"]  # fmt: skip
     assert set(examples) - set(order) == {"push"}

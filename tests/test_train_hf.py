@@ -13,11 +13,14 @@ from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 import train_hf
 from tbps.cli import main as tbps_command
+from tbps.data.benchmarks import BENCHMARKS
 from tbps.data.images import BadImageError
 from tbps.data.loading import load_benchmark
 from tbps.evaluation import evaluate_retrieval
 from tbps.toypedes import generate
 from tbps.training.recipe import RecipeError
+
+RECIPES = Path(train_hf.__file__).parent / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +112,22 @@ def test_resume_true_starts_afresh_or_goes_on(tmp_path: Path, data: Path) -> Non
     assert "none was selected" in (tmp_path / "run" / "README.md").read_text()
 
 
-def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
+def make_clip(folder: Path, data: Path) -> None:
+    """A CLIP checkpoint of random weights, 32x32 pixels, with a tokenizer of the data's words."""
     tiny = make_config(text_config={"model_type": "clip_text_model", "vocab_size": 49408, "hidden_size": 16,
                                     "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
                                     "projection_dim": 24})  # fmt: skip
     vision = {**tiny.vision_config.to_dict(), "image_size": 32, "projection_dim": 24}
     torch.manual_seed(0)
     clip = CLIPModel(CLIPConfig(vision_config=vision, text_config=tiny.text_config.to_dict(), projection_dim=24))
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    train_hf.main([recipe(scratch, data, do_train=False, do_predict=False)])
-    clip.save_pretrained(tmp_path / "clip")
-    AutoProcessor.from_pretrained(scratch / "run").tokenizer.save_pretrained(tmp_path / "clip")
+    folder.mkdir()
+    train_hf.main([recipe(folder, data, do_train=False, do_predict=False)])
+    clip.save_pretrained(folder)
+    AutoProcessor.from_pretrained(folder / "run").tokenizer.save_pretrained(folder)
+
+
+def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
+    make_clip(tmp_path / "clip", data)
     fields = {"part_weight": 0.3, "decoder_attention_heads": 2, "num_parts": 2, "part_dim": 4}
     path = recipe(tmp_path, data, clip_checkpoint=str(tmp_path / "clip"), image_size=[48, 24], model_config=fields,
                   num_train_epochs=1)  # fmt: skip
@@ -132,6 +139,67 @@ def test_from_clip_and_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
                   output_dir=str(tmp_path / "more"), num_train_epochs=1)  # fmt: skip
     train_hf.main([path])
     assert AutoModel.from_pretrained(tmp_path / "more").config.part_weight == 0.1
+
+
+def test_a_corpus_is_trained_on_in_the_place_of_the_train_split(tmp_path: Path, data: Path) -> None:
+    people = json.loads((data / "ToyPEDES" / "reid_raw.json").read_text())
+    entries = [
+        {"image": row["file_path"], "caption": row["captions"][0], "image_id": row["id"]}
+        for row in people
+        if row["split"] == "train"
+    ]
+    (tmp_path / "toy.json").write_text(json.dumps(entries))
+    images, shards = data / "ToyPEDES" / "imgs", tmp_path / "shards"
+    assert (
+        tbps_command(["data", "shard", "mals", str(tmp_path / "toy.json"), str(shards), "--images", str(images)]) == 0
+    )
+    path = recipe(tmp_path, data, corpus=str(shards), max_steps=4, eval_strategy="steps", eval_steps=2,
+                  save_strategy="steps", save_steps=2)  # fmt: skip
+    results = train_hf.main([path])
+    assert results["corpus"] == "mals"
+    history = json.loads((tmp_path / "run" / "log_history.json").read_text())
+    best = max(entry["eval_rank_1"] for entry in history if "eval_rank_1" in entry)
+    assert results["val_rank_1"] == best
+    assert history[-1]["epoch"] == pytest.approx(4 * 14 / len(entries))
+    card = ModelCard.load(tmp_path / "run" / "README.md")
+    assert card.data.datasets == ["mals"]
+    assert "Trained on the corpus mals, from random weights" in card.text
+    assert "**Evaluated on rendered data.**" in card.text
+    assert AutoModel.from_pretrained(tmp_path / "run").config.num_identities == 0
+    with pytest.raises(ValueError, match="One pass over its 28 images is 2 steps of 14"):
+        train_hf.main([path, "--max_steps", "-1"])
+
+
+def benchmark_like(folder: Path, data: Path, name: str) -> None:
+    """The people of `data` in the files of another benchmark."""
+    benchmark = BENCHMARKS[name]
+    (folder / benchmark.folder).mkdir(parents=True)
+    (folder / benchmark.folder / "imgs").symlink_to(data / "ToyPEDES" / "imgs")
+    entries = json.loads((data / "ToyPEDES" / "reid_raw.json").read_text())
+    for entry in entries:
+        entry[benchmark.path_key] = entry.pop("file_path")
+        entry["split"] = entry["split"] if entry["split"] in benchmark.splits else "train"
+    (folder / benchmark.folder / benchmark.annotations[0]).write_text(json.dumps(entries))
+
+
+@pytest.mark.parametrize("name", ["CUHK-PEDES", "ICFG-PEDES", "RSTPReid"])
+def test_benchmark_recipes_run_on_files_of_their_benchmark(tmp_path: Path, data: Path, name: str) -> None:
+    """As they are, but for the size of the model, the epochs and the device."""
+    benchmark_like(tmp_path / "data", data, name)
+    make_clip(tmp_path / "clip", data)
+    shipped = yaml.safe_load((RECIPES / f"{name.lower().replace('-', '_')}.yaml").read_text())
+    fields = {**shipped["model_config"], "decoder_attention_heads": 2, "num_parts": 2, "part_dim": 4}
+    changes = {"clip_checkpoint": str(tmp_path / "clip"), "image_size": [48, 24], "model_config": fields,
+               "root": str(tmp_path / "data"), "output_dir": str(tmp_path / "run"), "num_train_epochs": 1,
+               "per_device_train_batch_size": 14, "use_cpu": True, "disable_tqdm": True, "logging_steps": 1,
+               "dataloader_num_workers": 0, "dataloader_pin_memory": False}  # fmt: skip
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**shipped, **changes}))
+    results = train_hf.main([str(tmp_path / "small.yaml")])
+    assert results["selected_on"].startswith("val")
+    assert 0 <= results["test_rank_1"] <= 1
+    logged = json.loads((tmp_path / "run" / "log_history.json").read_text())
+    terms = {term for entry in logged for term in entry if term.startswith("loss_")}
+    assert terms == {"loss_global", "loss_id", "loss_part_matching", "loss_part_independence", "loss_cmr"}
 
 
 def test_a_broken_test_image_costs_no_training(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
-"""`tbps data`: render people, check a benchmark."""
+"""`tbps data`: render people, check a benchmark, turn a pre-training corpus into shards."""
 
 import argparse
+from pathlib import Path
 
-from tbps.commands.options import Commands, add_benchmark, add_command, load_splits
+from tbps.commands.options import Commands, add_benchmark, add_command, load_splits, positive
+from tbps.data.corpora.formats import FORMATS
 
 
 def make_toy_data(options: argparse.Namespace) -> None:
@@ -23,6 +25,36 @@ def check_data(options: argparse.Namespace) -> None:
         print(f"{name:6}{len(set(rows['person_id'])):8} people {len(rows):8} images {captions:8} captions")
 
 
+def shard_corpus(options: argparse.Namespace) -> None:
+    """`tbps data shard`"""
+    from tbps.data.corpora.writer import write_corpus
+
+    index = write_corpus(
+        options.format,
+        options.sources,
+        options.out,
+        options.images or options.sources[0].parent,
+        entries_per_shard=options.rows_per_shard,
+        skip_bad=options.skip_bad,
+        workers=options.workers,
+    )
+    skipped = sum(len(shard.skipped) for shard in index.shards)
+    left_out = f", {skipped} faults left out (named in corpus.json)" if skipped else ""
+    print(f"{index.rows} images in {len(index.shards)} shards in {options.out}{left_out}")
+
+
+def verify_corpus(options: argparse.Namespace) -> None:
+    """`tbps data verify`"""
+    from tbps.data.corpora.errors import CorpusError
+    from tbps.data.corpora.index import faults, read_index
+
+    found = list(faults(options.corpus))
+    if found:
+        raise CorpusError("\n  ".join([f"{len(found)} faults:", *found]))
+    index = read_index(options.corpus)
+    print(f"{index.rows} images in {len(index.shards)} shards in {options.corpus}, all as they were written")
+
+
 def add_data(commands: Commands) -> None:
     """The commands that make or check data."""
     data = commands.add_parser("data", help="make or check data").add_subparsers(required=True, metavar="COMMAND")
@@ -37,3 +69,23 @@ def add_data(commands: Commands) -> None:
                         "tbps data check ToyPEDES data")  # fmt: skip
     add_benchmark(check)
     check.set_defaults(run=check_data)
+    add_shard(data)
+    command = add_command(data, "verify", "read all shards of a corpus through and compare their checksums",
+                          "tbps data verify shards")  # fmt: skip
+    command.add_argument("corpus", metavar="CORPUS", type=Path, help="folder that `tbps data shard` made")
+    command.set_defaults(run=verify_corpus)
+
+
+def add_shard(data: Commands) -> None:
+    """The command that converts a corpus."""
+    command = add_command(data, "shard", "write a pre-training corpus as parquet shards with the images inside",
+                          "tbps data shard mals MALS/train.json shards --images MALS/images --workers 4",
+                          "Stopped half-way, the same command goes on after the last whole shard.")  # fmt: skip
+    command.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
+    command.add_argument("sources", metavar="SOURCE", type=Path, nargs="+", help="JSON files of the corpus")
+    command.add_argument("out", metavar="OUT", type=Path, help="folder of the shards; made if it is not there")
+    command.add_argument("--images", type=Path, help="folder the paths start from (default: that of the first SOURCE)")
+    command.add_argument("--rows-per-shard", type=positive, default=1000, help="images of a shard (default 1000)")
+    command.add_argument("--skip-bad", action="store_true", help="leave out what cannot be read, and say what it was")
+    command.add_argument("--workers", type=positive, default=2, help="threads that read images (default 2)")
+    command.set_defaults(run=shard_corpus)

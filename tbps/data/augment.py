@@ -84,3 +84,16 @@ def drop_words(input_ids: list[int], probability: float, rng: np.random.Generato
     kept = rng.random(len(input_ids)) >= probability
     kept[[0, -1]] = True
     return [token for token, keep in zip(input_ids, kept, strict=True) if keep]
+
+
+def augment_pair(
+    pixels: np.ndarray,
+    input_ids: list[int],
+    rng: np.random.Generator,
+    blank: np.ndarray,
+    augmentation: Augmentation | None,
+    word_dropout: float,
+) -> tuple[np.ndarray, list[int]]:
+    """Both sides of a training pair, each left as it is where nothing is asked of it."""
+    pixels = augmentation(pixels, rng, blank) if augmentation else pixels
+    return pixels, drop_words(input_ids, word_dropout, rng) if word_dropout else input_ids

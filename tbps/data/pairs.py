@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
-from tbps.data.augment import Augmentation, drop_words
+from tbps.data.augment import Augmentation, augment_pair
 from tbps.data.cells import ImageCells
 from tbps.data.images import BadImageError
 from tbps.data.pixels import PixelPreparation, stack_pixels
@@ -119,8 +119,8 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         pixels, input_ids = self.pixels(int(self.row_of[index])), self.input_ids[index]
         if epoch >= self.clean_epochs:
             rng = np.random.default_rng([self.seed, epoch, index])
-            pixels = self.augmentation(pixels, rng, self.preparation.blank) if self.augmentation else pixels
-            input_ids = drop_words(input_ids, self.word_dropout, rng) if self.word_dropout else input_ids
+            blank = self.preparation.blank
+            pixels, input_ids = augment_pair(pixels, input_ids, rng, blank, self.augmentation, self.word_dropout)
         item = {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.person_ids[index])}
         return {**item, "pair_index": index} if self.numbered else item
 

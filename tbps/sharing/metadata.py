@@ -32,9 +32,9 @@ def card_data(
         license: the licence of the weights; without one, that of the training data where they ask for one.
         tags: further tags. fields: others of `ModelCardData`, such as language.
     """
-    trained = bool(results.get("training_arguments")) and "benchmark" in results
-    benchmark = find_benchmark(results["benchmark"]) if "benchmark" in results else None
-    if license is None and trained and benchmark is not None and benchmark.homepage is not None:
+    corpus, benchmark = results.get("corpus"), find_benchmark(results["benchmark"]) if "benchmark" in results else None
+    trained = bool(results.get("training_arguments")) and benchmark is not None
+    if license is None and trained and not corpus and benchmark is not None and benchmark.homepage is not None:
         fields |= {"license": "other", "license_name": "terms-of-the-training-data", "license_link": benchmark.homepage}
     else:
         fields["license"] = license
@@ -45,7 +45,7 @@ def card_data(
         library_name="transformers",
         pipeline_tag=PIPELINE_TAG,
         tags=[*TAGS, *(tag for tag in extra if tag not in TAGS)],
-        datasets=[benchmark.name] if trained and benchmark is not None else None,
+        datasets=[corpus or benchmark.name] if trained and benchmark is not None else None,
         metrics=[name for name in METRICS if any(result.metric_type == name for result in found)] or None,
         eval_results=found or None,
         model_name=repo_id if found else None,

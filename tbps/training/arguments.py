@@ -76,6 +76,13 @@ class TBPSTrainingArguments(TrainingArguments):
             "negatives of a batch are of any length."
         },
     )
+    shuffle_buffer: int = field(
+        default=1000,
+        metadata={
+            "help": "Corpora only: rows of consecutive shards that are shuffled together, which every loader worker "
+            "holds in memory, undecoded. A resume loses nothing of it (docs/pretraining.md)."
+        },
+    )
     clean_epochs: int = field(
         default=0,
         metadata={

@@ -9,31 +9,43 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.utils import logging
 
 from tbps.data.augment import Augmentation
+from tbps.data.corpora.corpus import Corpus
 from tbps.data.pairs import PersonPairs
 from tbps.data.reading_log import dead_workers_named
+from tbps.data.streamed_pairs import StreamedPairs
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.hub import HubTrainer
+from tbps.training.streaming import check_streamed
 
 logger = logging.get_logger(__name__)
 
 NAMED = 10  # files of those skipped that are named
 
 
-def training_pairs(rows: datasets.Dataset, processor: TBPSProcessor, args: TBPSTrainingArguments) -> PersonPairs:
-    """The pairs of a split, as the arguments ask for them."""
-    return PersonPairs(
-        rows,
-        processor,
-        augmentation=Augmentation(erase=args.random_erasing, colour=args.color_jitter) if args.augment else None,
-        word_dropout=args.word_dropout,
-        clean_epochs=args.clean_epochs,
-        seed=args.seed,
-        cache_images=args.cache_images,
-        on_bad_sample=args.on_bad_sample,
-        image_backend=args.image_backend,
-        numbered=args.noisy_pairs != "ignore",
-    )
+def training_pairs(
+    rows: datasets.Dataset | Corpus, processor: TBPSProcessor, args: TBPSTrainingArguments
+) -> PersonPairs | StreamedPairs:
+    """The pairs of a split or of a corpus, as the arguments ask for them.
+
+    Raises:
+        ValueError: the arguments ask for what a stream cannot do.
+    """
+    settings = {
+        "augmentation": Augmentation(erase=args.random_erasing, colour=args.color_jitter) if args.augment else None,
+        "word_dropout": args.word_dropout,
+        "clean_epochs": args.clean_epochs,
+        "seed": args.seed,
+        "on_bad_sample": args.on_bad_sample,
+        "image_backend": args.image_backend,
+    }
+    if isinstance(rows, Corpus):
+        check_streamed(args, rows)
+        return StreamedPairs(
+            rows, processor, args.process_index, args.world_size, buffer=args.shuffle_buffer, **settings
+        )
+    numbered = args.noisy_pairs != "ignore"
+    return PersonPairs(rows, processor, cache_images=args.cache_images, numbered=numbered, **settings)
 
 
 class FedTrainer(HubTrainer):

@@ -51,6 +51,13 @@ class DataArguments:
 
     benchmark: str = field(default="CUHK-PEDES", metadata={"help": "CUHK-PEDES, ICFG-PEDES, RSTPReid or ToyPEDES."})
     root: str = field(default="data", metadata={"help": "Folder that holds the benchmark's own folder."})
+    corpus: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder that `tbps data shard` made, to train on in the place of the benchmark's train split; val "
+            "and test remain the benchmark's (docs/pretraining.md)."
+        },
+    )
     skip_missing: bool = field(default=False, metadata={"help": "Go on without images that are not on disk."})
     skip_empty_captions: bool = field(default=False, metadata={"help": "Go on without captions that are blank."})
     held_out_share: float = field(

@@ -1,13 +1,15 @@
 """From a recipe to what a training run needs: splits, processor, model."""
 
 import dataclasses
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 import datasets
 from transformers import AutoConfig
 
 from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
+from tbps.data.corpora.corpus import Corpus
 from tbps.data.loading import load_benchmark
 from tbps.data.splits import hold_out_identities, select_split
 from tbps.modeling_tbps import TBPSModel
@@ -15,9 +17,14 @@ from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, limited
 from tbps.training.recipe import DataArguments, ModelArguments, check_keys
 from tbps.training.vocabulary import train_tokenizer
 
+Rows: TypeAlias = datasets.Dataset | Corpus
 
-def load_splits(data: DataArguments, seed: int) -> datasets.DatasetDict:
-    """The benchmark's train, val and test; val is held out of train, by identity, where the benchmark has none."""
+MOST_CAPTIONS = 200_000  # of a corpus, from which a tokenizer is trained
+
+
+def load_splits(data: DataArguments, seed: int) -> dict[str, Any]:
+    """The benchmark's train, val and test; val is held out of train, by identity, where the benchmark has none. Train
+    is the corpus where there is one."""
     splits = load_benchmark(
         data.benchmark, data.root, skip_missing=data.skip_missing, skip_empty_captions=data.skip_empty_captions
     )
@@ -25,12 +32,14 @@ def load_splits(data: DataArguments, seed: int) -> datasets.DatasetDict:
         splits["train"], splits["val"] = hold_out_identities(splits["train"], data.held_out_share, seed)
     for split in ("train", "val", "test"):
         select_split(splits, data.benchmark, split)  # before hours of training, not after
-    return splits
+    return {**splits, "train": Corpus(data.corpus)} if data.corpus else splits
 
 
-def build_model(arguments: ModelArguments, train: datasets.Dataset) -> tuple[TBPSModel, TBPSProcessor]:
-    """The model that the recipe asks for, with an instance-loss head for the people of `train`, and its processor."""
-    fields: dict[str, Any] = {"num_identities": len(set(train["person_id"])), **(arguments.model_config or {})}
+def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPSProcessor]:
+    """The model that the recipe asks for, with an instance-loss head for the people of `train` (a corpus: without),
+    and its processor."""
+    people = 0 if isinstance(train, Corpus) else len(set(train["person_id"]))
+    fields: dict[str, Any] = {"num_identities": people, **(arguments.model_config or {})}
     check_keys("model_config", fields, [entry.name for entry in dataclasses.fields(TBPSConfig)])
     if arguments.model_name_or_path:
         return continued(arguments.model_name_or_path, fields)
@@ -56,9 +65,12 @@ def from_clip(
     return model, TBPSProcessor.from_vision_text_pretrained(checkpoint, image_size=size, text_length=text_length)
 
 
-def from_scratch(vocab_size: int, train: datasets.Dataset, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
+def from_scratch(vocab_size: int, train: Rows, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
     """A model of random weights and a word tokenizer trained on the training captions."""
-    captions = [caption for row in train["captions"] for caption in row]
+    if isinstance(train, Corpus):
+        captions = list(islice(train.captions(), MOST_CAPTIONS))
+    else:
+        captions = [caption for row in train["captions"] for caption in row]
     tokenizer = train_tokenizer(captions, vocab_size)
     text = {"model_type": "clip_text_model", **fields.pop("text_config", {})}
     text_config = AutoConfig.for_model(

@@ -9,9 +9,11 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from tbps.data.corpora.corpus import Corpus
 from tbps.data.length_groups import LengthGroupedSampler
 from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.data.sampler import IdentitySampler
+from tbps.data.streamed_pairs import StreamedPairs
 from tbps.evaluation import evaluate_retrieval
 from tbps.modeling_tbps import Gather, TBPSModel
 from tbps.outputs_tbps import TBPSOutput
@@ -22,18 +24,19 @@ from tbps.training.feed import FedTrainer, training_pairs
 from tbps.training.gather import gather_pairs
 from tbps.training.noisy_pairs import NoisyPairs
 from tbps.training.sharded import ShardedFeatures, keep_scale_whole
+from tbps.training.streaming import CorpusEpoch, StreamTrainer
 
 NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
 
-class TBPSTrainer(CheckpointTrainer, FedTrainer):
+class TBPSTrainer(CheckpointTrainer, StreamTrainer, FedTrainer):
     """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
 
     Args:
-        model: its `config.num_identities` must be 0 or the number of people in `train_dataset`.
+        model: its `config.num_identities` must be 0 or the number of people in `train_dataset` (corpora: 0).
         args: `TBPSTrainingArguments`. processing_class: the model's `TBPSProcessor`.
-        train_dataset, eval_dataset: rows of image, captions, person_id. Evaluation is text-to-image retrieval on
-            `eval_dataset`: eval_rank_1, eval_rank_5, eval_rank_10, eval_mAP, eval_mINP.
+        train_dataset: rows of image, captions, person_id, or a `Corpus`. eval_dataset: such rows. Evaluation is
+            text-to-image retrieval on `eval_dataset`: eval_rank_1, eval_rank_5, eval_rank_10, eval_mAP, eval_mINP.
 
     Raises:
         ValueError: another number of people than the instance-loss head has classes.
@@ -46,7 +49,7 @@ class TBPSTrainer(CheckpointTrainer, FedTrainer):
         self,
         model: TBPSModel,
         args: TBPSTrainingArguments,
-        train_dataset: datasets.Dataset | None = None,
+        train_dataset: datasets.Dataset | Corpus | None = None,
         eval_dataset: datasets.Dataset | None = None,
         processing_class: TBPSProcessor | None = None,
         **kwargs: Any,
@@ -62,6 +65,7 @@ class TBPSTrainer(CheckpointTrainer, FedTrainer):
         if train_dataset is not None:
             pairs = training_pairs(train_dataset, processing_class, args)
             check_identities(model, pairs)
+        if isinstance(pairs, PersonPairs):
             check_batch(args, pairs)
         self.loss_sums: dict[str, torch.Tensor] = {}
         self.loss_steps = 0
@@ -71,7 +75,9 @@ class TBPSTrainer(CheckpointTrainer, FedTrainer):
         if self.is_fsdp_enabled:
             keep_scale_whole(model)
             self.add_callback(ShardedFeatures())
-        if pairs is not None and args.noisy_pairs != "ignore":
+        if isinstance(pairs, StreamedPairs):
+            self.add_callback(CorpusEpoch(len(pairs.corpus)))
+        elif pairs is not None and args.noisy_pairs != "ignore":
             self.add_callback(NoisyPairs(len(pairs), args.noisy_pairs, args.noisy_pairs_warmup))
 
     @property
@@ -178,7 +184,7 @@ class SamplerEpoch(TrainerCallback):
         self.sampler.set_epoch(int(state.epoch or 0))
 
 
-def check_identities(model: TBPSModel, pairs: PersonPairs) -> None:
+def check_identities(model: TBPSModel, pairs: PersonPairs | StreamedPairs) -> None:
     """Refuse an instance-loss head made for other people."""
     classes = model.config.num_identities
     if classes not in (0, pairs.num_identities):

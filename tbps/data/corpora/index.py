@@ -1,0 +1,84 @@
+"""`corpus.json`: which shards a corpus has, what they hold, and of which files they were made."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tbps.data.corpora.errors import CorpusError
+from tbps.files import file_checksum, write_atomically
+
+INDEX = "corpus.json"
+
+
+@dataclass
+class Shard:
+    """One file of a corpus."""
+
+    file: str
+    rows: int
+    bytes: int
+    checksum: str  # CRC-32
+    skipped: list[str]  # entries left out, and why
+
+
+@dataclass
+class CorpusIndex:
+    """What `corpus.json` says. It is written anew after every shard: what it does not list was not finished."""
+
+    made_from: dict[str, Any]  # format, files and their bytes, entries a shard
+    complete: bool = False
+    shards: list[Shard] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Images of all shards."""
+        return sum(shard.rows for shard in self.shards)
+
+    def write(self, folder: Path) -> None:
+        """Put it beside the shards."""
+        write_atomically(folder / INDEX, json.dumps(asdict(self), indent=1).encode())
+
+
+def origin(name: str, sources: Sequence[Path], entries_per_shard: int) -> dict[str, Any]:
+    """What decides the bytes of the shards, apart from the images."""
+    files = [{"file": source.name, "bytes": source.stat().st_size} for source in sources]
+    return {"format": name, "sources": files, "entries_per_shard": entries_per_shard}
+
+
+def read_index(folder: Path) -> CorpusIndex:
+    """The index of a corpus, whole or begun.
+
+    Raises:
+        CorpusError: there is none, or it is damaged.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise CorpusError(f"{folder} has no {INDEX}: expected a folder that `tbps data shard` made.")
+    try:
+        found = json.loads(path.read_bytes())
+        return CorpusIndex(found["made_from"], found["complete"], [Shard(**shard) for shard in found["shards"]])
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorpusError(f"{path} is damaged ({error!r}): run `tbps data shard` into another folder.") from error
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """What is wrong with a corpus on disk; every shard is read through.
+
+    Raises:
+        CorpusError: as `read_index`.
+    """
+    index = read_index(folder)
+    if not index.complete:
+        yield f"{folder} is not complete: run the same `tbps data shard` again, which goes on after the last shard"
+    for shard in index.shards:
+        path = folder / shard.file
+        if not path.is_file():
+            yield f"{path} is missing"
+        elif path.stat().st_size != shard.bytes or file_checksum(path) != shard.checksum:
+            yield f"{path} is damaged: it has not the bytes that were written"
+        elif pq.read_metadata(path).num_rows != shard.rows:
+            yield f"{path} has not the {shard.rows} rows that {INDEX} states"

@@ -1,0 +1,152 @@
+"""Shards: the images' bytes unchanged, the same after a kill, and what is bad named."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from corpora import entries, sentence, write_source
+
+import tbps.data.corpora.writer as writer
+from tbps.cli import main
+from tbps.data.corpora.errors import CorpusError
+from tbps.data.corpora.formats import FORMATS
+from tbps.data.corpora.index import faults, read_index
+from tbps.data.corpora.writer import write_corpus
+
+
+def shard(source: Path, out: Path, **options: object) -> writer.CorpusIndex:
+    settings = {"entries_per_shard": 10, "progress": False, **options}
+    return write_corpus(source.stem, [source], out, source.parent, **settings)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_datasets_reads_the_shards(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    source = write_source(tmp_path / "corpus", name, 25)
+    index = shard(source, tmp_path / "out", workers=3)
+    assert [piece.rows for piece in index.shards] == [10, 10, 5]
+    files = [str(tmp_path / "out" / piece.file) for piece in index.shards]
+    rows = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
+    assert isinstance(rows.features["image"], datasets.Image)
+    assert next(iter(rows))["image"].size == (20, 40)
+    stored = list(rows.cast_column("image", datasets.Image(decode=False)))
+    assert len(stored) == 25
+    for number, row in enumerate(stored):
+        assert row["image"]["bytes"] == (source.parent / row["file_path"]).read_bytes()
+        assert row["captions"][0] == sentence(number)
+    assert not list(faults(tmp_path / "out"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+@pytest.mark.parametrize("moment", ["replace", "write"])
+def test_killed_half_way_and_run_again(tmp_path: Path, moment: str) -> None:
+    source = write_source(tmp_path / "corpus", "webperson", 45)
+    shard(source, tmp_path / "whole")
+    child = os.fork()
+    if not child:
+        kill_on_third_shard(moment)
+        shard(source, tmp_path / "cut")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert "is not complete" in next(faults(tmp_path / "cut"))
+    assert len(read_index(tmp_path / "cut").shards) == 2
+    before = (tmp_path / "cut" / "shard-00001.parquet").stat().st_mtime_ns
+    shard(source, tmp_path / "cut")
+    assert (tmp_path / "cut" / "shard-00001.parquet").stat().st_mtime_ns == before  # not written again
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "cut").iterdir())
+    for name in names:
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def kill_on_third_shard(moment: str) -> None:
+    """Before it gets its name, or before the index knows of it."""
+    target, count = (os, "replace", 4) if moment == "replace" else (writer.CorpusIndex, "write", 2), 0
+    owner, name, turn = target
+    call = getattr(owner, name)
+
+    def wrapped(*arguments: object) -> object:
+        nonlocal count
+        if count == turn:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        return call(*arguments)
+
+    setattr(owner, name, wrapped)
+
+
+def test_bad_entries_stop_or_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = write_source(tmp_path / "corpus", "synth-pedes", 25)
+    content = json.loads(source.read_text())
+    content[3]["captions"] = ["  ", "a man"]
+    content[12]["captions"] = []
+    source.write_text(json.dumps(content))
+    (source.parent / content[14]["file_path"]).write_bytes(b"no picture")
+    (source.parent / content[20]["file_path"]).unlink()
+    with pytest.raises(CorpusError, match=r"entry 3 \(from 0\): part1/0003.jpg has a blank caption.*--skip-bad"):
+        shard(source, tmp_path / "out")
+    index = shard(source, tmp_path / "out", skip_bad=True)  # goes on where the first stopped
+    assert [piece.rows for piece in index.shards] == [10, 8, 4]
+    said = [fault for piece in index.shards for fault in piece.skipped]
+    for fault, (number, reason) in zip(
+        said, [(3, "blank"), (12, "none"), (14, "not an image"), (20, "not exist")], strict=True
+    ):
+        assert f"entry {number} (from 0)" in fault
+        assert reason in fault
+        assert fault in caplog.text
+    files = [str(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    row = list(datasets.load_dataset("parquet", data_files=files, split="train", streaming=True))[3]
+    assert row["captions"] == ["a man"]
+
+
+def test_a_wrong_folder_is_not_a_corpus_of_bad_images(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "corpus", "mals", 5)
+    with pytest.raises(CorpusError, match=r"All 5 entries of shard-00000.parquet are bad: .*does not exist"):
+        write_corpus("mals", [source], tmp_path / "out", tmp_path, skip_bad=True, progress=False)
+    with pytest.raises(CorpusError, match="nowhere is not a folder"):
+        write_corpus("mals", [source], tmp_path / "out", tmp_path / "nowhere", progress=False)
+
+
+def test_images_unpacked_flat_are_found(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "corpus", "luperson-mllm", 3)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in source.parent.rglob("*.jpg"):
+        path.rename(flat / path.name)
+    assert write_corpus("luperson-mllm", [source], tmp_path / "out", flat, progress=False).rows == 3
+
+
+def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "corpus", "mals", 12)
+    shard(source, tmp_path / "out")
+    with pytest.raises(CorpusError, match=r"made with entries_per_shard=10, and entries_per_shard=6 was asked for"):
+        shard(source, tmp_path / "out", entries_per_shard=6)
+    assert shard(source, tmp_path / "out").complete  # nothing left to do
+    source.write_text(json.dumps(entries("mals", ["part0/0000.jpg"])))
+    with pytest.raises(CorpusError, match="made with sources="):
+        shard(source, tmp_path / "out")
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = write_source(tmp_path / "corpus", "mals", 12), tmp_path / "out"
+    command = ["data", "shard", "mals", str(source), str(out), "--rows-per-shard", "5"]
+    assert main(command) == 0
+    assert f"12 images in 3 shards in {out}" in capsys.readouterr().out
+    assert main(["data", "verify", str(out)]) == 0
+    assert "all as they were written" in capsys.readouterr().out
+    damaged = bytearray((out / "shard-00001.parquet").read_bytes())
+    damaged[100] ^= 1
+    (out / "shard-00001.parquet").write_bytes(damaged)
+    (out / "shard-00002.parquet").unlink()
+    assert main(["data", "verify", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "2 faults" in said
+    assert "shard-00001.parquet is damaged" in said
+    assert "shard-00002.parquet is missing" in said
+    assert main(["data", "verify", str(tmp_path)]) == 2
+    assert "has no corpus.json" in capsys.readouterr().err
