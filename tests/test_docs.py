@@ -102,8 +102,9 @@ def test_scikit_learn_reads_the_features(here: None) -> None:
 
 def test_gallery_page(here: None) -> None:
     rows = make_rows(Path("runs/demo/data/ToyPEDES/imgs/val"), people=24, first_id=100)
-    entries = [{"split": "val", "file_path": f"val/{row['file_path']}", "captions": row["captions"],
-                "id": row["person_id"]} for row in rows.select_columns(["file_path", "captions", "person_id"])]  # fmt: skip
+    entries = [{"split": "val", "file_path": f"val/{name}", "captions": captions, "id": person}
+               for name, captions, person in zip(rows["file_path"], rows["captions"], rows["person_id"],
+                                                 strict=True)]  # fmt: skip
     Path("runs/demo/data/ToyPEDES/reid_raw.json").write_text(json.dumps(entries))
     names = run("gallery.md", 0, 1, 2)
     assert names["gallery"].count() == 12

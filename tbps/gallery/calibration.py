@@ -3,8 +3,8 @@
 A gallery always has a best hit. Whether it is the person asked for is judged by its score, and how high the best of N
 wrong images scores depends on N. Measured on a validation split: every caption is asked with the images of its own
 person taken away, so that each best hit is a false one. The threshold that a share `false_accept_rate` of those best
-scores passes is fitted on random galleries of several sizes as  score + growth * ln(N / gallery_size),  which is how the
-maximum of N scores with an exponential tail grows (Gumbel); beyond the measured size it is an extrapolation.
+scores passes is fitted on random galleries of several sizes as  score + growth * ln(N / gallery_size),  which is how
+the maximum of N scores with an exponential tail grows (Gumbel); beyond the measured size it is an extrapolation.
 """
 
 import json

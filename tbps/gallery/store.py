@@ -204,7 +204,8 @@ class Store:
         Write all rows anew, into few large files without those that were removed, then erase the old files, and the
         index with them, which names rows by their places.
 
-        Vectors kept as int8 are rounded anew to the steps of their new file. Needs the room of the gallery once more while it runs. Killed before its last step, it has changed nothing.
+        Vectors kept as int8 are rounded anew to the steps of their new file. Needs the room of the gallery once more
+        while it runs. Killed before its last step, it has changed nothing.
         """
         new = replace(self._manifest, shards=(), index=None)
         with tqdm(total=self.count(), desc="rows", disable=not progress) as bar:
