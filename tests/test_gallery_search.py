@@ -109,7 +109,7 @@ def test_not_this_person(gallery, vectors, sentence):
     assert len(left) == 8
     assert names(gallery.search(SENTENCE, k=12, exclude=[best.id], exclude_alike=level - 1e-6)) == left
     assert gallery.search(SENTENCE, k=12, exclude=[best.id], exclude_alike=-1.0) == []
-    with pytest.raises(GalleryError, match="no image of the gallery .* has the id 'nobody'"):
+    with pytest.raises(GalleryError, match=r"no image of the gallery .* has the id 'nobody'"):
         gallery.search(SENTENCE, exclude=["nobody"], exclude_alike=0.9)
     with pytest.raises(TypeError, match="expected a list of ids"):
         gallery.search(SENTENCE, exclude="nobody")

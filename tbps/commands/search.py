@@ -176,7 +176,8 @@ def add_index(commands: Commands) -> None:
     command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
     command.add_argument("gallery", metavar="GALLERY", help=f"{WHERE}; made if it is not there")
     command.add_argument("--metadata", type=Path, metavar="FILE",
-                         help='lines of JSON: {"file": "a/1.jpg", "camera": "c1", "timestamp": "2026-05-01T14:30"}')  # fmt: skip
+                         help='lines of JSON: {"file": "a/1.jpg", "camera": "c1", "timestamp": "2026-05-01T14:30"}',
+                         )  # fmt: skip
     command.add_argument("--dtype", default="float32", choices=("float32", "float16", "int8"),
                          help="numbers that a new gallery keeps (default float32; int8 takes a quarter)")  # fmt: skip
     command.add_argument("--thumbnails", action="store_true", help="keep a small picture of each image")

@@ -96,7 +96,8 @@ class Shard:
 
     def _matrix(self, name: str, dtype: type) -> np.ndarray:
         buffer = self.column(name).values.buffers()[1]
-        flat = np.frombuffer(self._file.bytes, dtype, len(self) * len(self.steps), self._file.offset(buffer))
+        count, start = len(self) * len(self.steps), self._file.offset(buffer)
+        flat: np.ndarray = np.frombuffer(self._file.bytes, dtype, count, start)
         return flat.reshape(len(self), -1)
 
     def vectors(self, places: np.ndarray | slice) -> np.ndarray:
