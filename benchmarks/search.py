@@ -3,6 +3,7 @@
     python benchmarks/search_vectors.py runs/search      # first: a trained model's vectors, in the background
     python benchmarks/search.py exact runs/search        # 100,000 x 1024 beside NumPy
     python benchmarks/search.py million runs/search      # 1,000,000 x 1024
+    python benchmarks/search.py adding runs/search       # 3,000 images into a gallery, beside the model alone
     python benchmarks/search.py evaluation               # 19,848 x 19,848
 
 Each writes benchmarks/results/search_<part>.json. Vectors are those of `search_vectors.py`; the queries are sentences.
@@ -25,10 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import AutoModel, AutoProcessor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
 from benchmarks.facts import MEBIBYTE, peak_memory, write_result
+from tbps import Gallery
+from tbps.data.images import list_images, open_image
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Row, Wanted
@@ -40,19 +44,22 @@ K = 10
 PREFIX, PARTS, PART = 512, 8, 64
 CAMERAS = 20  # one of them: 5 % of the rows
 EVALUATED, PEOPLE = 19848, 1000
+BATCH = 64
 Answer = Callable[[np.ndarray], list[int]]
 
 
 def main() -> None:
     """Measure one part, write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("exact", "million", "evaluation", "memory"))
+    parser.add_argument("part", choices=("exact", "million", "adding", "evaluation", "memory"))
     parser.add_argument("vectors", nargs="?", type=Path, help="folder of search_vectors.py")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--rows", type=int, help="fewer, for a quick look")
     options = parser.parse_args()
     if options.part == "evaluation":
         write_result("search_evaluation.json", evaluation())
+    elif options.part == "adding":
+        write_result("search_adding.json", adding(options.vectors))
     elif options.part == "memory":  # the child process of "evaluation"
         print(json.dumps(evaluation_memory()))
     else:
@@ -124,11 +131,36 @@ def million(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]
             "first_search_s": round(first, 3), "gallery_bytes": size(folder / "float32")}  # fmt: skip
 
 
+def adding(source: Path) -> dict[str, Any]:
+    """A folder of images into new galleries, beside the model on tensors that are ready."""
+    model = AutoModel.from_pretrained(source / "model").eval()
+    processor = AutoProcessor.from_pretrained(source / "model")
+    files = list_images(source / "data" / "ToyPEDES" / "imgs")
+    ready = processor(images=[open_image(file) for file in files[:BATCH]], return_tensors="pt")
+    seconds: dict[str, list[float]] = {"model": [], "add": [], "add with thumbnails": []}
+    for _ in tqdm(range(3), desc="rounds"):
+        began = time.perf_counter()
+        with torch.no_grad():
+            for _ in range(0, len(files), BATCH):
+                model.get_image_features(**ready)
+        seconds["model"].append(time.perf_counter() - began)
+        for side, thumbnails in (("add", False), ("add with thumbnails", True)):
+            with tempfile.TemporaryDirectory() as folder:
+                gallery = Gallery.open(folder, model, processor)
+                began = time.perf_counter()
+                gallery.add(files, thumbnails=thumbnails, batch_size=BATCH, progress=False)
+                seconds[side].append(time.perf_counter() - began)
+    each = {side: 1000 * statistics.median(taken) / len(files) for side, taken in seconds.items()}
+    return {"images": len(files), "image_pixels": list(open_image(files[0]).size),
+            "ms_an_image": {side: round(value, 3) for side, value in each.items()},
+            "ms_beyond_the_model": {side: round(each[side] - each["model"], 3) for side in list(each)[1:]}}  # fmt: skip
+
+
 def take_turns(sides: dict[str, Answer], queries: np.ndarray) -> dict[str, Any]:
     """Each query by each side; the first side's answers are the truth."""
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     answers: dict[str, list[list[int]]] = {side: [] for side in sides}
-    for side, answer in sides.items():
+    for answer in sides.values():
         answer(queries[0])  # warms up, and verifies what is read for the first time
     for query in tqdm(queries, desc="queries"):
         for side, answer in sides.items():
@@ -236,7 +268,7 @@ def evaluation_memory() -> dict[str, float]:
 
 
 def people_with_vectors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As many people and images as ICFG-PEDES's test split, random vectors that match about as well as a good model's."""
+    """As many people and images as in ICFG-PEDES's test split; vectors that match about as well as a good model's."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.arange(EVALUATED) % PEOPLE
     centres = torch.randn(PEOPLE, PREFIX + PARTS * PART, generator=generator)[ids]
