@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from corpora import entries, sentence, write_source
 
@@ -150,3 +152,21 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "shard-00002.parquet is missing" in said
     assert main(["data", "verify", str(tmp_path)]) == 2
     assert "has no corpus.json" in capsys.readouterr().err
+
+
+def test_the_mirror_of_mals_in_parquet_gives_the_rows_of_its_json(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "mals", 6)
+    rows = json.loads(source.read_text())
+    for row in rows:
+        row["image_path"] = row["image"]
+        row["image"] = {"bytes": (tmp_path / row["image_path"]).read_bytes(), "path": None}
+    mirror = tmp_path / "mirror" / "0000.parquet"
+    mirror.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), mirror)
+    write_corpus("mals", [source], tmp_path / "of_json", tmp_path, progress=False)
+    write_corpus("mals", [mirror], tmp_path / "of_parquet", tmp_path / "mirror", progress=False)
+    tables = [pq.read_table(tmp_path / name / "shard-00000.parquet") for name in ("of_json", "of_parquet")]
+    assert tables[0].equals(tables[1])
+    mirror.write_bytes(mirror.read_bytes()[:-100])
+    with pytest.raises(CorpusError, match=r"0000\.parquet cannot be read as parquet"):
+        write_corpus("mals", [mirror], tmp_path / "other", tmp_path, progress=False)

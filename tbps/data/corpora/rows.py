@@ -13,20 +13,24 @@ def read_row(images: Path, entry: Entry) -> tuple[Row | None, list[str]]:
     """The row of an entry, without blank captions, and its faults; None where no image or no caption is left.
 
     Args:
-        images: the folder that the entry's path starts from; where it is not there, the file's name is looked for
-            in that folder itself, as some unpack a corpus flat.
+        images: the folder that the entry's path starts from, see `find_image`.
     """
     captions = [caption for caption in entry.captions if caption.strip()]
     faults = []
     if not 0 < len(captions) == len(entry.captions):
         faults = [f"{entry.where}: {entry.file_path} has a blank caption, or none."]
-    path = images / entry.file_path
-    if not path.is_file() and (images / path.name).is_file():
-        path = images / path.name
+    source = entry.data if entry.data is not None else find_image(images, entry.file_path)
     try:
-        open_image(path)  # decoded once, so that a training meets no image that breaks
-        image = {"bytes": path.read_bytes(), "path": entry.file_path}
+        open_image(source)  # decoded once, so that a training meets no image that breaks
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        image = {"bytes": data, "path": entry.file_path}
     except BadImageError as error:
         return None, [*faults, f"{entry.where}: {error}"]
     row = {"image": image, "captions": captions, "person_id": entry.person_id, "file_path": entry.file_path}
     return (row if captions else None), faults
+
+
+def find_image(images: Path, file_path: str) -> Path:
+    """The file below the folder; where it is not there, its name in that folder itself, as some unpack a corpus flat."""
+    path = images / file_path
+    return images / path.name if not path.is_file() and (images / path.name).is_file() else path
