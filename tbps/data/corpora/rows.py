@@ -31,6 +31,6 @@ def read_row(images: Path, entry: Entry) -> tuple[Row | None, list[str]]:
 
 
 def find_image(images: Path, file_path: str) -> Path:
-    """The file below the folder; where it is not there, its name in that folder itself, as some unpack a corpus flat."""
+    """The file below the folder; where none is there, its bare name in that folder, as some unpack a corpus flat."""
     path = images / file_path
     return images / path.name if not path.is_file() and (images / path.name).is_file() else path
