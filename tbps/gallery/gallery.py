@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -16,12 +17,13 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, make_hit, real_roots
 from tbps.gallery.home import MODES, Home, Mode, Wanted
-from tbps.gallery.homes import open_home
+from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.intake import Intake
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
 from tbps.gallery.picking import one_per_group, same_person
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.sources import read_items
+from tbps.gallery.transfer import copy_rows
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import is_first
@@ -158,6 +160,33 @@ class Gallery:
         """
         with self._home.writing():
             return self._home.remove(ids)
+
+    def export(
+        self, where: str | Path, *, dtype: Dtype = "float32", token: str | None = None, progress: bool = True
+    ) -> int:
+        """
+        Copy all images' rows and vectors into the gallery at another address, made if it is new; the number copied.
+
+        Those that are there already are skipped, so an export cut short can be repeated. Nothing is encoded.
+
+        Args:
+            where, dtype, token: of the other gallery, as for `open`.
+
+        Raises:
+            GalleryError: the other one is another model's, or is being written to.
+        """
+        layout = replace(self._layout, dtype=dtype)
+        target = open_home(where, identify(self._model, self._processor), layout, token)
+        return copy_rows(self._home, target, progress)
+
+    def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
+        """
+        Copy what this gallery does not have from the one at another address; the number copied.
+
+        Raises:
+            GalleryError: there is none, it is another model's, or this one is being written to.
+        """
+        return copy_rows(existing_home(where, identify(self._model, self._processor), token), self._home, progress)
 
     @overload
     def search(self, query: str | Query | Path, k: int | None = None, **options: Any) -> list[Hit]: ...

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.home import Home
+from tbps.gallery.identity import check_model
 from tbps.gallery.manifest import Layout
 from tbps.gallery.store import Store
 
@@ -26,3 +27,20 @@ def open_home(where: str | Path, model: ModelIdentity, layout: Layout, token: st
     from tbps.gallery.milvus import MilvusHome  # an extra: most galleries are folders
 
     return MilvusHome.open(str(where), model, layout, token)
+
+
+def existing_home(where: str | Path, model: ModelIdentity, token: str | None = None) -> Home:
+    """
+    The home at `where`, which must be there: what is copied from a mistyped address would be nothing.
+
+    Raises:
+        GalleryError: there is none, it is damaged or another model's.
+        ImportError: Milvus's client is not installed.
+    """
+    if not is_milvus(where):
+        store = Store.read(Path(where))
+        check_model(store.where, store.manifest.model, model)
+        return store
+    from tbps.gallery.milvus import MilvusHome
+
+    return MilvusHome.open(str(where), model, None, token)

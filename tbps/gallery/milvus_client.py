@@ -1,0 +1,83 @@
+"""One collection behind Milvus's client: strong consistency, and errors that say what to do but never the token."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.milvus_address import Address
+
+_CONNECT_SECONDS = 10
+_CONSISTENCY = {"consistency_level": "Strong"}  # else a reader may miss what was written or still see what was removed
+
+
+class Collection:
+    """A collection that may not be there yet.
+
+    Raises, as all methods do:
+        GalleryError: the server cannot be reached, refuses the token or the request.
+        ImportError: the client is not installed.
+    """
+
+    def __init__(self, address: Address, token: str | None) -> None:
+        milvus_client = _client_class(address.is_lite)
+        self._address, self._token = address, token or ""
+        if address.is_lite:
+            Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
+        with self._errors():
+            self.client = milvus_client(
+                address.uri, token=self._token, db_name=address.database, timeout=_CONNECT_SECONDS
+            )
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """A method of the client, on this collection."""
+        with self._errors():
+            return getattr(self.client, name)(self._address.collection, **arguments)
+
+    def read(self, name: str, **arguments: Any) -> Any:
+        """`call` for a query or a search: sees all that was written before."""
+        return self.call(name, **arguments, **_CONSISTENCY)
+
+    def create(self, schema: Any, properties: dict[str, str]) -> None:
+        """Make it; of two processes that do so at once, one does."""
+        try:
+            self.call("create_collection", schema=schema, properties=properties, **_CONSISTENCY)
+        except GalleryError:
+            if not self.call("has_collection"):
+                raise
+
+    def load(self, vectors: str) -> None:
+        """Make it ready for search, with an index that is exact under every filter (a graph loses rows there)."""
+        if vectors not in self.call("list_indexes"):
+            index = self.client.prepare_index_params()
+            index.add_index(vectors, index_type="FLAT", metric_type="IP")
+            self.call("create_index", index_params=index)
+        self.call("load_collection")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import grpc
+        from pymilvus.exceptions import MilvusException
+
+        try:
+            yield
+        except (MilvusException, grpc.RpcError) as error:
+            said = str(getattr(error, "message", "") or error)
+            said = said.replace(self._token, "(token)") if self._token else said
+            raise GalleryError(f"Milvus, {self._address.uri}: {said.rstrip('.')}. {self._advice()}") from None
+
+    def _advice(self) -> str:
+        if self._address.is_lite:
+            return "A file of Milvus Lite is open in one process at a time; is it in use, or of another version?"
+        return "Check that the server runs, its address, and the token ('user:password' or an API key)."
+
+
+def _client_class(is_lite: bool) -> Any:
+    try:
+        if is_lite:
+            import milvus_lite  # noqa: F401
+        from pymilvus import MilvusClient
+    except ImportError as error:
+        raise ImportError(f"A gallery in Milvus needs its client ({error}): pip install 'tbps[milvus]'.") from error
+    return MilvusClient
