@@ -20,6 +20,7 @@ from tbps.gallery.milvus_address import parse_address
 from tbps.gallery.milvus_client import Collection
 from tbps.gallery.milvus_filters import expression, filter_ids, id_list
 from tbps.gallery.milvus_rows import STORED, VECTOR, make_schema, to_entity, to_row
+from tbps.gallery.scoring import row_scores
 
 _PROPERTY = "tbps.gallery"
 _FORMAT = 1
@@ -28,7 +29,7 @@ _QUERIES_AT_ONCE = 100
 _MOST_HITS = 16384  # of one search, a server's limit
 _SPARE = 16  # hits asked for beyond k, to see whether rows of equal score lie behind the k-th
 _NOISE = 1e-5  # by which two computations of a product with a unit vector may differ, generously
-_NUMBERS = 1 << 63
+_NUMBERS = (1 << 63) - 1  # clocks count nanoseconds, to the year 2262
 
 
 class MilvusHome:
@@ -182,10 +183,10 @@ class MilvusHome:
 
 
 def _best(query: np.ndarray, entities: Sequence[Mapping[str, Any]], k: int) -> list[Found]:
-    """The k best of some entities, scored anew: row by row, so that equal vectors have equal scores."""
+    """The k best of some entities, scored anew: equal vectors get equal scores."""
     ordered = sorted(entities, key=_order)
     vectors = np.array([entity[VECTOR] for entity in ordered], np.float32).reshape(-1, len(query))
-    scores = (vectors * query).sum(axis=1)
+    scores = row_scores(vectors, query)
     return [_found(ordered[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")[:k]]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from tbps.gallery.codes import products
 from tbps.gallery.home import Wanted
+from tbps.gallery.scoring import row_scores
 from tbps.gallery.shards import Shard
 
 _SCORES_AT_ONCE = 1 << 25
@@ -83,7 +84,7 @@ def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, plac
     cuts = np.searchsorted(places, starts)
     scores = np.concatenate(
         [
-            shard.vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) @ query
+            row_scores(shard.vectors(places[cuts[i] : cuts[i + 1]] - starts[i]), query)
             for i, shard in enumerate(shards)
             if cuts[i] < cuts[i + 1]
         ]
