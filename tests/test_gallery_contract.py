@@ -6,9 +6,12 @@ import random
 
 import numpy as np
 import pytest
+import torch
 from gallery_places import PLACES, new_place
+from PIL import Image
 
 from tbps.fingerprint import ModelIdentity
+from tbps.gallery import Gallery
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Row, Wanted
@@ -243,3 +246,64 @@ def test_rows_and_vectors_move_between_homes(place, tmp_path):
         assert {one.row.id for one in back.search(QUERIES[:1], wanted)[0]} == {
             one.row.id for one in source.search(QUERIES[:1], wanted)[0]
         }
+
+
+def test_more_rows_than_fit_into_one_message_and_more_equal_ones_than_are_asked_for(place):
+    home = open_place(place)
+    rows = [Row(f"{n:x}", None, "{}") for n in range(2500)]
+    vectors = unit_vectors(2500, seed=3)
+    alike = np.arange(7, 2500, 20)  # 125 rows
+    vectors[alike] = vectors[7]
+    home.append(rows, vectors)
+    assert (home.count(), len(home.known([row.id for row in rows]))) == (2500, 2500)
+    assert [row for some, _ in home.scan() for row in some] == rows
+    query = vectors[7:8]
+    for k in (1, 30, 125):
+        assert [one.row for one in home.search(query, Wanted(k))[0]] == [rows[place] for place in alike[:k]]
+    expected = np.argsort(-(vectors * query).sum(axis=1), kind="stable")[:2200]
+    found = home.search(query, Wanted(2200))[0]
+    np.testing.assert_allclose([one.score for one in found], vectors[expected] @ query[0], atol=2e-6)
+    assert {one.row.id for one in found} == {rows[place].id for place in expected}
+    assert home.remove([rows[place].id for place in alike]) == len(alike)
+    assert home.count() == 2500 - len(alike)
+
+
+def test_a_gallery_is_the_same_in_every_home(place, tmp_path, tiny_model, tiny_processor):
+    """Add, search by a sentence, remove, export and import through `Gallery`."""
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8)) for _ in range(12)]
+    metadata = [{"camera": n % 3, "track": f"t{n % 5}", "timestamp": f"2026-05-0{n % 9 + 1}"} for n in range(12)]
+    asked = [{"k": 10}, {"k": 4, "where": Filter(camera=1)}, {"k": 5, "one_per": "track"},
+             {"k": 3, "where": Filter(since="2026-05-04", metadata={"track": "t1"})}]  # fmt: skip
+
+    def opened(where, token=None):
+        return Gallery.open(where, tiny_model, tiny_processor, token=token)
+
+    def answers(gallery):
+        return [gallery.search("a person with a red coat", **options) for options in asked]
+
+    def assert_equal(gallery, expected):
+        for hits, others in zip(answers(gallery), answers(expected), strict=True):
+            assert [(hit.id, hit.metadata, hit.image) for hit in hits] == [(o.id, o.metadata, o.image) for o in others]
+            np.testing.assert_allclose([hit.parts for hit in hits], [other.parts for other in others], atol=1e-6)
+
+    reference, gallery = opened(tmp_path / "reference"), opened(place.where, place.token)
+    for one in (reference, gallery):
+        ids = one.add(pictures[:7], metadata[:7], progress=False, thumbnails=True)
+        assert len(one.add(pictures, metadata, progress=False, batch_size=2, commit_every=3)) == 5
+        assert one.add(pictures, progress=False) == []
+    assert_equal(gallery, reference)
+    for one in (reference, gallery):
+        assert one.remove([ids[0], ids[5], "never"]) == 2
+    assert_equal(gallery, reference)
+    alike = [one.search_embeddings(torch.eye(48)[:1], 3, exclude=[ids[1]], exclude_alike=0.99)[0] for one in
+             (reference, gallery)]  # fmt: skip
+    assert [hit.id for hit in alike[0]] == [hit.id for hit in alike[1]]
+
+    assert gallery.export(tmp_path / "out", progress=False) == 10
+    assert_equal(opened(tmp_path / "out"), reference)
+    with new_place(place.kind, tmp_path) as other:
+        again = opened(other.where, other.token)
+        assert again.import_(tmp_path / "out", progress=False) == 10
+        assert again.import_(place.where, token=place.token, progress=False) == 0
+        assert_equal(again, reference)

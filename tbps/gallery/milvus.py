@@ -31,6 +31,8 @@ _SPARE = 16  # hits asked for beyond k, to see whether rows of equal score lie b
 _NOISE = 1e-5  # by which two computations of a product with a unit vector may differ, generously
 _NUMBERS = (1 << 63) - 1  # clocks count nanoseconds, to the year 2262
 
+Entity = Mapping[str, Any]  # a row as the server gives it
+
 
 class MilvusHome:
     """A `Home` in a collection. Vectors are float32, the index is flat: hits are those of a search through all rows.
@@ -81,7 +83,7 @@ class MilvusHome:
         """Those of `ids` that are there."""
         return {entity["id"] for entity in self._entities(ids, ["id"])}
 
-    def _entities(self, ids: Several[str], fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    def _entities(self, ids: Several[str], fields: Sequence[str]) -> Iterator[Entity]:
         for batch in batches(filter_ids(ids), _AT_ONCE):
             yield from self._collection.read("query", filter=f"id in {id_list(batch)}", output_fields=list(fields))
 
@@ -157,32 +159,38 @@ class MilvusHome:
         return [found for part in parts for found in self._search(part, wanted.k, filter)]
 
     def _search(self, queries: np.ndarray, k: int, filter: str) -> list[list[Found]]:
-        ids = self._candidates(queries, k, filter)
-        entities = {one["id"]: one for one in self._entities({one for some in ids for one in some}, STORED)}
+        ids, entities = self._candidates(queries, k, filter)
+        missing = {one for some in ids for one in some} - entities.keys()
+        entities |= {entity["id"]: entity for entity in self._entities(missing, STORED)}
         return [
             _best(query, [entities[one] for one in some if one in entities], k)
             for query, some in zip(queries, ids, strict=True)
         ]
 
-    def _candidates(self, queries: np.ndarray, k: int, filter: str) -> list[list[str]]:
-        """For each query the ids of all rows that may be among the k best, whatever the server's rounding."""
+    def _candidates(self, queries: np.ndarray, k: int, filter: str) -> tuple[list[list[str]], dict[str, Entity]]:
+        """For each query the ids of all rows that may be among the k best, whatever the server's rounding; and such
+        of these rows as came along, which saves a second wait for the server where they are few."""
         found: dict[int, list[str]] = {}
+        entities: dict[str, Entity] = {}
         limit = k
         while len(found) < len(queries):
             limit = min(2 * limit if found else limit + _SPARE, _MOST_HITS)
             pending = [place for place in range(len(queries)) if place not in found]
+            fields = list(STORED) if limit * len(pending) <= _AT_ONCE else []
             answers = self._collection.read(
-                "search", data=list(queries[pending]), filter=filter, limit=limit, anns_field=VECTOR, output_fields=[]
-            )
+                "search", data=list(queries[pending]), filter=filter, limit=limit, anns_field=VECTOR,
+                output_fields=fields,
+            )  # fmt: skip
             for place, hits in zip(pending, answers, strict=True):
-                scores = np.array([hit["distance"] for hit in hits])
-                least = scores[k - 1] - _NOISE * np.linalg.norm(queries[place]) if len(hits) >= k else -np.inf
-                if len(hits) < limit or scores[-1] < least or limit == _MOST_HITS:
-                    found[place] = [hit["id"] for hit, score in zip(hits, scores, strict=True) if score >= least]
-        return [found[place] for place in range(len(queries))]
+                least = hits[k - 1]["distance"] - _NOISE * np.linalg.norm(queries[place]) if len(hits) >= k else -np.inf
+                if len(hits) < limit or hits[-1]["distance"] < least or limit == _MOST_HITS:
+                    found[place] = [hit["id"] for hit in hits if hit["distance"] >= least]
+                if fields:
+                    entities |= {hit["id"]: {**hit["entity"], "id": hit["id"]} for hit in hits}
+        return [found[place] for place in range(len(queries))], entities
 
 
-def _best(query: np.ndarray, entities: Sequence[Mapping[str, Any]], k: int) -> list[Found]:
+def _best(query: np.ndarray, entities: Sequence[Entity], k: int) -> list[Found]:
     """The k best of some entities, scored anew: equal vectors get equal scores."""
     ordered = sorted(entities, key=_order)
     vectors = np.array([entity[VECTOR] for entity in ordered], np.float32).reshape(-1, len(query))
@@ -190,11 +198,11 @@ def _best(query: np.ndarray, entities: Sequence[Mapping[str, Any]], k: int) -> l
     return [_found(ordered[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")[:k]]
 
 
-def _found(entity: Mapping[str, Any], score: float) -> Found:
+def _found(entity: Entity, score: float) -> Found:
     return Found(to_row(entity), score, np.array(entity[VECTOR], np.float32))
 
 
-def _order(entity: Mapping[str, Any]) -> tuple[int, str]:
+def _order(entity: Entity) -> tuple[int, str]:
     return entity["number"], entity["id"]
 
 

@@ -9,6 +9,8 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.milvus_address import Address
 
 _CONNECT_SECONDS = 10
+_LITE_ADVICE = "One process at a time may have a file of Milvus Lite open: has another? Was it made by Milvus Lite 3?"
+_SERVER_ADVICE = "Check that the server runs, its address, and the token ('user:password' or an API key)."
 _CONSISTENCY = {"consistency_level": "Strong"}  # else a reader may miss what was written or still see what was removed
 
 
@@ -25,7 +27,7 @@ class Collection:
         self._address, self._token = address, token or ""
         if address.is_lite:
             Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
-        with self._errors():
+        with self._errors(_LITE_ADVICE if address.is_lite else _SERVER_ADVICE):
             self.client = milvus_client(
                 address.uri, token=self._token, db_name=address.database, timeout=_CONNECT_SECONDS
             )
@@ -56,7 +58,7 @@ class Collection:
         self.call("load_collection")
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, advice: str = "") -> Iterator[None]:
         import grpc
         from pymilvus.exceptions import MilvusException
 
@@ -65,12 +67,7 @@ class Collection:
         except (MilvusException, grpc.RpcError) as error:
             said = str(getattr(error, "message", "") or error)
             said = said.replace(self._token, "(token)") if self._token else said
-            raise GalleryError(f"Milvus, {self._address.uri}: {said.rstrip('.')}. {self._advice()}") from None
-
-    def _advice(self) -> str:
-        if self._address.is_lite:
-            return "A file of Milvus Lite is open in one process at a time; is it in use, or of another version?"
-        return "Check that the server runs, its address, and the token ('user:password' or an API key)."
+            raise GalleryError(f"Milvus, {self._address.uri}: {said.rstrip('.')}. {advice}".rstrip()) from None
 
 
 def _client_class(is_lite: bool) -> Any:

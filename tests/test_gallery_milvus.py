@@ -1,0 +1,169 @@
+"""A gallery in Milvus: what it refuses, and what its errors say. What it does is in test_gallery_contract.py."""
+
+import json
+import socket
+import sys
+
+import numpy as np
+import pytest
+from gallery_places import NO_SERVER, TOKEN, URI, new_place
+
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.filters import Filter
+from tbps.gallery.home import Row, Wanted
+from tbps.gallery.homes import open_home
+from tbps.gallery.manifest import Layout
+from tbps.gallery.milvus_address import Address, parse_address
+from tbps.gallery.milvus_filters import expression, tags
+from tbps.gallery.sources import make_row
+
+MODEL = ModelIdentity("a model", "0" * 32, 4)
+LAYOUT = Layout("float16", 2, 1, 2)
+HOSTILE = ['"] or id != "', "\\", "x\\", '"', "'", "%", "{x}", "\x00", "\n", "名", "\ud800"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    with new_place("lite", tmp_path) as new:
+        yield new
+
+
+@pytest.fixture
+def home(place):
+    return open_home(place.where, MODEL, LAYOUT)
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]  # bound, and nobody listens
+
+
+def test_addresses():
+    assert parse_address("https://host:443/people") == Address("https://host:443", "", "people")
+    assert parse_address("http://[::1]:19530/site/people") == Address("http://[::1]:19530", "site", "people")
+    lite = parse_address("some/where.db")
+    assert (lite.collection, lite.is_lite) == ("gallery", True)
+    assert lite.uri.endswith("/some/where.db")
+    assert lite.uri.startswith("/")
+
+
+@pytest.mark.parametrize(
+    "where", ["http://host:1", "http://host:1/", "http://host/a/b/c", "http:///people", "http://host/people?x=1",
+              "http://host/9people", "http://host/pe-ople", "http://host/a.b/people"],
+)  # fmt: skip
+def test_an_address_that_names_no_collection_is_refused(where):
+    with pytest.raises(GalleryError, match=r"expected https://host:port/collection|is no name in Milvus"):
+        parse_address(where)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(GalleryError, match="token='user:password'") as caught:
+        parse_address("https://root:hunter2@host:443/people")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_nobody_answers_and_the_token_is_not_in_the_message(closed_port):
+    with pytest.raises(GalleryError, match=rf"127.0.0.1:{closed_port}.*Check that the server runs") as caught:
+        open_home(f"http://127.0.0.1:{closed_port}/people", MODEL, LAYOUT, "root:hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(not (URI and TOKEN), reason=f"{NO_SERVER}, with a token that it checks")
+def test_a_wrong_token_is_refused_and_not_in_the_message():
+    with pytest.raises(GalleryError, match="the token") as caught:
+        open_home(f"{URI}/people", MODEL, LAYOUT, "root:hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["pymilvus", "milvus_lite"])
+def test_without_the_client_the_error_says_what_to_install(missing, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=r"pip install 'tbps\[milvus\]'"):
+        open_home(tmp_path / "people.db", MODEL, LAYOUT)
+
+
+def test_a_collection_of_something_else_is_refused(place):
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(place.where)
+    client.create_collection("gallery", dimension=4)
+    client.close()
+    with pytest.raises(GalleryError, match="is no gallery: something else is kept there"):
+        open_home(place.where, MODEL, LAYOUT)
+
+
+def test_a_newer_format_is_refused(home, place):
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(place.where)
+    described = json.loads(client.describe_collection("gallery")["properties"]["tbps.gallery"])
+    assert described["layout"]["dtype"] == "float32", "whatever was asked for"
+    changed = json.dumps({**described, "format": 9})
+    client.alter_collection_properties("gallery", properties={"tbps.gallery": changed})
+    client.close()
+    with pytest.raises(GalleryError, match="has format 9"):
+        open_home(place.where, MODEL, LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (make_row("a b", None, {}), "The id 'a b'"),
+        (make_row('x" or "', None, {}), "The id"),
+        (make_row("a" * 257, None, {}), "expected 1 to 256 letters"),
+        (make_row("a", "/x.png", {"note": "é" * 11000}), "metadata of /x.png has 66012 bytes: Milvus holds 65535"),
+        (Row("a", None, "{}", thumbnail=bytes(50000)), "thumbnail of a has 66668 bytes"),
+        (Row("a", None, json.dumps(dict.fromkeys(map(str, range(4097)), 0))), "over 4096 entries"),
+    ],
+)
+def test_what_milvus_cannot_hold_is_refused_before_anything_is_written(home, row, said):
+    with pytest.raises(GalleryError, match=said):
+        home.append([make_row("good", None, {}), row], np.eye(4, dtype=np.float32)[:2])
+    assert home.count() == 0
+
+
+def test_the_longest_metadata_that_milvus_holds(home):
+    row = make_row("a", None, {"note": "x" * (65535 - len('{"note": ""}'))})
+    home.append([row], np.eye(4, dtype=np.float32)[:1])
+    assert home.get(["a"])[0].row == row
+
+
+def test_more_hits_than_a_server_gives_are_refused(home):
+    home.append([make_row("a", None, {})], np.eye(4, dtype=np.float32)[:1])
+    assert len(home.search(np.eye(4, dtype=np.float32), Wanted(16384))) == 4
+    with pytest.raises(GalleryError, match="at most 16384"):
+        home.search(np.eye(4, dtype=np.float32), Wanted(16385))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_users_gets_into_an_expression(text):
+    asked = expression(Filter(camera=text, source=[text], metadata={text: text}), {text, "abc"})
+    known = expression(Filter(camera="x", source=["x"], metadata={"x": "x"}), {"abc"})
+    assert len(asked) == len(known), "digests alone differ"
+    assert text in ("%", "{x}", "'", '"', "x\\") or text not in asked
+
+
+@pytest.mark.parametrize("text", HOSTILE[:-1])
+def test_hostile_names_are_found_as_what_they_are(home, text):
+    home.append(
+        [make_row("mine", None, {"camera": text}), make_row("other", None, {"camera": "north"})], np.ones((2, 4))
+    )
+    found = home.search(np.ones((1, 4), np.float32), Wanted(2, filter=Filter(camera=text)))[0]
+    assert [one.row.id for one in found] == ["mine"]
+    assert found[0].row.camera == text
+
+
+def test_numbers_texts_and_truth_values_have_digests_of_their_own():
+    def digest(value):
+        return tags(make_row("a", None, {"x": value}))
+
+    distinct = [True, False, 1, 0, "1", "True", 0.5, "0.5", 2**53 + 1, float(2**53), -1, "", float("inf")]
+    assert len({tuple(digest(value)) for value in distinct}) == len(distinct)
+    assert digest(1) == digest(1.0)
+    assert digest(-0.0) == digest(0)
+    for unasked in (None, [1], {"a": 1}, float("nan")):
+        assert digest(unasked) == []
+    assert tags(make_row("a", None, {"camera": "x"})) != tags(make_row("a", None, {"source": "x"}))
