@@ -1,8 +1,13 @@
 """A gallery in Milvus: what it refuses, and what its errors say. What it does is in test_gallery_contract.py."""
 
 import json
+import os
+import signal
 import socket
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,3 +172,74 @@ def test_numbers_texts_and_truth_values_have_digests_of_their_own():
     for unasked in (None, [1], {"a": 1}, float("nan")):
         assert digest(unasked) == []
     assert tags(make_row("a", None, {"camera": "x"})) != tags(make_row("a", None, {"source": "x"}))
+
+
+KILLED = """
+import os, signal
+from tbps.gallery.milvus_client import Collection
+from test_gallery_milvus import MODEL, LAYOUT, many_rows, open_home
+import numpy as np
+
+call, calls = Collection.call, []
+
+def killing(self, name, **arguments):
+    calls.append(name)
+    if calls.count("upsert") == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(self, name, **arguments)
+
+Collection.call = killing
+open_home({where!r}, MODEL, LAYOUT).append(many_rows(), np.ones((1500, 4)))
+"""
+
+
+OPENING = """
+from test_gallery_milvus import MODEL, LAYOUT, open_home
+
+open_home({where!r}, MODEL, LAYOUT)
+"""
+
+
+def run_elsewhere(code):
+    """In another process."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def many_rows():
+    return [Row(f"{n}", None, "{}") for n in range(1500)]
+
+
+def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_twice(place):
+    killed = run_elsewhere(KILLED.format(where=place.where))
+    assert killed.returncode == -signal.SIGKILL
+    home = open_home(place.where, MODEL, LAYOUT)
+    known = home.known([row.id for row in many_rows()])
+    assert known == {row.id for row in many_rows()[:1000]}
+    left = [row for row in many_rows() if row.id not in known]
+    home.append(left, np.ones((500, 4)))
+    assert home.count() == 1500
+    assert [row for rows, _ in home.scan() for row in rows] == many_rows()
+
+
+def test_a_file_in_use_by_another_process_says_so(home, place):
+    other = run_elsewhere(OPENING.format(where=place.where))
+    assert other.returncode == 1
+    assert "GalleryError" in other.stderr
+    assert "One process at a time may have a file of Milvus Lite open" in other.stderr
+
+
+@pytest.mark.parametrize("kind", ["lite", "server"])
+def test_who_opens_or_adds_at_the_same_time_makes_one_gallery_and_no_row_twice(kind, tmp_path):
+    def add(worker: int) -> None:
+        home = open_home(place.where, MODEL, LAYOUT, place.token)
+        home.append(many_rows()[worker : worker + 6], np.ones((6, 4)))
+
+    with new_place(kind, tmp_path) as place:
+        if kind == "lite":
+            open_home(place.where, MODEL, LAYOUT)  # its server can be started by one thread only
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(4)))
+        home = open_home(place.where, MODEL, LAYOUT, place.token)
+        assert home.count() == 9
+        assert sorted(row.id for rows, _ in home.scan() for row in rows) == [str(n) for n in range(9)]
