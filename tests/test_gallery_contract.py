@@ -254,7 +254,8 @@ def test_more_rows_than_fit_into_one_message_and_more_equal_ones_than_are_asked_
     vectors = unit_vectors(2500, seed=3)
     alike = np.arange(7, 2500, 20)  # 125 rows
     vectors[alike] = vectors[7]
-    home.append(rows, vectors)
+    with home.writing():
+        home.append(rows, vectors)
     assert (home.count(), len(home.known([row.id for row in rows]))) == (2500, 2500)
     assert [row for some, _ in home.scan() for row in some] == rows
     query = vectors[7:8]

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Collection as Several
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -87,9 +87,13 @@ class MilvusHome:
         for batch in batches(filter_ids(ids), _AT_ONCE):
             yield from self._collection.read("query", filter=f"id in {id_list(batch)}", output_fields=list(fields))
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Nothing: the server lets several write."""
-        return nullcontext()
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keeps nobody out: the server lets several write."""
+        try:
+            yield
+        finally:
+            self._collection.settle()
 
     def refresh(self) -> None:
         """Nothing: every read sees what was written before it."""

@@ -57,6 +57,11 @@ class Collection:
             self.call("create_index", index_params=index)
         self.call("load_collection")
 
+    def settle(self) -> None:
+        """After writing. Servers index rows by themselves; Milvus Lite walks over those of its log one by one."""
+        if self._address.is_lite:
+            self.call("flush")
+
     @contextmanager
     def _errors(self, advice: str = "") -> Iterator[None]:
         import grpc

@@ -16,7 +16,7 @@ from typing import Any
 from tbps.gallery.filters import Filter, Scalar
 from tbps.gallery.home import Row
 
-TAG_LENGTH = 24
+DIGEST_LENGTH = 24
 NO_TIME = -sys.float_info.max  # in place of a timestamp: old servers know no missing values
 ID_LENGTH = 256
 _ID = re.compile(rf"[\w.:/-]{{1,{ID_LENGTH}}}", re.ASCII)
@@ -28,12 +28,15 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def digest(name: str, value: str | None) -> str:
+    """What filters ask of a row's camera or source; empty where it has none."""
+    return "" if value is None else _digest("row", name, value)
+
+
 def tags(row: Row) -> list[str]:
-    """The digests of what filters may ask of a row."""
+    """What filters may ask of a row's metadata."""
     metadata: dict[str, Any] = json.loads(row.metadata)
-    found = [_tag("metadata", name, value) for name, value in metadata.items() if _can_be_asked(value)]
-    found += [_tag("row", name, value) for name in ("camera", "source") if (value := getattr(row, name)) is not None]
-    return found
+    return [_digest("metadata", name, value) for name, value in metadata.items() if _can_be_asked(value)]
 
 
 def expression(filter: Filter | None, excluded: Collection[str]) -> str:
@@ -59,8 +62,8 @@ def _conditions(filter: Filter) -> list[str]:
     parts = []
     for name, values in (("camera", filter.cameras), ("source", filter.sources)):
         if values is not None:
-            wanted = [_tag("row", name, value) for value in values]
-            parts.append(f"array_contains_any(tags, {json.dumps(wanted)})" if wanted else _NOTHING)
+            wanted = json.dumps([digest(name, value) for value in values])
+            parts.append(f"{name}_digest in {wanted}" if values else _NOTHING)
     if filter.begin is not None:
         parts.append(f"timestamp >= {filter.begin!r}")
     if filter.end is not None:
@@ -68,7 +71,7 @@ def _conditions(filter: Filter) -> list[str]:
     if filter.begin is not None or filter.end is not None:
         parts.append(f"timestamp > {NO_TIME!r}")
     parts += [
-        f'array_contains(tags, "{_tag("metadata", name, value)}")' if _can_be_asked(value) else _NOTHING
+        f'array_contains(tags, "{_digest("metadata", name, value)}")' if _can_be_asked(value) else _NOTHING
         for name, value in filter.metadata.items()
     ]
     return parts
@@ -79,9 +82,9 @@ def _can_be_asked(value: Any) -> bool:
     return isinstance(value, str | int | float) and value == value
 
 
-def _tag(kind: str, name: str, value: Scalar) -> str:
+def _digest(kind: str, name: str, value: Scalar) -> str:
     described = json.dumps([kind, name, type(_plain(value)).__name__, str(_plain(value))])
-    return blake2b(described.encode(), digest_size=TAG_LENGTH // 2).hexdigest()
+    return blake2b(described.encode(), digest_size=DIGEST_LENGTH // 2).hexdigest()
 
 
 def _plain(value: Scalar) -> Scalar:

@@ -9,11 +9,11 @@ import numpy as np
 
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
-from tbps.gallery.milvus_filters import ID_LENGTH, NO_TIME, TAG_LENGTH, is_id, tags
+from tbps.gallery.milvus_filters import DIGEST_LENGTH, ID_LENGTH, NO_TIME, digest, is_id, tags
 
 VECTOR = "vector"
 _TEXTS = ("path", "camera", "source", "metadata", "thumbnail")
-STORED = ("id", "number", *_TEXTS, "timestamp", VECTOR)  # all but the tags, which are only searched
+STORED = ("id", "number", *_TEXTS, "timestamp", VECTOR)  # all but the digests, which are only searched
 _TEXT_BYTES = 65535  # the most that Milvus allows, of a text
 _MOST_TAGS = 4096  # of an array
 
@@ -28,8 +28,10 @@ def make_schema(client: Any, width: int) -> Any:
     for name in _TEXTS:
         schema.add_field(name, DataType.VARCHAR, max_length=_TEXT_BYTES)
     schema.add_field("timestamp", DataType.DOUBLE)
+    for name in ("camera_digest", "source_digest"):
+        schema.add_field(name, DataType.VARCHAR, max_length=DIGEST_LENGTH)
     schema.add_field("tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=_MOST_TAGS,
-                     max_length=TAG_LENGTH)  # fmt: skip
+                     max_length=DIGEST_LENGTH)  # fmt: skip
     schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=width)
     return schema
 
@@ -52,6 +54,8 @@ def to_entity(row: Row, vector: np.ndarray, number: int) -> dict[str, Any]:
         "metadata": row.metadata,
         "thumbnail": base64.b64encode(row.thumbnail or b"").decode(),
         "timestamp": NO_TIME if row.timestamp is None else row.timestamp,
+        "camera_digest": digest("camera", row.camera),
+        "source_digest": digest("source", row.source),
         "tags": tags(row),
         VECTOR: vector,
     }
