@@ -97,3 +97,15 @@ def test_scikit_learn_reads_the_features(here: None) -> None:
     assert names["neighbours"][:, 0].tolist() == list(range(len(vectors)))
     assert names["neighbours"][:, 1].tolist() == nearest.tolist()
     assert names["accuracy"] >= 0.8  # six people of other colours, one shot of each to learn from
+
+
+def test_scale_page(here: None) -> None:
+    """Without a server it ends in a file of Milvus Lite."""
+    lite = pytest.importorskip("milvus_lite.server_manager", reason="milvus-lite comes with the extra 'dev'")
+    try:
+        names = run("scale.md", 0)
+        assert names["gallery"].count() == names["folder"].count() > 5
+        expected = names["folder"].search("a woman in a red coat", k=5)
+        assert [hit.id for hit in names["hits"]] == [hit.id for hit in expected]
+    finally:
+        lite.server_manager_instance.release_server("runs/people.db")

@@ -89,14 +89,16 @@ class MilvusHome:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keeps nobody out: the server lets several write."""
+        """Keeps nobody out, since the server lets several write; takes up what they did before."""
+        self.refresh()
         try:
             yield
         finally:
             self._collection.settle()
 
     def refresh(self) -> None:
-        """Nothing: every read sees what was written before it."""
+        """Take up what others have written; they may see it sooner, on a cluster of several replicas a little later."""
+        self._collection.catch_up()
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
         """
@@ -110,13 +112,13 @@ class MilvusHome:
         numbers = range(first, self._next)
         entities = [to_entity(*one) for one in zip(rows, vectors.astype(np.float32), numbers, strict=True)]
         for batch in batches(entities, _AT_ONCE):
-            self._collection.call("upsert", data=batch)  # insert would keep a row twice that two machines add
+            self._collection.write("upsert", data=batch)  # insert would keep a row twice that two machines add
 
     def remove(self, ids: Several[str]) -> int:
         """Take rows out; the number of those that were there."""
         known = sorted(self.known(list(ids)))
         for batch in batches(known, _AT_ONCE):
-            self._collection.call("delete", filter=f"id in {id_list(batch)}")
+            self._collection.write("delete", filter=f"id in {id_list(batch)}")
         return len(known)
 
     def get(self, ids: Sequence[str]) -> list[Found | None]:

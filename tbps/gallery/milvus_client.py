@@ -1,4 +1,5 @@
-"""One collection behind Milvus's client: strong consistency, and errors that say what to do but never the token."""
+"""One collection behind Milvus's client: reads that are no staler than a gallery may be, and errors that say what to do
+but never the token."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from tbps.gallery.milvus_address import Address
 _CONNECT_SECONDS = 10
 _LITE_ADVICE = "One process at a time may have a file of Milvus Lite open: has another? Was it made by Milvus Lite 3?"
 _SERVER_ADVICE = "Check that the server runs, its address, and the token ('user:password' or an API key)."
-_CONSISTENCY = {"consistency_level": "Strong"}  # else a reader may miss what was written or still see what was removed
+_STRONG = {"consistency_level": "Strong"}  # waits for the next tick of the server's clock, some tenths of a second
+_BOUNDED = {"consistency_level": "Bounded"}  # sees at least what a strong read before it saw, if there is one replica
 
 
 class Collection:
@@ -25,6 +27,7 @@ class Collection:
     def __init__(self, address: Address, token: str | None) -> None:
         milvus_client = _client_class(address.is_lite)
         self._address, self._token = address, token or ""
+        self._behind = True
         if address.is_lite:
             Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
         with self._errors(_LITE_ADVICE if address.is_lite else _SERVER_ADVICE):
@@ -38,13 +41,26 @@ class Collection:
             return getattr(self.client, name)(self._address.collection, **arguments)
 
     def read(self, name: str, **arguments: Any) -> Any:
-        """`call` for a query or a search: sees all that was written before."""
-        return self.call(name, **arguments, **_CONSISTENCY)
+        """`call` for a query or a search: sees what this program has written, and all others before `catch_up`."""
+        level = _STRONG if self._behind else _BOUNDED
+        self._behind = False
+        return self.call(name, **arguments, **level)
+
+    def write(self, name: str, **arguments: Any) -> Any:
+        """`call` for what changes rows."""
+        try:
+            return self.call(name, **arguments)
+        finally:
+            self._behind = True
+
+    def catch_up(self) -> None:
+        """From the next read on see what others have written until then."""
+        self._behind = True
 
     def create(self, schema: Any, properties: dict[str, str]) -> None:
         """Make it; of two processes that do so at once, one does."""
         try:
-            self.call("create_collection", schema=schema, properties=properties, **_CONSISTENCY)
+            self.call("create_collection", schema=schema, properties=properties, **_STRONG)
         except GalleryError:
             if not self.call("has_collection"):
                 raise
