@@ -67,7 +67,7 @@ class Collection:
 
     def load(self, vectors: str) -> None:
         """Make it ready for search, with an index that is exact under every filter (a graph loses rows there)."""
-        if vectors not in self.call("list_indexes"):
+        if not self.call("list_indexes", field_name=vectors):
             index = self.client.prepare_index_params()
             index.add_index(vectors, index_type="FLAT", metric_type="IP")
             self.call("create_index", index_params=index)
