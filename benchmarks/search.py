@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,8 @@ def million(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]
         "numpy": lambda query: by_numpy(vectors, query),
         "exact": lambda query: found_by(store, query, Wanted(K)),
         "int8, 100 candidates": lambda query: found_by(store, query, Wanted(K, "int8", 100)),
-        **{f"index, {probes} lists": lambda query, w=wanted: found_by(store, query, w)
-           for probes, wanted in index.items()},
-    }  # fmt: skip
+        **{f"index, {probes} lists": partial(found_by, store, wanted=wanted) for probes, wanted in index.items()},
+    }
     result = take_turns(sides, queries)
     filtered: dict[str, Answer] = {
         "numpy": lambda query: [CAMERAS * row for row in by_numpy(vectors[::CAMERAS], query)],

@@ -72,3 +72,9 @@ def gather_lists(own: list[Any]) -> list[Any]:
     dist.all_gather_object(lists, own)
     longest = max(map(len, lists))
     return [one[turn] for turn in range(longest) for one in lists if turn < len(one)]
+
+
+def wait_for_all() -> None:
+    """Go on when all processes have come here."""
+    if processes() > 1:
+        dist.barrier()

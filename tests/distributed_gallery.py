@@ -17,5 +17,5 @@ model, processor = AutoModel.from_pretrained(checkpoint).eval(), AutoProcessor.f
 gallery = tbps.Gallery.open(where, model, processor)
 added = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
 again = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
-print(json.dumps({"added": added, "again": again, "count": gallery.count()}))
+print(json.dumps({"added": added, "again": again, "count": gallery.count()}), flush=True)
 dist.destroy_process_group()

@@ -110,3 +110,15 @@ def test_gallery_page(here: None) -> None:
     assert names["gallery"].count() == 12
     assert isinstance(names["best"].image, Path)
     assert names["calibration"].captions == 96
+
+
+def test_scale_page(here: None) -> None:
+    """Without a server it ends in a file of Milvus Lite."""
+    lite = pytest.importorskip("milvus_lite.server_manager", reason="milvus-lite comes with the extra 'dev'")
+    try:
+        names = run("scale.md", 0)
+        assert names["gallery"].count() == names["folder"].count() > 5
+        expected = names["folder"].search("a woman in a red coat", k=5)
+        assert [hit.id for hit in names["hits"]] == [hit.id for hit in expected]
+    finally:
+        lite.server_manager_instance.release_server("runs/people.db")

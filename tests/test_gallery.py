@@ -289,7 +289,7 @@ def test_refuses_another_model(gallery, folder, tmp_path, tiny_model, tiny_proce
     with torch.no_grad():
         other.part_decoder.queries[0] += 1
     with pytest.raises(
-        GalleryError, match=r"'unnamed model' \(fingerprint .* 'somebody/other' \(fingerprint .*another folder"
+        GalleryError, match=r"'unnamed model' \(fingerprint .* 'somebody/other' \(fingerprint .*another place"
     ):
         Gallery.open(where, other, tiny_processor)
     with pytest.raises(GalleryError, match="part_weight"):

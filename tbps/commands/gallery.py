@@ -68,9 +68,9 @@ def make_index(options: argparse.Namespace) -> None:
 
 def remove(options: argparse.Namespace) -> None:
     """`tbps gallery remove`"""
-    from tbps.gallery.homes import read_home
+    from tbps.gallery.homes import existing_home
 
-    home = read_home(options.gallery, token())
+    home = existing_home(options.gallery, token())
     with home.writing():
         count = home.remove(options.ids)
     missing = len(set(options.ids)) - count
@@ -79,12 +79,13 @@ def remove(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """`tbps gallery export` and, the other way round, `tbps gallery import`"""
-    from tbps.gallery.homes import read_home
-    from tbps.gallery.transfer import copy_gallery
+    from tbps.gallery.homes import existing_home, open_home
+    from tbps.gallery.transfer import copy_rows
 
-    source, target = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
-    copied, home = copy_gallery(read_home(source, token()), target, token())
-    print(f"{copied} images copied, {home.count()} in {target}")
+    where, to = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
+    source = existing_home(where, token())
+    target = open_home(to, source.model, source.layout, token())
+    print(f"{copy_rows(source, target)} images copied, {target.count()} in {to}")
 
 
 def calibrate(options: argparse.Namespace) -> None:

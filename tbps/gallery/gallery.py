@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -16,15 +17,16 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, make_hit, real_roots
 from tbps.gallery.home import MODES, Home, Mode, Wanted
-from tbps.gallery.homes import open_home
+from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.intake import Intake
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
 from tbps.gallery.picking import one_per_group, same_person
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.sources import read_items
+from tbps.gallery.transfer import copy_rows
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
-from tbps.spread import is_first
+from tbps.spread import is_first, wait_for_all
 
 _DEFAULT_K = 10
 _SKIPPED_SHOWN = 10
@@ -41,10 +43,8 @@ class Gallery:
     others search; those see what was there when they opened.
     """
 
-    def __init__(self, home: Home, layout: Layout, model: TBPSModel, processor: TBPSProcessor,
-                 roots: Sequence[Path] = ()) -> None:  # fmt: skip
+    def __init__(self, home: Home, model: TBPSModel, processor: TBPSProcessor, roots: Sequence[Path] = ()) -> None:
         self._home = home
-        self._layout = layout
         self._model = model
         self._processor = processor
         self._roots = roots
@@ -82,7 +82,7 @@ class Gallery:
         config = model.config
         layout = Layout(dtype, config.projection_dim, config.num_parts, config.part_dim)
         home = open_home(where, identify(model, processor), layout, token)
-        return cls(home, layout, model, processor, real_roots(roots))
+        return cls(home, model, processor, real_roots(roots))
 
     def count(self) -> int:
         """The number of images."""
@@ -91,7 +91,7 @@ class Gallery:
     @property
     def fingerprint(self) -> str:
         """That of the model which makes the vectors."""
-        return identify(self._model, self._processor).fingerprint
+        return self._home.model.fingerprint
 
     def add(
         self,
@@ -138,6 +138,7 @@ class Gallery:
             intake = Intake(self._home, self._model, self._processor, batch_size, skip_bad, thumbnails, bar)
             while block := list(islice(items, commit_every)):
                 intake.add(block)
+        wait_for_all()  # process 0 may still be writing
         self.refresh()
         if intake.skipped:
             _warn_of_skipped(intake.skipped)
@@ -163,6 +164,32 @@ class Gallery:
         """
         with self._home.writing():
             return self._home.remove(ids)
+
+    def export(
+        self, where: str | Path, *, dtype: Dtype = "float32", token: str | None = None, progress: bool = True
+    ) -> int:
+        """
+        Copy all images' rows and vectors into the gallery at another address, made if it is new; the number copied.
+
+        Those that are there already are skipped, so an export cut short can be repeated. Nothing is encoded.
+
+        Args:
+            where, dtype, token: of the other gallery, as for `open`.
+
+        Raises:
+            GalleryError: the other one is another model's, or is being written to.
+        """
+        target = open_home(where, self._home.model, replace(self._home.layout, dtype=dtype), token)
+        return copy_rows(self._home, target, progress)
+
+    def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
+        """
+        Copy what this gallery does not have from the one at another address; the number copied.
+
+        Raises:
+            GalleryError: there is none, it is another model's, or this one is being written to.
+        """
+        return copy_rows(existing_home(where, token), self._home, progress)
 
     @overload
     def search(self, query: str | Query | Path, k: int | None = None, **options: Any) -> list[Hit]: ...
@@ -241,7 +268,7 @@ class Gallery:
         return [[hit for hit in row if min_score is None or hit.score >= min_score] for row in hits]
 
     def _hit(self, found: Any, query: np.ndarray) -> Hit:
-        return make_hit(found, query, self._layout, self._roots)
+        return make_hit(found, query, self._home.layout, self._roots)
 
     def _checked(self, queries: torch.Tensor) -> np.ndarray:
         width = self._model.config.embedding_dim

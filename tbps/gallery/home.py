@@ -7,7 +7,9 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from tbps.fingerprint import ModelIdentity
 from tbps.gallery.filters import Filter
+from tbps.gallery.manifest import Layout
 
 Mode = Literal["exact", "int8", "prefix", "index"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -66,6 +68,14 @@ class Home(Protocol):
     @property
     def where(self) -> str:
         """Its folder or address, for messages."""
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Whose vectors they are."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the vectors are stored."""
 
     def count(self) -> int:
         """The number of rows."""

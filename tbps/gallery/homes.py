@@ -26,3 +26,18 @@ def open_home(where: str | Path, model: ModelIdentity, layout: Layout, token: st
     from tbps.gallery.milvus import MilvusHome  # an extra: most galleries are folders
 
     return MilvusHome.open(str(where), model, layout, token)
+
+
+def existing_home(where: str | Path, token: str | None = None) -> Home:
+    """
+    The home at `where`, which must be there: what is copied from a mistyped address would be nothing.
+
+    Raises:
+        GalleryError: there is none, or it is damaged.
+        ImportError: Milvus's client is not installed.
+    """
+    if not is_milvus(where):
+        return Store.read(Path(where))
+    from tbps.gallery.milvus import MilvusHome
+
+    return MilvusHome.read(str(where), token)

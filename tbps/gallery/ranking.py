@@ -13,6 +13,7 @@ import torch
 from tbps.gallery.codes import products
 from tbps.gallery.home import Wanted
 from tbps.gallery.index import Index
+from tbps.gallery.scoring import row_scores
 from tbps.gallery.shards import Shard
 
 _SCORES_AT_ONCE = 1 << 25
@@ -99,6 +100,7 @@ def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, plac
     held = [i for i in range(len(shards)) if cuts[i] < cuts[i + 1]]
     if not held:
         return np.empty(0, np.float32), np.empty(0, np.int64)
-    scores = np.concatenate([shards[i].vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) @ query for i in held])
+    rows = (shards[i].vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) for i in held)
+    scores = np.concatenate([row_scores(some, query) for some in rows])
     best = np.argsort(-scores, kind="stable")[:k]
     return scores[best], places[best]

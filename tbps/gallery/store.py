@@ -15,7 +15,9 @@ from tbps.files import TEMPORARY_SUFFIX
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
+from tbps.gallery.gathering import gathered
 from tbps.gallery.home import Found, Row, Wanted
+from tbps.gallery.identity import check_model
 from tbps.gallery.index import Index, write_index
 from tbps.gallery.manifest import MANIFEST_NAME, Layout, Manifest, ShardEntry
 from tbps.gallery.masks import mask
@@ -48,7 +50,7 @@ class Store:
         if not (directory / MANIFEST_NAME).exists():
             return cls(directory, _create(directory, model, layout))
         store = cls.read(directory)
-        _check_model(directory, store.manifest.model, model)
+        check_model(str(directory), store.manifest.model, model)
         return store
 
     @classmethod
@@ -74,6 +76,16 @@ class Store:
     def manifest(self) -> Manifest:
         """What the store consists of."""
         return self._manifest
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Whose vectors they are."""
+        return self._manifest.model
+
+    @property
+    def layout(self) -> Layout:
+        """How the vectors are stored."""
+        return self._manifest.layout
 
     def _set_manifest(self, manifest: Manifest, kept: Sequence[Shard] = ()) -> None:
         """Take up a manifest, whose first shards are open already."""
@@ -123,7 +135,7 @@ class Store:
             raise GalleryError(f"The gallery {self._directory} has no index: `tbps gallery index` makes one.")
         excluded = pa.array(sorted(wanted.excluded), pa.string())
         allowed = [self._allowed(shard, wanted.filter, excluded) for shard in self._shards]
-        ranked = rank(queries, self._shards, allowed, wanted, self._manifest.layout.prefix_dim, self._index)
+        ranked = rank(queries, self._shards, allowed, wanted, self.layout.prefix_dim, self._index)
         return [[self._found(int(p), float(s)) for s, p in zip(*best, strict=True)] for best in ranked]
 
     def _allowed(self, shard: Shard, filter: Filter | None, excluded: pa.Array) -> np.ndarray:
@@ -209,24 +221,11 @@ class Store:
         """
         new = replace(self._manifest, shards=(), index=None)
         with tqdm(total=self.count(), desc="rows", disable=not progress) as bar:
-            for rows, vectors in self._gathered(rows_per_shard):
+            for rows, vectors in gathered(self.scan(), rows_per_shard):
                 new = new.with_shard(self._write_shard(new, rows, vectors))
                 bar.update(len(rows))
         self._commit(new)
         self._catch_up()
-
-    def _gathered(self, size: int) -> Iterator[tuple[list[Row], np.ndarray]]:
-        """`scan` in pieces of `size` rows, the last of which may be shorter."""
-        rows: list[Row] = []
-        vectors: list[np.ndarray] = []
-        for more, matrix in self.scan():
-            rows, vectors = [*rows, *more], [*vectors, matrix]
-            while len(rows) >= size:
-                joined = np.concatenate(vectors)
-                yield rows[:size], joined[:size]
-                rows, vectors = rows[size:], [joined[size:]]
-        if rows:
-            yield rows, np.concatenate(vectors)
 
     def build_index(self, lists: int | None = None, progress: bool = True) -> None:
         """Make an approximate index of all rows, in the place of an older one; rows added later are searched beside it.
@@ -268,12 +267,3 @@ def _create(directory: Path, model: ModelIdentity, layout: Layout) -> Manifest:
     manifest = Manifest(model, layout, __version__)
     manifest.write(directory)
     return manifest
-
-
-def _check_model(directory: Path, made_by: ModelIdentity, opened_with: ModelIdentity) -> None:
-    if made_by.fingerprint != opened_with.fingerprint or made_by.embedding_dim != opened_with.embedding_dim:
-        raise GalleryError(
-            f"The gallery {directory} was made with {made_by} and is opened with {opened_with}: weights, part_weight "
-            "or the image processor differ, so the scores would mean nothing. Open it with the model that made it, or "
-            "add the images to a new gallery in another folder."
-        )
