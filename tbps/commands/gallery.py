@@ -24,6 +24,7 @@ def info(options: argparse.Namespace) -> None:
         "bytes": size,
         "bytes an image": round(size / manifest.rows) if manifest.rows else None,
         "model": manifest.model.name,
+        "revision": manifest.model.revision,
         "fingerprint": manifest.model.fingerprint,
         "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
         "index": None if manifest.index is None else f"{manifest.index.rows} images in {manifest.index.lists} lists",
