@@ -218,3 +218,17 @@ def test_smaller_numbers_give_almost_the_same_scores(
 def test_search_embeddings_takes_the_same_options(gallery, sentence):
     hits = gallery.search_embeddings(torch.from_numpy(sentence[None]), 3, where=Filter(camera=0))[0]
     assert names(hits) == names(gallery.search(SENTENCE, k=3, where=Filter(camera=0)))
+
+
+def test_upkeep_through_the_gallery(gallery, vectors, sentence):
+    gallery.build_index(lists=2, progress=False)
+    everything = order(vectors @ sentence)
+    assert names(gallery.search(SENTENCE, k=3, mode="index", probes=2)) == everything[:3]
+    gallery.remove([gallery.search(SENTENCE, k=1)[0].id])
+    gallery.compact(progress=False)
+    gallery.check(progress=False)
+    assert names(gallery.search(SENTENCE, k=11)) == everything[1:]
+    with pytest.raises(GalleryError, match="has no index"):
+        gallery.search(SENTENCE, k=1, mode="index")
+    with pytest.raises(ValueError, match="rows_per_file=0"):
+        gallery.compact(0)

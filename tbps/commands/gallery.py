@@ -7,8 +7,6 @@ from pathlib import Path
 from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive
 from tbps.commands.search import WHERE, token
 
-ROWS_PER_FILE = 65536
-
 
 def info(options: argparse.Namespace) -> None:
     """`tbps gallery info`"""
@@ -133,7 +131,7 @@ def add_gallery(commands: Commands) -> None:
     command = add_command(gallery, "compact", "erase what was removed, and join many small files",
                           "tbps gallery compact people")  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY")
-    command.add_argument("--rows-per-file", type=positive, default=ROWS_PER_FILE, help=f"(default {ROWS_PER_FILE})")
+    command.add_argument("--rows-per-file", type=positive, default=65536, help="(default 65536)")
     command.set_defaults(run=compact)
     add_transfer(gallery)
     add_calibrate(gallery)

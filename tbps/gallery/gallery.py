@@ -23,6 +23,7 @@ from tbps.gallery.manifest import DTYPES, Dtype, Layout
 from tbps.gallery.picking import one_per_group, same_person
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.sources import read_items
+from tbps.gallery.store import ROWS_PER_FILE, Store
 from tbps.gallery.transfer import copy_rows
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
@@ -164,6 +165,47 @@ class Gallery:
         """
         with self._home.writing():
             return self._home.remove(ids)
+
+    def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
+        """
+        Erase what was removed, and join many small files into few; an index is dropped.
+
+        Raises:
+            GalleryError: another process is writing to this gallery, or it is in Milvus, which does this by itself.
+        """
+        check_positive("rows_per_file", rows_per_file)
+        folder = self._folder("compact")
+        with folder.writing():
+            folder.compact(rows_per_file, progress)
+
+    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
+        """
+        Make the approximate index of `mode="index"` from all images that are there, in the place of an older one.
+
+        Args:
+            lists: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
+
+        Raises:
+            GalleryError: the gallery is empty, is being written to by another process, or is in Milvus.
+            ImportError: FAISS is not installed.
+        """
+        folder = self._folder("build_index")
+        with folder.writing():
+            folder.build_index(lists, progress)
+
+    def check(self, progress: bool = True) -> None:
+        """
+        Read every byte.
+
+        Raises:
+            GalleryError: a file is damaged; the message names it. Or the gallery is in Milvus.
+        """
+        self._folder("check").check(progress)
+
+    def _folder(self, what: str) -> Store:
+        if not isinstance(self._home, Store):
+            raise GalleryError(f"{what} is for galleries in a folder: {self._home.where} is Milvus's own business.")
+        return self._home
 
     def export(
         self, where: str | Path, *, dtype: Dtype = "float32", token: str | None = None, progress: bool = True

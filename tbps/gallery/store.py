@@ -24,6 +24,7 @@ from tbps.gallery.masks import mask
 from tbps.gallery.ranking import rank
 from tbps.gallery.shards import Shard, write_shard
 
+ROWS_PER_FILE = 65536  # of a compacted gallery: a quarter of a gigabyte at E = 1024
 _LOCK_NAME = "gallery.lock"
 _SCANNED = 4096  # rows at a time: as many as `Gallery.add` commits
 
