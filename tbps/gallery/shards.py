@@ -68,6 +68,7 @@ class Shard:
             raise GalleryError(
                 f"{directory / entry.file} has {len(self._rows)} rows where gallery.json says {entry.rows}: {ADVICE}"
             )
+        self._verified: dict[str, pa.Array] = {}
         described = self._rows.schema.metadata
         self.steps: np.ndarray = np.frombuffer(described[_STEPS], np.float32)  # (E,)
         self.slack = float(described[_SLACK])
@@ -79,8 +80,11 @@ class Shard:
 
     def column(self, name: str) -> pa.Array:
         """A field of all rows."""
-        self._file.verify_array(self._rows[name])
-        return self._rows[name]
+        if name not in self._verified:
+            array = self._rows[name]
+            self._file.verify_array(array)
+            self._verified[name] = array
+        return self._verified[name]
 
     @cached_property
     def codes(self) -> torch.Tensor:
@@ -109,6 +113,11 @@ class Shard:
     def row(self, place: int) -> Row:
         """The row at 0 <= place < N."""
         return Row(**{field.name: self.column(field.name)[place].as_py() for field in fields(Row)})
+
+    def rows(self, places: np.ndarray) -> list[Row]:
+        """The rows at some places."""
+        columns = (self.column(field.name).take(pa.array(places)).to_pylist() for field in fields(Row))
+        return [Row(*values) for values in zip(*columns, strict=True)]
 
     def verify(self) -> None:
         """Read all of the file."""

@@ -128,7 +128,7 @@ class Store:
             kept = np.flatnonzero(~shard.removed)
             for start in range(0, len(kept), _SCANNED):
                 places = kept[start : start + _SCANNED]
-                yield [shard.row(place) for place in places.tolist()], shard.vectors(places)
+                yield shard.rows(places), shard.vectors(places)
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
         """The best rows for each query."""
