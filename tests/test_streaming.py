@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from corpora import write_source
 from launch import torchrun
@@ -242,6 +243,62 @@ def test_a_corpus_that_is_not_whole_is_refused(tmp_path: Path, folder: Path) -> 
         Corpus(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match="is damaged"):
+        Corpus(tmp_path)
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir(parents=True)
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a*b?", "x::y"])
+def test_any_folder_name_is_taken_literally(tmp_path: Path, folder: Path, name: str) -> None:
+    rows = Corpus(copied(folder, tmp_path / name / "shards")).rows()
+    assert len(epochs_of(endless_rows(rows, 0, 1, 5, 16), 1)[0]) == IMAGES
+
+
+def test_an_epoch_without_rows_is_an_error(tmp_path: Path, folder: Path) -> None:
+    corpus = Corpus(copied(folder, tmp_path / "shards"))
+    for path in corpus.files:
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(CorpusError, match="Reader 1 of 2 found no row in epoch 0"):
+        next(endless_rows(corpus.rows(), 1, 2, 5, 16))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_shard_is_named_in_training(tmp_path: Path, folder: Path, workers: int) -> None:
+    shards = copied(folder, tmp_path / "shards")
+    data = (shards / "shard-00003.parquet").read_bytes()
+    (shards / "shard-00003.parquet").write_bytes(data[:-8] + b"damaged!")
+    with pytest.raises(CorpusError, match=r"shard-00003\.parquet cannot be read .*`tbps data verify .*shards`"):
+        make_trainer(tmp_path / "run", shards, dataloader_num_workers=workers).train()
+    with pytest.raises(CorpusError, match=r"shard-00003\.parquet cannot be read"):
+        list(Corpus(shards).captions())
+
+
+def test_a_damaged_page_is_named(tmp_path: Path, folder: Path) -> None:
+    corpus = Corpus(copied(folder, tmp_path / "shards"))
+    column = pq.read_metadata(corpus.files[2]).row_group(0).column(2)  # captions
+    data = bytearray(corpus.files[2].read_bytes())
+    data[column.data_page_offset : column.data_page_offset + 12] = b"\xff" * 12
+    corpus.files[2].write_bytes(data)
+    with pytest.raises(CorpusError, match=r"shard-00002\.parquet cannot be read"):
+        epochs_of(endless_rows(corpus.rows(), 0, 1, 5, 16), 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"made_from": {}, "complete": True, "shards": []}, r"corpus\.json is damaged \(KeyError\('format'\)"),
+        ({"made_from": {"format": "mals"}, "complete": True, "shards": []}, "has no images by its corpus.json"),
+        ([], r"corpus\.json is damaged"),
+    ],
+)
+def test_an_index_of_nothing_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    (tmp_path / "corpus.json").write_text(json.dumps(content))
+    with pytest.raises(CorpusError, match=message):
         Corpus(tmp_path)
 
 
