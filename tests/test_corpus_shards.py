@@ -106,6 +106,26 @@ def test_bad_entries_stop_or_are_left_out(tmp_path: Path, caplog: pytest.LogCapt
     assert row["captions"] == ["a man"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("image_id", 2**63, "has person id 9223372036854775808, expected 64 bits"),
+        ("image", "part0/a\0b.jpg", r"a\\x00b.jpg' cannot be read \(embedded null"),
+        ("image", "x" * 5000, r"x{50}\.\.\.x{50}.* cannot be read \(File name too long"),
+        ("image", "", "cannot be read"),
+    ],
+)
+def test_odd_entries_are_named_and_left_out(tmp_path: Path, field: str, value: object, message: str) -> None:
+    source = write_source(tmp_path / "corpus", "mals", 4)
+    content = json.loads(source.read_text())
+    content[2][field] = value
+    source.write_text(json.dumps(content))
+    with pytest.raises(CorpusError, match=rf"entry 2 \(from 0\): .*{message}") as caught:
+        shard(source, tmp_path / "out")
+    assert len(str(caught.value)) < 1500
+    assert shard(source, tmp_path / "out", skip_bad=True).rows == 3
+
+
 def test_a_wrong_folder_is_not_a_corpus_of_bad_images(tmp_path: Path) -> None:
     source = write_source(tmp_path / "corpus", "mals", 5)
     with pytest.raises(CorpusError, match=r"All 5 entries of shard-00000.parquet are bad: .*does not exist"):

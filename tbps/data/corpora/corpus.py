@@ -31,8 +31,11 @@ class Corpus:
             raise CorpusError(f"{folder} has no images by its {INDEX}: run `tbps data shard` into another folder.")
         self.files = [self.folder / shard.file for shard in index.shards]
         for path, shard in zip(self.files, index.shards, strict=True):
-            if not path.is_file() or path.stat().st_size != shard.bytes:
-                raise CorpusError(f"{path} is missing or has not its {shard.bytes} bytes: copy it again.")
+            if not shard.is_there(self.folder):
+                raise CorpusError(
+                    f"{path} is missing or has not its {shard.bytes} bytes: copy it again, or run the same "
+                    "`tbps data shard`, which writes it anew."
+                )
         self.name, self.count = str(index.made_from["format"]), index.rows
 
     def __len__(self) -> int:

@@ -1,14 +1,17 @@
 """From entries to parquet shards with the images inside, in memory that does not grow with the corpus."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from tbps.data.corpora.errors import CorpusError
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = FEATURES.arrow_schema  # carries what `datasets` needs to decode the image column
 ROW_GROUP = 64  # images that are in memory at a time
+LOCK = "corpus.lock"
+OPTIONS = {"entries_per_shard": " (--rows-per-shard)", "images": " (--images)"}
 
 Read = Callable[[list[Entry]], Iterable[tuple[Row | None, list[str]]]]
 
@@ -36,7 +41,8 @@ def write_corpus(
     workers: int = 1,
     progress: bool = True,
 ) -> CorpusIndex:
-    """Write a corpus as `shard-00000.parquet`, ... and `corpus.json`; goes on after the last shard that is whole.
+    """Write a corpus as `shard-00000.parquet`, ... and `corpus.json`. Begun before, it writes the shards that are not
+    there yet, or no longer.
 
     Rows hold image (the bytes of the file, unchanged), captions, person_id and file_path, as `load_benchmark` gives.
 
@@ -50,34 +56,84 @@ def write_corpus(
         The index of the whole corpus.
 
     Raises:
-        CorpusError: as `read_corpus`; another conversion was begun in `out`; an entry is bad, which is named.
+        CorpusError: as `read_corpus`; another conversion was begun in `out`, or is at work there; an entry is bad,
+            which is named; there is no room for a shard.
     """
+    if entries_per_shard < 1:
+        raise CorpusError(f"entries_per_shard={entries_per_shard} (--rows-per-shard): expected 1 or more.")
     files, out, images = [Path(source) for source in sources], Path(out), Path(images)
     if not images.is_dir():
         raise CorpusError(f"{images} is not a folder: expected the one that the paths in {files[0].name} start from.")
     entries = read_corpus(name, files)
-    index = begun(out, CorpusIndex(origin(name, files, entries_per_shard)))
-    if index.complete:
-        return index
-    out.mkdir(parents=True, exist_ok=True)
-    done = len(index.shards) * entries_per_shard
-    bar = tqdm(islice(entries, done, None), desc=name, unit=" images", initial=done, disable=not progress)
-    with ThreadPoolExecutor(workers) as pool:
-        read, rest = partial(pool.map, partial(read_row, images)), iter(bar)
-        while share := list(islice(rest, entries_per_shard)):
-            path = out / f"shard-{len(index.shards):05}.parquet"
-            index.shards.append(write_shard(path, share, read, skip_bad))
+    with alone(out):
+        index = begun(out, CorpusIndex(origin(name, files, images, entries_per_shard)), skip_bad)
+        if index.complete and all(shard.is_there(out) for shard in index.shards):
+            return index
+        with ThreadPoolExecutor(workers) as pool, tqdm(entries, name, unit=" images", disable=not progress) as bar:
+            read = partial(pool.map, partial(read_row, images))
+            write_missing(out, index, iter(bar), entries_per_shard, partial(write_shard, read=read, skip_bad=skip_bad))
+        index.complete = True
+        with room(out / INDEX):
             index.write(out)
-    index.complete = True
-    index.write(out)
     return index
 
 
-def begun(out: Path, fresh: CorpusIndex) -> CorpusIndex:
+def write_missing(
+    out: Path, index: CorpusIndex, entries: Iterator[Entry], share: int, write: Callable[[Path, list[Entry]], Shard]
+) -> None:
+    """Write every shard that is not there; the index knows of each as soon as it is whole."""
+    for number, entries_of_shard in enumerate(iter(lambda: list(islice(entries, share)), [])):
+        if number < len(index.shards) and index.shards[number].is_there(out):
+            continue
+        path = out / f"shard-{number:05}.parquet"
+        with room(path):
+            index.shards[number : number + 1] = [write(path, entries_of_shard)]
+            index.write(out)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Make the folder, and keep other conversions out of it.
+
+    Raises:
+        CorpusError: one is at work there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CorpusError(
+            f"Another conversion is writing to {out}: wait until it has ended, or choose another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def room(path: Path) -> Iterator[None]:
+    """Say what to do where a file cannot be written, mostly as the disk is full.
+
+    Raises:
+        CorpusError: instead of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise CorpusError(
+            f"{path} could not be written ({error}), {free / 2**20:.0f} MiB are free there. Make room and run the same "
+            "command again: it goes on after the last whole shard."
+        ) from error
+
+
+def begun(out: Path, fresh: CorpusIndex, skip_bad: bool) -> CorpusIndex:
     """The index to go on with: that of the folder, or a fresh one where there is none.
 
     Raises:
-        CorpusError: the folder holds shards of something else.
+        CorpusError: the folder holds shards of something else, or without entries that are now to be told of.
     """
     if not (out / INDEX).exists():
         return fresh
@@ -85,9 +141,14 @@ def begun(out: Path, fresh: CorpusIndex) -> CorpusIndex:
     for key, wanted in fresh.made_from.items():
         if index.made_from.get(key) != wanted:
             raise CorpusError(
-                f"{out} holds shards that were made with {key}={index.made_from.get(key)}, and {key}={wanted} was "
-                "asked for: choose another folder, or delete that one."
+                f"{out} holds shards that were made with {key}={index.made_from.get(key)}{OPTIONS.get(key, '')}, and "
+                f"{key}={wanted} was asked for: choose another folder, or delete that one."
             )
+    if not skip_bad and any(shard.skipped for shard in index.shards):
+        raise CorpusError(
+            f"{out} holds shards that leave out entries ({INDEX} names them), as skip_bad=True (--skip-bad) was given: "
+            "give it again, or choose another folder."
+        )
     return index
 
 
