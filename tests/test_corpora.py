@@ -69,6 +69,11 @@ def test_a_truncated_file_is_named_after_its_whole_entries(name: str, tmp_path: 
         list(read_corpus(name, [source]))
 
 
+def test_what_the_parser_says_is_text(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"is not JSON: (lexical|parse) error"):
+        list(read_corpus("mals", [written(tmp_path, '[{"image": nonsense}]')]))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

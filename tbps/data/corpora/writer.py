@@ -1,22 +1,20 @@
 """From entries to parquet shards with the images inside, in memory that does not grow with the corpus."""
 
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from tbps.data.corpora.errors import CorpusError
+from tbps.data.corpora.folder import alone, begun, room
 from tbps.data.corpora.formats import Entry, read_corpus
-from tbps.data.corpora.index import INDEX, CorpusIndex, Shard, origin, read_index
+from tbps.data.corpora.index import INDEX, CorpusIndex, Shard, origin
 from tbps.data.corpora.rows import Row, read_row
 from tbps.data.loading import FEATURES
 from tbps.files import atomic_file, file_checksum
@@ -25,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = FEATURES.arrow_schema  # carries what `datasets` needs to decode the image column
 ROW_GROUP = 64  # images that are in memory at a time
-LOCK = "corpus.lock"
-OPTIONS = {"entries_per_shard": " (--rows-per-shard)", "images": " (--images)"}
 
 Read = Callable[[list[Entry]], Iterable[tuple[Row | None, list[str]]]]
 
@@ -89,67 +85,6 @@ def write_missing(
         with room(path):
             index.shards[number : number + 1] = [write(path, entries_of_shard)]
             index.write(out)
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Make the folder, and keep other conversions out of it.
-
-    Raises:
-        CorpusError: one is at work there.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise CorpusError(
-            f"Another conversion is writing to {out}: wait until it has ended, or choose another folder."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def room(path: Path) -> Iterator[None]:
-    """Say what to do where a file cannot be written, mostly as the disk is full.
-
-    Raises:
-        CorpusError: instead of OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        free = shutil.disk_usage(path.parent).free
-        raise CorpusError(
-            f"{path} could not be written ({error}), {free / 2**20:.0f} MiB are free there. Make room and run the same "
-            "command again: it goes on after the last whole shard."
-        ) from error
-
-
-def begun(out: Path, fresh: CorpusIndex, skip_bad: bool) -> CorpusIndex:
-    """The index to go on with: that of the folder, or a fresh one where there is none.
-
-    Raises:
-        CorpusError: the folder holds shards of something else, or without entries that are now to be told of.
-    """
-    if not (out / INDEX).exists():
-        return fresh
-    index = read_index(out)
-    for key, wanted in fresh.made_from.items():
-        if index.made_from.get(key) != wanted:
-            raise CorpusError(
-                f"{out} holds shards that were made with {key}={index.made_from.get(key)}{OPTIONS.get(key, '')}, and "
-                f"{key}={wanted} was asked for: choose another folder, or delete that one."
-            )
-    if not skip_bad and any(shard.skipped for shard in index.shards):
-        raise CorpusError(
-            f"{out} holds shards that leave out entries ({INDEX} names them), as skip_bad=True (--skip-bad) was given: "
-            "give it again, or choose another folder."
-        )
-    return index
 
 
 def write_shard(path: Path, entries: list[Entry], read: Read, skip_bad: bool) -> Shard:
