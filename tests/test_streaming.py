@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import write_source
@@ -146,14 +147,19 @@ def test_bad_images_stop_or_are_passed_over(
     monkeypatch.setattr(pairs.preparation, "read", lambda data: read(b"broken" if data in bad else data))
     assert len([item for item in islice(pairs, IMAGES - 2) if item["place"][1].epoch == 0]) == IMAGES - 2
     assert caplog.text.count("skipped: Image part") == 2
+    again = list(islice(pairs, 3 * IMAGES))  # over several epochs
+    assert caplog.text.count("skipped: Image part") == 4  # each file once
+    assert sum(len(item["skipped"]) for item in again if item["place"][1].epoch < 3) == 6
     pairs.on_bad_sample = "raise"
     with pytest.raises(BadImageError, match=r"Image part\d/.*jpg of .*shards: .*not an image"):
         list(islice(pairs, IMAGES))
     pairs.on_bad_sample = "skip"
-    monkeypatch.setattr(pairs.preparation, "read", lambda data: read(b"broken"))
+    tried = []
+    monkeypatch.setattr(pairs.preparation, "read", lambda data: tried.append(data) or read(b"broken"))
     with pytest.raises(BadImageError):
         next(iter(pairs))
-    assert caplog.text.count("skipped: ") == 2 + MOST_BAD - 1
+    assert len(tried) == MOST_BAD
+    assert caplog.text.count("skipped: ") == 4 + IMAGES
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +216,8 @@ def test_two_processes_one_of_them_killed(tmp_path: Path, folder: Path) -> None:
         ({"samples_per_identity": 2}, "samples_per_identity=2 needs an index of all pairs"),
         ({"noisy_pairs": "divide"}, "noisy_pairs='divide' needs an index"),
         ({"dataloader_num_workers": 8}, r"has 7 shards, fewer than 1 processes x 8 loader workers"),
+        ({"save_strategy": "epoch"}, "save_strategy='epoch': a stream has no end of an epoch"),
+        ({"eval_strategy": "epoch"}, "eval_strategy='epoch'"),
         ({"on_bad_sample": "ignore"}, "on_bad_sample='ignore'"),
         ({"shuffle_buffer": 0}, "shuffle_buffer=0: expected 1"),
     ],
@@ -227,6 +235,44 @@ def test_other_readers_do_not_resume(tmp_path: Path, folder: Path, whole: dict[i
     ):
         with pytest.raises(CheckpointError, match=message):
             make_trainer(tmp_path / "run", folder, **settings).train(resume_from_checkpoint=checkpoint)
+
+
+def test_another_corpus_of_as_many_images_does_not_resume(tmp_path: Path, whole: dict[int, Any]) -> None:
+    source = write_source(tmp_path / "raw", "webperson", IMAGES)
+    write_corpus("webperson", [source], tmp_path / "shards", source.parent, entries_per_shard=ROWS, progress=False)
+    checkpoint = str(Path(whole[0].args.output_dir) / "checkpoint-3")
+    with pytest.raises(CheckpointError, match=r"corpus=synth-pedes of 58 images, checksum \w+, and .*=webperson of 58"):
+        make_trainer(tmp_path / "run", tmp_path / "shards").train(resume_from_checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_rows_are_counted_in_the_log_and_over_a_resume(tmp_path: Path, folder: Path, workers: int) -> None:
+    shards = copied(folder, tmp_path / "shards")
+    table = pq.read_table(shards / "shard-00001.parquet")
+    images = [{"bytes": b"broken", "path": cell["path"]} for cell in table["image"].to_pylist()[:3]]
+    whole_images = table["image"].to_pylist()[3:]
+    column = pa.array([*images, *whole_images], table.schema.field("image").type)
+    pq.write_table(table.set_column(0, table.schema.field("image"), column), shards / "shard-00001.parquet")
+    index = json.loads((shards / "corpus.json").read_text())
+    index["shards"][1]["bytes"] = (shards / "shard-00001.parquet").stat().st_size
+    (shards / "corpus.json").write_text(json.dumps(index))
+    bad = {cell["path"] for cell in images}
+    settings = {"on_bad_sample": "skip", "dataloader_num_workers": workers, "logging_steps": 4, "max_steps": 15}
+
+    def told(trainer: Any) -> list[tuple[int, int, frozenset[str]]]:
+        entries = [entry for entry in trainer.state.log_history if "skipped_samples" in entry]
+        return [(entry["step"], entry["skipped_samples"], frozenset(entry["skipped_files"])) for entry in entries]
+
+    trainer = make_trainer(tmp_path / "run", shards, **settings)
+    trainer.train()
+    found = told(trainer)
+    assert sum(count for _, count, _ in found) >= 3
+    assert set().union(*(files for _, _, files in found)) <= bad
+    if not workers:  # 120 pairs: two epochs of 55 that can be read, and ten of a third
+        assert 6 <= sum(count for _, count, _ in found) <= 9
+    resumed = make_trainer(tmp_path / "other", shards, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-6"))
+    assert told(resumed) == found
 
 
 def test_a_corpus_that_is_not_whole_is_refused(tmp_path: Path, folder: Path) -> None:

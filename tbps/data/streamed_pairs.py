@@ -1,7 +1,7 @@
 """Training pairs from a corpus too large for an index of them: the items of `PersonPairs`, one after the other."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from zlib import crc32
@@ -37,7 +37,7 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         on_bad_sample: "raise" at an image that cannot be read, or "skip" it and go on with the next row.
 
     Attributes:
-        places, first_worker: where each worker of this process goes on, and whose turn it is.
+        places, first_worker: where each worker of this process goes on, and whose turn it is; see `go_on`.
         num_identities: 0, as no instance loss has a class for each of millions.
 
     Raises:
@@ -71,8 +71,13 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         self.places: dict[int, Place] = {}
         self.first_worker = self.num_identities = 0
 
+    def go_on(self, places: Mapping[int, Place], first_worker: int) -> None:
+        """Let the next iteration begin at these places of the workers; without any, at the beginning."""
+        self.places, self.first_worker = dict(places), first_worker
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Items as of `PersonPairs`, and "place": (worker, place after this item).
+        """Items as of `PersonPairs`, "place": (worker, place after this item), and "skipped": the files passed over
+        since the last one. The log warns of a file once.
 
         Raises:
             BadImageError: an image that is no readable picture, where it is not skipped; the message names it.
@@ -85,18 +90,22 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         worker = ((loader.id if loader else 0) + self.first_worker) % workers
         reader, readers = self.process * workers + worker, self.processes * workers
         start = self.places.get(worker, Place())
-        bad = 0
+        skipped: list[str] = []
+        told: set[str] = set()
         for row, place in endless_rows(self.rows, reader, readers, self.seed, self.buffer, start):
             try:
                 item = self.item(row, place.epoch)
             except BadImageError as error:
-                bad += 1
-                if self.on_bad_sample == "raise" or bad == MOST_BAD:
+                name = row["file_path"]
+                skipped.append(name)
+                if self.on_bad_sample == "raise" or len(skipped) == MOST_BAD:
                     raise
-                logger.warning(f"skipped: {error}")
+                if name not in told:
+                    logger.warning(f"skipped: {error}")
+                told.add(name)
                 continue
-            bad = 0
-            yield {**item, "place": (worker, place)}
+            yield {**item, "place": (worker, place), "skipped": skipped}
+            skipped = []
 
     def item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
         """The pair of a row, as drawn and augmented in an epoch."""
@@ -114,7 +123,7 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
 
 
 class StreamCollator:
-    """The batch of `PairCollator`, and "place": as JSON, that of its last pair."""
+    """The batch of `PairCollator`, and "stream": as JSON, the place of its last pair, and all files passed over."""
 
     def __init__(self, collate: PairCollator) -> None:
         self.collate = collate
@@ -122,4 +131,6 @@ class StreamCollator:
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """All pairs of a batch are of one worker."""
         worker, place = pairs[-1]["place"]
-        return {**self.collate(pairs), "place": json.dumps({"worker": worker, "place": asdict(place)})}
+        skipped = [name for pair in pairs for name in pair["skipped"]]
+        stream = {"worker": worker, "place": asdict(place), "skipped": skipped}
+        return {**self.collate(pairs), "stream": json.dumps(stream)}

@@ -12,10 +12,12 @@ from datasets.iterable_dataset import ArrowExamplesIterable
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.index import INDEX, read_index
 from tbps.data.loading import FEATURES
+from tbps.files import checksum
 
 
 class Corpus:
-    """The shards that `tbps data shard` made; `len` is the number of images, `name` that of the format.
+    """The shards that `tbps data shard` made; `len` is the number of images, `name` that of the format, `checksum` that
+    of the shards' checksums: the same corpus has the same.
 
     Raises:
         CorpusError: the corpus is not complete, or a shard is not there or has another size. (`tbps data verify` also
@@ -37,6 +39,7 @@ class Corpus:
                     "`tbps data shard`, which writes it anew."
                 )
         self.name, self.count = str(index.made_from["format"]), index.rows
+        self.checksum = checksum("".join(shard.checksum for shard in index.shards).encode())
 
     def __len__(self) -> int:
         return self.count
