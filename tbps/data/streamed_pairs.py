@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
-from tbps.data.augment import Augmentation, augment_pair
+from tbps.data.augment import Augmentation
+from tbps.data.augmented_pairs import AugmentedPairs
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.stream import Place, endless_rows
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator
-from tbps.data.pixels import PixelPreparation
 from tbps.processing_tbps import TBPSProcessor
 
 logger = logging.get_logger(__name__)
@@ -23,7 +23,7 @@ logger = logging.get_logger(__name__)
 MOST_BAD = 100  # rows in a row that cannot be read, before the corpus itself is called unreadable
 
 
-class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
+class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, Any]]):
     """An endless stream of (image, caption): each image of the corpus once an epoch, with one of its captions.
 
     The caption and the augmentation are drawn from (seed, epoch, file), so that they do not depend on the number of
@@ -59,15 +59,11 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         on_bad_sample: str = "raise",
         image_backend: str = "auto",
     ) -> None:
-        if on_bad_sample not in ("raise", "skip"):
-            raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
+        super().__init__(processor, augmentation, word_dropout, clean_epochs, seed, on_bad_sample, image_backend)
         if buffer < 1:
             raise ValueError(f"shuffle_buffer={buffer}: expected 1 (rows in the order of their shard) or more.")
-        self.corpus, self.rows, self.processor = corpus, corpus.rows(), processor
+        self.corpus, self.rows, self.buffer = corpus, corpus.rows(), buffer
         self.process, self.processes = process, processes
-        self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
-        self.seed, self.buffer, self.on_bad_sample = seed, buffer, on_bad_sample
-        self.preparation = PixelPreparation(processor.image_processor, image_backend)
         self.places: dict[int, Place] = {}
         self.first_worker = self.num_identities = 0
 
@@ -116,9 +112,7 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         rng = np.random.default_rng([self.seed, epoch, crc32(row["file_path"].encode())])
         caption = row["captions"][rng.integers(len(row["captions"]))]
         input_ids = self.processor.tokenizer(caption, truncation=True)["input_ids"]
-        if epoch >= self.clean_epochs:
-            blank = self.preparation.blank
-            pixels, input_ids = augment_pair(pixels, input_ids, rng, blank, self.augmentation, self.word_dropout)
+        pixels, input_ids = self.augmented(pixels, input_ids, epoch, rng)
         return {"pixel_values": pixels, "input_ids": input_ids, "person_ids": row["person_id"]}
 
 
