@@ -65,7 +65,7 @@ def endless_rows(
         if empty:
             raise CorpusError(
                 f"Reader {reader} of {readers} found no row in epoch {epoch}: is the corpus another one than that of "
-                f"the checkpoint, or were its shards changed? Run `tbps data verify`."
+                "the checkpoint, or were its shards changed? Run `tbps data verify`."
             )
         window, shards = 0, None
 
