@@ -3,6 +3,8 @@
 import argparse
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,14 @@ def folder(tmp_path: Path) -> Path:
     """Twelve person crops."""
     make_rows(tmp_path / "crops", people=6)
     return tmp_path / "crops"
+
+
+def test_the_package_runs_as_the_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "tbps", "data", "verify", "x"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "tbps: error: x has no corpus.json" in run.stderr
 
 
 def test_toy_data_then_check_then_evaluate(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from conftest import make_rows
 
 from tbps import TBPSModel, TBPSProcessor
+from tbps.cli import main as cli
+from train_hf import main as train_hf
 
 DOCS = Path(__file__).parent.parent / "docs"
 NEEDED = {"import faiss": "faiss", "from sklearn": "sklearn"}
@@ -110,6 +113,21 @@ def test_gallery_page(here: None) -> None:
     assert names["gallery"].count() == 12
     assert isinstance(names["best"].image, Path)
     assert names["calibration"].captions == 96
+
+
+def test_pretraining_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands around the block, too: shards of a train split, and a step of the quickstart's model on them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    page = (DOCS / "pretraining.md").read_text()
+    toy, shard, train = re.findall(r"^(?:tbps|python train_hf.py) (.*runs/.*)$", page, flags=re.MULTILINE)[-3:]
+    assert cli([*shlex.split(toy), "--images-per-person", "2"]) == 0
+    run("pretraining.md", 0)
+    assert cli(shlex.split(shard)) == 0
+    recipe, *options = shlex.split(train)
+    few = ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--disable_tqdm", "true"]
+    results = train_hf([str(DOCS.parent / recipe), *options, *few, "--per_device_train_batch_size", "16"])
+    assert results["corpus"] == "mals"
 
 
 def test_scale_page(here: None) -> None:

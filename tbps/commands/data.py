@@ -39,8 +39,13 @@ def shard_corpus(options: argparse.Namespace) -> None:
         workers=options.workers,
     )
     skipped = sum(len(shard.skipped) for shard in index.shards)
-    left_out = f", {skipped} faults left out (named in corpus.json)" if skipped else ""
+    left_out = f", {counted(skipped)} left out (named in corpus.json)" if skipped else ""
     print(f"{index.rows} images in {len(index.shards)} shards in {options.out}{left_out}")
+
+
+def counted(faults: int) -> str:
+    """How many faults, in words."""
+    return "1 fault" if faults == 1 else f"{faults} faults"
 
 
 def verify_corpus(options: argparse.Namespace) -> None:
@@ -50,7 +55,7 @@ def verify_corpus(options: argparse.Namespace) -> None:
 
     found = list(faults(options.corpus))
     if found:
-        raise CorpusError("\n  ".join([f"{len(found)} faults:", *found]))
+        raise CorpusError("\n  ".join([f"{counted(len(found))}:", *found]))
     index = read_index(options.corpus)
     print(f"{index.rows} images in {len(index.shards)} shards in {options.corpus}, all as they were written")
 

@@ -14,6 +14,7 @@ from tbps.data.corpora.captions_by_image import captions_by_image
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.json_pieces import members, pieces
 from tbps.data.corpora.parquet_rows import parquet_rows
+from tbps.data.images import shown
 
 
 class Entry(NamedTuple):
@@ -61,10 +62,10 @@ def read_luperson_mllm(sources: Sequence[Path]) -> Iterator[Entry]:
     """LUPerson-MLLM (Tan et al., CVPR 2024): one object a captioner, of the same images by file name, which are joined
     here; each image is a person of its own."""
 
-    def said() -> Iterator[tuple[str, str]]:
+    def said() -> Iterator[tuple[str, str, str]]:
         for source in sources:
             for number, (path, caption) in enumerate(members(source, "")):
-                yield path, strings(f"{source}, entry {number} (from 0)", path, [caption])[0]
+                yield str(source), path, strings(f"{source}, entry {number} (from 0)", path, [caption])[0]
 
     for number, (path, captions) in enumerate(captions_by_image(said())):
         yield Entry(f"image {number} (from 0)", path, captions, person(Path(path).name))
@@ -136,7 +137,7 @@ def field(where: str, entry: Any, key: str, kind: Any) -> Any:
 def strings(where: str, key: str, values: list[Any]) -> list[str]:
     """`values`, which must be strings."""
     if not all(isinstance(value, str) for value in values):
-        raise CorpusError(f"{where}: {key!r} is {values!r:.80}, expected strings. Correct the file.")
+        raise CorpusError(f"{where}: {shown(key)!r} is {values!r:.80}, expected strings. Correct the file.")
     return values
 
 
