@@ -62,7 +62,7 @@ def search(out: Path, test: datasets.Dataset) -> list[QueryResult]:
     """Index the test images with the saved checkpoint and answer the captions of five people."""
     model = AutoModel.from_pretrained(out / "model").eval()
     processor = AutoProcessor.from_pretrained(out / "model")
-    gallery = Gallery.open(out / "gallery", model, processor)
+    gallery = Gallery.open(out / "gallery", model, processor, roots=[out / "data"])
     gallery.add(test)
     chosen = np.random.default_rng(0).choice(len(test), size=QUERIES, replace=False)
     rows = [test[int(row)] for row in chosen]
@@ -115,7 +115,10 @@ def write_report(
         facts=facts,
         next_steps=[
             ("Search a folder of your own images", f"tbps index {out}/model FOLDER my-gallery"),
-            ("and ask for a person", f'tbps search {out}/model my-gallery "a woman in a red coat" --html hits.html'),
+            (
+                "and ask for a person",
+                f'tbps search {out}/model my-gallery "a woman in a red coat" --images FOLDER --html hits.html',
+            ),
             ("Fine-tune CLIP on a benchmark", "python train_hf.py recipes/cuhk_pedes.yaml --root DATA"),
         ],
     )

@@ -9,11 +9,14 @@ padded to the batch's longest. CLIP: InfoNCE of `transformers.CLIPModel`, whose 
 of patches, captions padded to 77 as published code does, and to the batch's longest. Captions: words drawn from a
 normal distribution of mean 25 and deviation 8, at 1.2 tokens a word. All sides run one after another in one process,
 and ratios are medians over rounds. Peak memory is that of a fresh process a side, beyond what it held once everything
-was imported.
+was imported. There glibc gives back whatever is freed (`MALLOC_MMAP_THRESHOLD_`): by default it keeps freed blocks of
+up to 32 MiB, between which larger ones no longer fit, and a process grows with the number of chunks although its
+tensors do not.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -34,6 +37,7 @@ from tbps.vision_towers_tbps import RectangularVisionEmbeddings
 
 CLIP_LENGTH = 77
 IDENTITIES = 11003
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 LARGE = (("64 pairs at once", 64, None), ("512 pairs, 64 at a time", 512, 64))
 Step = Callable[[], torch.Tensor]
 
@@ -102,8 +106,8 @@ def captions(batch: int, padded_to: int) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def make_step(side: str, batch: int, chunk: int | None = None) -> Step:
-    """One step of a side on a batch that stays the same."""
+def make_step(side: str, batch: int, chunk: int | None = None, with_state: bool = False) -> Step:
+    """One step of a side on a batch that stays the same; `with_state`: the optimizer has made a step already."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     inputs = captions(batch, CLIP_LENGTH if side == "clip 77" else lengths(batch)[0])
@@ -115,7 +119,12 @@ def make_step(side: str, batch: int, chunk: int | None = None) -> Step:
         options["embed_chunk_size"] = chunk
     model.to(device).train()
     inputs = {name: value.to(device) for name, value in inputs.items()}
-    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-5, fused=True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+    if with_state:
+        for parameter in trained:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
 
     def step() -> torch.Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -140,14 +149,14 @@ def in_fresh_process(side: str, batch: int, chunk: int | None = None) -> dict[st
     """Memory of one side, by a child process of its own."""
     command = [sys.executable, __file__, "--memory-of", side, "--batch", str(batch)]
     command += ["--chunk", str(chunk)] if chunk else []
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **ALLOCATOR})
+    return json.loads(run.stdout)
 
 
 def memory_of(side: str, batch: int, chunk: int | None) -> dict[str, float]:
-    """Peak MiB of two steps, the second of which has the optimizer's state, and the seconds of that one."""
+    """Peak MiB of a step with the optimizer's state in memory, and its seconds."""
     before = peak_memory()
-    step = make_step(side, batch, chunk)
-    step()
+    step = make_step(side, batch, chunk, with_state=True)
     began = time.perf_counter()
     loss = step()
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory() - before

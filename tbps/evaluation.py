@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -13,6 +14,31 @@ from tbps.metrics import retrieval_metrics
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import encode_spread, from_first
+
+
+class SplitVectors(NamedTuple):
+    """A split's retrieval vectors: captions `texts` (T, E) and `images` (I, E), float32, with the person id of each."""
+
+    texts: torch.Tensor
+    images: torch.Tensor
+    query_ids: torch.Tensor
+    gallery_ids: torch.Tensor
+
+
+def embed_split(
+    model: TBPSModel, processor: TBPSProcessor, rows: datasets.Dataset, *, batch_size: int = 64, progress: bool = True
+) -> SplitVectors:
+    """Embed all captions and all images of a split of `load_benchmark`; processes of a launch share the work."""
+    captions: Sequence[list[str]] = rows["captions"][:]
+    gallery_ids = torch.as_tensor(np.asarray(rows["person_id"][:]))
+    query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions]))
+    sources = [image_source(image) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
+    image_encoder = partial(encode_images, model, processor, batch_size=batch_size, progress=progress)
+    images = encode_spread(image_encoder, sources, batch_size)
+    sentences = [caption for row in captions for caption in row]
+    text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
+    texts = encode_spread(text_encoder, sentences, 4 * batch_size)
+    return SplitVectors(texts, images, query_ids, gallery_ids)
 
 
 def evaluate_retrieval(
@@ -32,13 +58,5 @@ def evaluate_retrieval(
     Returns:
         rank_1, rank_5, rank_10, mAP, mINP in [0, 1].
     """
-    captions: Sequence[list[str]] = rows["captions"][:]
-    gallery_ids = torch.as_tensor(np.asarray(rows["person_id"][:]))
-    query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions]))
-    sources = [image_source(image) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
-    image_encoder = partial(encode_images, model, processor, batch_size=batch_size, progress=progress)
-    images = encode_spread(image_encoder, sources, batch_size)
-    sentences = [caption for row in captions for caption in row]
-    text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
-    texts = encode_spread(text_encoder, sentences, 4 * batch_size)
-    return from_first(partial(retrieval_metrics, texts, images, query_ids, gallery_ids))
+    vectors = embed_split(model, processor, rows, batch_size=batch_size, progress=progress)
+    return from_first(partial(retrieval_metrics, *vectors))

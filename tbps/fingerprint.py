@@ -34,11 +34,13 @@ _NO_PART_OF_AN_EMBEDDING = re.compile(
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """`name` for people to read, `fingerprint` (hex) to compare, `embedding_dim` E."""
+    """`name` for people to read, `fingerprint` (hex) to compare, `embedding_dim` E, `revision` on the Hub if it came
+    from there."""
 
     name: str
     fingerprint: str
     embedding_dim: int
+    revision: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name!r} (fingerprint {self.fingerprint[:12]})"
@@ -47,7 +49,8 @@ class ModelIdentity:
 def identify(model: TBPSModel, processor: TBPSProcessor) -> ModelIdentity:
     """The identity of what turns an image into a vector; reads all weights once."""
     name = model.config.name_or_path or "unnamed model"
-    return ModelIdentity(name, _fingerprint(model, processor), model.config.embedding_dim)
+    revision = getattr(model.config, "_commit_hash", None)
+    return ModelIdentity(name, _fingerprint(model, processor), model.config.embedding_dim, revision)
 
 
 def _fingerprint(model: TBPSModel, processor: TBPSProcessor) -> str:

@@ -13,6 +13,7 @@ it. A model that gives every image one score therefore gets the worst ranks, and
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,9 +40,9 @@ class RetrievalMetrics:
         if any(k < 1 for k in self.ranks):
             raise ValueError(f"ranks is {self.ranks}: ranks count from 1, expected positive integers.")
         self._num_queries = 0
-        self._first_ranks: list[Tensor] = []  # of every chunk, (q,)
-        self._average_precisions: list[Tensor] = []
-        self._inverse_negative_penalties: list[Tensor] = []
+        self._first_ranks: list[int] = []  # of every query
+        self._average_precisions: list[float] = []
+        self._inverse_negative_penalties: list[float] = []
 
     def update(self, scores: Tensor, query_ids: Tensor) -> None:
         """Add queries: `scores` (q, G), higher is more similar, and the person id of each query, (q,) integers.
@@ -61,8 +62,9 @@ class RetrievalMetrics:
         self._check_finite(scores)
         matches = query_ids[:, None] == self.gallery_ids.to(scores.device)  # (q, G)
         self._check_matched(matches, query_ids)
-        ranks, num_matches = match_ranks(scores, matches)  # (q, M), (q,)
-        self._accumulate(ranks.cpu(), num_matches.cpu())
+        rows = as_numpy(scores)
+        for row, hits in zip(rows, matches.cpu().numpy(), strict=True):
+            self._accumulate(match_ranks(row, hits))
         self._num_queries += len(query_ids)
 
     def compute(self) -> dict[str, float]:
@@ -73,20 +75,18 @@ class RetrievalMetrics:
         """
         if not self._num_queries:
             raise ValueError("no queries: call update() with the scores of at least one query before compute().")
-        first_ranks = torch.cat(self._first_ranks)
-        metrics = {f"rank_{k}": (first_ranks <= k).double().mean().item() for k in self.ranks}
-        metrics["mAP"] = torch.cat(self._average_precisions).mean().item()
-        metrics["mINP"] = torch.cat(self._inverse_negative_penalties).mean().item()
+        first_ranks = np.array(self._first_ranks)
+        metrics = {f"rank_{k}": float((first_ranks <= k).mean()) for k in self.ranks}
+        metrics["mAP"] = float(np.mean(self._average_precisions))
+        metrics["mINP"] = float(np.mean(self._inverse_negative_penalties))
         return metrics
 
-    def _accumulate(self, ranks: Tensor, num_matches: Tensor) -> None:
-        found = torch.arange(1, ranks.shape[1] + 1)  # j, (M,)
-        real = found <= num_matches[:, None]  # (q, M), False at the padding
-        precisions = torch.where(real, found / ranks.double(), 0.0)
-        last_ranks = ranks.gather(1, num_matches[:, None] - 1).squeeze(1)
-        self._first_ranks.append(ranks[:, 0])
-        self._average_precisions.append(precisions.sum(dim=1) / num_matches)
-        self._inverse_negative_penalties.append(num_matches / last_ranks.double())
+    def _accumulate(self, ranks: np.ndarray) -> None:
+        """Add a query by the ranks of its matches (m,), best first."""
+        count = len(ranks)
+        self._first_ranks.append(int(ranks[0]))
+        self._average_precisions.append(float((np.arange(1, count + 1) / ranks).mean()))
+        self._inverse_negative_penalties.append(count / int(ranks[-1]))
 
     def _check_finite(self, scores: Tensor) -> None:
         finite = scores.isfinite()
@@ -114,26 +114,28 @@ class RetrievalMetrics:
         )
 
 
-def match_ranks(scores: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
-    """Ranks of every query's matches, best first, under the pessimistic tie rule.
+def match_ranks(scores: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Ranks of a query's matches, best first, under the pessimistic tie rule.
+
+    Only the scores that are not below the worst match are sorted, which is why this takes a fraction of the time of
+    ranking the whole gallery.
 
     Args:
-        scores: (q, G), finite.
-        matches: (q, G) booleans, at least one True in every row.
+        scores: (G,), finite.
+        matches: (G,) booleans, at least one True.
 
     Returns:
-        Ranks from 1, (q, M) with M the largest number of matches of a query, meaningless past a query's own matches;
-        and the number of matches of every query, (q,).
+        Ranks from 1, (m,) for m matches.
     """
-    num_matches = matches.sum(dim=1)
-    position = torch.arange(int(num_matches.max()), device=scores.device)  # (M,)
-    real = position < num_matches[:, None]
-    match_scores = scores.new_full(real.shape, -torch.inf)
-    match_scores[real] = scores[matches]  # both run row by row
-    match_scores = match_scores.sort(dim=1, descending=True).values  # (q, M), padding last
-    other_scores = scores.masked_fill(matches, -torch.inf).sort(dim=1).values  # (q, G), matches first
-    before = scores.shape[1] - torch.searchsorted(other_scores, match_scores)  # others with score >= the match's
-    return before + position + 1, num_matches
+    own = np.sort(scores[matches])[::-1]  # (m,), best first
+    others = np.sort(scores[~matches & (scores >= own[-1])])
+    before = len(others) - np.searchsorted(others, own)  # others with score >= the match's
+    return before + np.arange(1, len(own) + 1)
+
+
+def as_numpy(scores: Tensor) -> np.ndarray:
+    """The same numbers in memory that NumPy reads; it has no bfloat16, which float32 holds."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).cpu().numpy()
 
 
 @torch.no_grad()
@@ -144,7 +146,7 @@ def retrieval_metrics(
     gallery_ids: Tensor,
     *,
     ranks: Sequence[int] = DEFAULT_RANKS,
-    max_elements: int = 2**22,
+    max_elements: int = 2**23,
 ) -> dict[str, float]:
     """Metrics of embeddings, where the score is the inner product.
 
@@ -154,7 +156,7 @@ def retrieval_metrics(
         query_ids: person ids, (Q,) integers.
         gallery_ids: person ids, (G,) integers.
         ranks: the k of every `rank_k` to report.
-        max_elements: scores held at a time (one query's at least); memory in use peaks near 25 bytes an element.
+        max_elements: scores held at a time (one query's at least); memory in use peaks near 10 bytes an element.
 
     Returns:
         `rank_1 rank_5 rank_10 mAP mINP`, each in [0, 1].

@@ -52,3 +52,29 @@ def from_first(compute: Callable[[], Any]) -> Any:
     found = [compute() if dist.get_rank() == 0 else None]
     dist.broadcast_object_list(found, src=0)
     return found[0]
+
+
+def is_first() -> bool:
+    """Whether this is process 0, which writes."""
+    return processes() == 1 or dist.get_rank() == 0
+
+
+def own_share(items: Sequence[Any]) -> Sequence[Any]:
+    """Of things to do, those that this process does: every N-th of N processes."""
+    return items if processes() == 1 else items[dist.get_rank() :: dist.get_world_size()]
+
+
+def gather_lists(own: list[Any]) -> list[Any]:
+    """The results of all `own_share`s in the order of the things done, in all processes."""
+    if processes() == 1:
+        return own
+    lists: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(lists, own)
+    longest = max(map(len, lists))
+    return [one[turn] for turn in range(longest) for one in lists if turn < len(one)]
+
+
+def wait_for_all() -> None:
+    """Go on when all processes have come here."""
+    if processes() > 1:
+        dist.barrier()

@@ -59,7 +59,8 @@ def main(mode: str, folder: Path, corpus: Path) -> None:
     resumed.train(resume_from_checkpoint=True)
     whole = make_trainer(folder / "whole", corpus)
     whole.train()
-    whole.train_dataset.augmentation, whole.train_dataset.places = None, {}
+    whole.train_dataset.augmentation = None
+    whole.train_dataset.go_on({}, 0)
     epoch = takewhile(lambda item: item["place"][1].epoch == 0, whole.train_dataset)
     found = {
         "seen": [sha256(item["pixel_values"]).hexdigest() for item in epoch],

@@ -1,6 +1,11 @@
 """The commands as a user types them: results, pictures, and one-line errors."""
 
+import argparse
 import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +13,7 @@ from conftest import CAPTION, make_rows
 from PIL import Image
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import main
+from tbps.cli import build_parser, main
 from tbps.data.loading import load_benchmark
 from tbps.evaluation import evaluate_retrieval
 
@@ -25,6 +30,14 @@ def folder(tmp_path: Path) -> Path:
     """Twelve person crops."""
     make_rows(tmp_path / "crops", people=6)
     return tmp_path / "crops"
+
+
+def test_the_package_runs_as_the_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "tbps", "data", "verify", "x"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "tbps: error: x has no corpus.json" in run.stderr
 
 
 def test_toy_data_then_check_then_evaluate(
@@ -52,10 +65,11 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
     assert main(["index", checkpoint, str(folder), gallery]) == 0
     assert "0 images added, 12 in" in capsys.readouterr().out
     page, picture = tmp_path / "hits.html", tmp_path / "hits.png"
-    search = ["search", checkpoint, gallery, CAPTION.format("red", "blue"), "--html", str(page), "--png", str(picture)]
+    search = ["search", checkpoint, gallery, CAPTION.format("red", "blue"), "--html", str(page), "--png", str(picture),
+              "--images", str(folder)]  # fmt: skip
     assert main([*search, "--k", "3"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split() == ["rank", "score", "image"]
+    assert table[0].split() == ["rank", "score", "global", "image"]
     scores = [float(line.split()[1]) for line in table[1:4]]
     assert scores == sorted(scores, reverse=True)
     assert str(folder) in table[1]
@@ -117,3 +131,43 @@ def test_nothing_is_made_where_there_is_nothing(tmp_path: Path, checkpoint: str)
     (tmp_path / "empty").mkdir()
     assert main(["search", checkpoint, str(tmp_path / "empty"), "a man"]) == 2
     assert not list((tmp_path / "empty").iterdir())
+
+
+def test_every_command_shows_an_example_that_works(
+    tmp_path: Path, checkpoint: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order in which somebody would use them; only the Hub is not there."""
+    monkeypatch.chdir(tmp_path)
+    examples = {name: example_lines(parser) for name, parser in all_commands(build_parser())}
+    assert set(examples) >= {"data toy", "index", "search", "gallery info", "gallery import", "evaluate", "push"}
+    assert not [name for name, lines in examples.items() if not lines]
+    lines = [f'{{"file": "{crop.name}", "camera": "c1", "timestamp": "2026-05-02"}}' for crop in folder.iterdir()]
+    (tmp_path / "crops.jsonl").write_text("\n".join(lines))
+    (tmp_path / "MALS" / "images").mkdir(parents=True)
+    entries = [{"image": crop.name, "caption": "a man", "image_id": n} for n, crop in enumerate(folder.iterdir())]
+    (tmp_path / "MALS" / "train.json").write_text(json.dumps(entries))
+    for crop in folder.iterdir():
+        (tmp_path / "MALS" / "images" / crop.name).symlink_to(crop)
+    order = ["data toy", "data check", "data shard", "data verify", "evaluate", "index", "search", "gallery info",
+             "gallery index", "gallery export", "gallery import", "gallery calibrate", "gallery remove",
+             "gallery compact", "gallery check"]  # fmt: skip
+    assert set(examples) - set(order) == {"push"}
+    for name in order:
+        for line in examples[name]:
+            status = main(shlex.split(line)[1:])
+            assert status == 0, (line, capsys.readouterr())
+            capsys.readouterr()
+
+
+def all_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        for word, command in group.choices.items():
+            yield from all_commands(command, f"{name} {word}".strip())
+    if not groups:
+        yield name, parser
+
+
+def example_lines(parser: argparse.ArgumentParser) -> list[str]:
+    epilog = parser.epilog or ""
+    return [line.strip() for line in epilog.splitlines() if line.startswith("  tbps ")]

@@ -41,6 +41,15 @@ def test_captioners_are_joined_by_image(tmp_path: Path) -> None:
     assert found == {"a/1.jpg": ["one", "eins"], "a/2.jpg": ["two", "zwei"], "elsewhere/3.jpg": ["drei"]}
 
 
+def test_one_file_with_two_images_of_one_name_is_refused(tmp_path: Path) -> None:
+    """By their names alone they would be taken for one image."""
+    first = {"a/1.jpg": "one", "a/2.jpg": "two"}
+    second = {"x/1.jpg": "eins", "x/2.jpg": "zwei", "y/1.jpg": "another"}
+    sources = [written(tmp_path, first, "1.json"), written(tmp_path, second, "2.json")]
+    with pytest.raises(CorpusError, match=r"2\.json names x/1\.jpg and y/1\.jpg: .*must differ within a file"):
+        list(read_corpus("luperson-mllm", sources))
+
+
 def test_several_files_follow_each_other(tmp_path: Path) -> None:
     sources = [written(tmp_path, entries("mals", PATHS[i : i + 3]), f"{i}.json") for i in (0, 3)]
     assert [entry.file_path for entry in read_corpus("mals", sources)] == PATHS
@@ -58,6 +67,11 @@ def test_a_truncated_file_is_named_after_its_whole_entries(name: str, tmp_path: 
     source = written(tmp_path, text[:-20])
     with pytest.raises(CorpusError, match=r"corpus\.json \(\d+ bytes\) is not JSON: .*truncated"):
         list(read_corpus(name, [source]))
+
+
+def test_what_the_parser_says_is_text(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"is not JSON: (lexical|parse) error"):
+        list(read_corpus("mals", [written(tmp_path, '[{"image": nonsense}]')]))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from corpora import entries, sentence, write_source
 
 import tbps.data.corpora.writer as writer
 from tbps.cli import main
 from tbps.data.corpora.errors import CorpusError
+from tbps.data.corpora.folder import alone
 from tbps.data.corpora.formats import FORMATS
 from tbps.data.corpora.index import faults, read_index
 from tbps.data.corpora.writer import write_corpus
@@ -104,6 +107,26 @@ def test_bad_entries_stop_or_are_left_out(tmp_path: Path, caplog: pytest.LogCapt
     assert row["captions"] == ["a man"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("image_id", 2**63, "has person id 9223372036854775808, expected 64 bits"),
+        ("image", "part0/a\0b.jpg", r"a\\x00b.jpg' cannot be read \(embedded null"),
+        ("image", "x" * 5000, r"x{50}\.\.\.x{50}.* cannot be read \(File name too long"),
+        ("image", "", "cannot be read"),
+    ],
+)
+def test_odd_entries_are_named_and_left_out(tmp_path: Path, field: str, value: object, message: str) -> None:
+    source = write_source(tmp_path / "corpus", "mals", 4)
+    content = json.loads(source.read_text())
+    content[2][field] = value
+    source.write_text(json.dumps(content))
+    with pytest.raises(CorpusError, match=rf"entry 2 \(from 0\): .*{message}") as caught:
+        shard(source, tmp_path / "out")
+    assert len(str(caught.value)) < 1500
+    assert shard(source, tmp_path / "out", skip_bad=True).rows == 3
+
+
 def test_a_wrong_folder_is_not_a_corpus_of_bad_images(tmp_path: Path) -> None:
     source = write_source(tmp_path / "corpus", "mals", 5)
     with pytest.raises(CorpusError, match=r"All 5 entries of shard-00000.parquet are bad: .*does not exist"):
@@ -124,12 +147,70 @@ def test_images_unpacked_flat_are_found(tmp_path: Path) -> None:
 def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
     source = write_source(tmp_path / "corpus", "mals", 12)
     shard(source, tmp_path / "out")
-    with pytest.raises(CorpusError, match=r"made with entries_per_shard=10, and entries_per_shard=6 was asked for"):
+    with pytest.raises(CorpusError, match=r"entries_per_shard=10 \(--rows-per-shard\), and entries_per_shard=6 was"):
         shard(source, tmp_path / "out", entries_per_shard=6)
+    with pytest.raises(CorpusError, match=r"images=.*corpus \(--images\), and images=.*part0 was asked for"):
+        write_corpus("mals", [source], tmp_path / "out", source.parent / "part0", 10, progress=False)
     assert shard(source, tmp_path / "out").complete  # nothing left to do
-    source.write_text(json.dumps(entries("mals", ["part0/0000.jpg"])))
-    with pytest.raises(CorpusError, match="made with sources="):
+    text = source.read_text()
+    source.write_text(text.replace("red", "tan"))  # as many bytes
+    with pytest.raises(CorpusError, match=r"made with sources=.*xxh3_64"):
         shard(source, tmp_path / "out")
+    source.write_text(json.dumps(entries("mals", ["part0/0000.jpg"])))
+    with pytest.raises(CorpusError, match=r"made with sources="):
+        shard(source, tmp_path / "out")
+
+
+def test_entries_left_out_are_not_hidden_by_a_second_run(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "corpus", "mals", 5)
+    (source.parent / "part0/0002.jpg").unlink()
+    shard(source, tmp_path / "out", skip_bad=True)
+    with pytest.raises(CorpusError, match=r"leave out entries .*\(--skip-bad\) was given: give it again"):
+        shard(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("way", ["missing", "short"])
+def test_shards_that_were_lost_are_written_anew(tmp_path: Path, way: str) -> None:
+    source, out = write_source(tmp_path / "corpus", "luperson-mllm", 25), tmp_path / "out"
+    shard(source, out)
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.parquet")}
+    lost = out / "shard-00001.parquet"
+    if way == "missing":
+        lost.unlink()
+    else:
+        lost.write_bytes(lost.read_bytes()[:100])
+    assert shard(source, out).rows == 25
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.parquet")}
+    assert {name: data for name, (data, _) in after.items()} == {name: data for name, (data, _) in before.items()}
+    assert [name for name in sorted(after) if after[name][1] != before[name][1]] == [lost.name]
+    assert not list(faults(out))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    import resource
+
+    source, out = write_source(tmp_path / "corpus", "mals", 25), tmp_path / "out"
+    shard(source, tmp_path / "whole", entries_per_shard=5)
+    largest = max(path.stat().st_size for path in (tmp_path / "whole").glob("*.parquet"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 2000, limits[1]))
+    try:
+        with pytest.raises(
+            CorpusError, match=r"shard-00000\.parquet could not be written .*Make room and run the same"
+        ):
+            shard(source, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(out.glob("*.tmp"))
+    assert shard(source, out).rows == 25
+
+
+def test_one_conversion_at_a_time(tmp_path: Path) -> None:
+    source, out = write_source(tmp_path / "corpus", "mals", 5), tmp_path / "out"
+    with alone(out), pytest.raises(CorpusError, match=r"Another conversion is writing to .*out: wait"):
+        shard(source, out)
+    assert shard(source, out).rows == 5
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,3 +231,27 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "shard-00002.parquet is missing" in said
     assert main(["data", "verify", str(tmp_path)]) == 2
     assert "has no corpus.json" in capsys.readouterr().err
+    (out / "shard-00001.parquet").unlink()
+    assert main(command) == 0
+    assert main(["data", "verify", str(out)]) == 0
+    (out / "shard-00001.parquet").unlink()
+    assert main(["data", "verify", str(out)]) == 2
+    assert "error: 1 fault:\n" in capsys.readouterr().err
+
+
+def test_the_mirror_of_mals_in_parquet_gives_the_rows_of_its_json(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "mals", 6)
+    rows = json.loads(source.read_text())
+    for row in rows:
+        row["image_path"] = row["image"]
+        row["image"] = {"bytes": (tmp_path / row["image_path"]).read_bytes(), "path": None}
+    mirror = tmp_path / "mirror" / "0000.parquet"
+    mirror.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), mirror)
+    write_corpus("mals", [source], tmp_path / "of_json", tmp_path, progress=False)
+    write_corpus("mals", [mirror], tmp_path / "of_parquet", tmp_path / "mirror", progress=False)
+    tables = [pq.read_table(tmp_path / name / "shard-00000.parquet") for name in ("of_json", "of_parquet")]
+    assert tables[0].equals(tables[1])
+    mirror.write_bytes(mirror.read_bytes()[:-100])
+    with pytest.raises(CorpusError, match=r"0000\.parquet cannot be read as parquet"):
+        write_corpus("mals", [mirror], tmp_path / "other", tmp_path, progress=False)

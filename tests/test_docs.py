@@ -1,6 +1,8 @@
 """The Python blocks of the pages run as they stand, one after the other, and find what the model finds."""
 
+import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import torch
 from conftest import make_rows
 
 from tbps import TBPSModel, TBPSProcessor
+from tbps.cli import main as cli
+from train_hf import main as train_hf
 
 DOCS = Path(__file__).parent.parent / "docs"
 NEEDED = {"import faiss": "faiss", "from sklearn": "sklearn"}
@@ -97,3 +101,42 @@ def test_scikit_learn_reads_the_features(here: None) -> None:
     assert names["neighbours"][:, 0].tolist() == list(range(len(vectors)))
     assert names["neighbours"][:, 1].tolist() == nearest.tolist()
     assert names["accuracy"] >= 0.8  # six people of other colours, one shot of each to learn from
+
+
+def test_gallery_page(here: None) -> None:
+    rows = make_rows(Path("runs/demo/data/ToyPEDES/imgs/val"), people=24, first_id=100)
+    entries = [{"split": "val", "file_path": f"val/{name}", "captions": captions, "id": person}
+               for name, captions, person in zip(rows["file_path"], rows["captions"], rows["person_id"],
+                                                 strict=True)]  # fmt: skip
+    Path("runs/demo/data/ToyPEDES/reid_raw.json").write_text(json.dumps(entries))
+    names = run("gallery.md", 0, 1, 2)
+    assert names["gallery"].count() == 12
+    assert isinstance(names["best"].image, Path)
+    assert names["calibration"].captions == 96
+
+
+def test_pretraining_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands around the block, too: shards of a train split, and a step of the quickstart's model on them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    page = (DOCS / "pretraining.md").read_text()
+    toy, shard, train = re.findall(r"^(?:tbps|python train_hf.py) (.*runs/.*)$", page, flags=re.MULTILINE)[-3:]
+    assert cli([*shlex.split(toy), "--images-per-person", "2"]) == 0
+    run("pretraining.md", 0)
+    assert cli(shlex.split(shard)) == 0
+    recipe, *options = shlex.split(train)
+    few = ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--disable_tqdm", "true"]
+    results = train_hf([str(DOCS.parent / recipe), *options, *few, "--per_device_train_batch_size", "16"])
+    assert results["corpus"] == "mals"
+
+
+def test_scale_page(here: None) -> None:
+    """Without a server it ends in a file of Milvus Lite."""
+    lite = pytest.importorskip("milvus_lite.server_manager", reason="milvus-lite comes with the extra 'dev'")
+    try:
+        names = run("scale.md", 0)
+        assert names["gallery"].count() == names["folder"].count() > 5
+        expected = names["folder"].search("a woman in a red coat", k=5)
+        assert [hit.id for hit in names["hits"]] == [hit.id for hit in expected]
+    finally:
+        lite.server_manager_instance.release_server("runs/people.db")

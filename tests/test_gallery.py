@@ -1,5 +1,7 @@
 """Gallery: add, reopen, search, and what it says to arguments that do not fit."""
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +18,13 @@ from tbps.data.images import BadImageError
 from tbps.encoding import encode_images, encode_texts
 from tbps.fingerprint import identify
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.shards import Row, Shard, write_shard
+from tbps.gallery.home import Row
+from tbps.gallery.manifest import Layout
+from tbps.gallery.shards import Shard, write_shard
 from tbps.gallery.store import Store
 
 QUERY = "a person with a red coat"
+LAYOUT = Layout("float32", 24, 3, 8)
 
 
 @pytest.fixture
@@ -85,8 +90,7 @@ def test_reopens_with_a_model_that_was_saved_and_loaded(gallery, folder, tmp_pat
 
 
 def test_add_in_two_goes_skips_what_is_there(gallery, reopen, folder, monkeypatch):
-    first = gallery.add(files(folder)[:4])
-    assert first == [str(path) for path in files(folder)[:4]]
+    gallery.add(files(folder)[:4])
     encoded = []
 
     def counting(model, processor, images, **settings):
@@ -95,7 +99,7 @@ def test_add_in_two_goes_skips_what_is_there(gallery, reopen, folder, monkeypatc
 
     monkeypatch.setattr("tbps.gallery.intake.encode_images", counting)
     again = reopen()
-    assert again.add(folder) == [str(path) for path in files(folder)[4:]]
+    assert [hit.path for hit in again.get(again.add(folder))] == [str(path) for path in files(folder)[4:]]
     assert (len(encoded), again.count()) == (2, 6)
     assert again.add(folder) == []
     assert gallery.count() == 4, "a gallery opened before sees what was there then"
@@ -103,23 +107,31 @@ def test_add_in_two_goes_skips_what_is_there(gallery, reopen, folder, monkeypatc
     assert gallery.count() == 6
 
 
-def test_a_relative_path_and_the_same_file_twice_are_one_image(gallery, folder, monkeypatch):
+def test_the_same_file_under_several_names_is_one_image(gallery, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    assert gallery.add(["a/0.png", folder / "a" / "0.png", str(folder / "a" / "0.png")]) == [
-        str(folder / "a" / "0.png")
-    ]
-    assert gallery.add(folder / "a" / "0.png") == []
+    shutil.copy("a/0.png", "a/copy.png")
+    [known] = gallery.add(["a/0.png", folder / "a" / "0.png", str(folder / "a" / "0.png"), "a/copy.png"])
+    assert gallery.get([known])[0].path == str(folder / "a" / "0.png")
+    assert gallery.add(folder / "a" / "copy.png") == []
+
+
+def test_a_file_with_new_content_is_a_new_image(gallery, folder, pictures):
+    gallery.add(folder / "a" / "0.png")
+    pictures[3].save(folder / "a" / "0.png")
+    assert len(gallery.add(folder / "a" / "0.png")) == 1
 
 
 def test_vectors_stay_on_disk_where_other_programs_can_read_them(tmp_path):
     vectors = np.arange(4096 * 48, dtype=np.float32).reshape(4096, 48)
-    entry = write_shard(tmp_path / "shard-000000.arrow", [Row(str(n), None, "{}") for n in range(4096)], vectors)
+    rows = [Row(str(n), None, "{}") for n in range(4096)]
+    entry = write_shard(tmp_path / "shard-000000.arrow", rows, vectors, "float32")
     before = pa.total_allocated_bytes()
-    shard = Shard(tmp_path, entry, 48)
-    np.testing.assert_array_equal(shard.embeddings, vectors)
+    shard = Shard(tmp_path, entry)
+    np.testing.assert_array_equal(shard.vectors(slice(None)), vectors)
+    assert shard.vectors(slice(None)).base is not None, "a view of the file"
     assert pa.total_allocated_bytes() - before < vectors.nbytes / 10
     table = datasets.Dataset.from_file(str(tmp_path / "shard-000000.arrow"))
-    assert table.column_names == ["id", "path", "metadata", "embedding"]
+    assert table.column_names == [field.name for field in dataclasses.fields(Row)] + ["code", "embedding"]
     assert table[5]["embedding"] == vectors[5].tolist()
 
 
@@ -150,7 +162,7 @@ def test_a_dataset_that_holds_the_bytes_has_no_paths(gallery, reopen, rows):
 
 
 def test_equal_scores_come_in_the_order_of_insertion(gallery, reopen, tmp_path, tiny_model, tiny_processor):
-    store = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor))
+    store = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
     rng = np.random.default_rng(0)
     vectors = rng.integers(-1, 2, (9, 48)).astype(np.float32)  # whole numbers: every score is exact
     vectors[[1, 4, 8]] = vectors[0]
@@ -195,7 +207,7 @@ def test_any_other_failure_loses_nothing_that_was_encoded(gallery, reopen, folde
 
 def test_the_warning_names_ten_bad_images_and_counts_the_rest(gallery, pictures, tmp_path):
     for n in range(12):
-        (tmp_path / f"{n:02d}.jpg").write_text("no image")
+        (tmp_path / f"{n:02d}.jpg").write_text(f"no image {n}")
     with pytest.warns(UserWarning, match=r"(?s)12 images .*09\.jpg.*and 2 more") as caught:
         gallery.add([*(tmp_path / f"{n:02d}.jpg" for n in range(12)), pictures[0]], skip_bad=True)
     assert "10.jpg" not in str(caught[0].message)
@@ -277,7 +289,7 @@ def test_refuses_another_model(gallery, folder, tmp_path, tiny_model, tiny_proce
     with torch.no_grad():
         other.part_decoder.queries[0] += 1
     with pytest.raises(
-        GalleryError, match=r"'unnamed model' \(fingerprint .* 'somebody/other' \(fingerprint .*another folder"
+        GalleryError, match=r"'unnamed model' \(fingerprint .* 'somebody/other' \(fingerprint .*another place"
     ):
         Gallery.open(where, other, tiny_processor)
     with pytest.raises(GalleryError, match="part_weight"):

@@ -4,13 +4,19 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from tbps.files import checksum
 from tbps.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
+from tbps.gallery.home import Row, Wanted
+from tbps.gallery.manifest import Layout
 from tbps.gallery.store import Store
 
 QUERY = "a person with a red coat"
+LAYOUT = Layout("float32", 24, 3, 8)
 
 KILLED_AT_EVERY_STEP = """
 import os, signal, sys
@@ -91,9 +97,9 @@ def test_killed_at_any_step_it_opens_with_what_was_committed(tmp_path, full, cro
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
-        (lambda shard: shard.unlink(), "is missing, with 2 images"),
-        (lambda shard: shard.write_bytes(shard.read_bytes()[:-9]), "is damaged or truncated"),
-        (lambda shard: shard.write_bytes(b""), "is damaged or truncated"),
+        (lambda shard: shard.unlink(), "is missing"),
+        (lambda shard: shard.write_bytes(shard.read_bytes()[:-9]), "has .* bytes where gallery.json says"),
+        (lambda shard: shard.write_bytes(b""), "has 0 bytes"),
         (lambda shard: shard.write_bytes(flip(shard.read_bytes(), shard.stat().st_size // 2)), "is damaged"),
     ],
 )
@@ -114,7 +120,30 @@ def test_any_flipped_byte_of_a_shard_is_noticed(tmp_path, full, tiny_model, tiny
     for position in range(0, len(data), 7):
         shard.write_bytes(flip(data, position))
         with pytest.raises(GalleryError, match="shard-000000"):
-            Store.open(tmp_path / "gallery", identity)
+            Store.open(tmp_path / "gallery", identity, LAYOUT)
+
+
+def test_a_byte_flipped_far_into_a_shard_is_noticed_when_it_is_read(tmp_path):
+    """Opening reads the first block of 256 KiB alone."""
+    identity, directory = ModelIdentity("m", "f", 64), tmp_path / "large"
+    vectors = np.random.default_rng(0).standard_normal((8192, 64)).astype(np.float32)
+    store = Store.open(directory, identity, Layout("float32", 32, 4, 8))
+    with store.writing():
+        store.append([Row(f"{n:032x}", None, "{}") for n in range(8192)], vectors)
+    data = (directory / "shard-000000.arrow").read_bytes()
+    queries = {"id": lambda store: store.known(["7"]), "metadata": lambda store: store.search(vectors[:1], Wanted(3)),
+               "code": lambda store: store.search(vectors[:1], Wanted(3)),
+               "embedding": lambda store: store.search(vectors[:1], Wanted(3))}  # fmt: skip
+    for column, read in queries.items():
+        buffer = next(b for b in reversed(pa.ipc.open_stream(data).read_next_batch()[column].buffers()) if b)
+        place = data.index(buffer.to_pybytes()) + buffer.size // 2
+        (directory / "shard-000000.arrow").write_bytes(flip(data, place))
+        with pytest.raises(GalleryError, match=r"shard-000000\.arrow is damaged between bytes"):
+            read(Store.open(directory, identity, Layout("float32", 32, 4, 8)))
+        with pytest.raises(GalleryError, match=r"shard-000000\.arrow is damaged between bytes"):
+            Store.read(directory).check(progress=False)
+    (directory / "shard-000000.arrow").write_bytes(data)
+    Store.read(directory).check(progress=False)
 
 
 def test_no_flipped_byte_of_the_manifest_changes_the_rows(tmp_path, full, tiny_model, tiny_processor):
@@ -122,17 +151,21 @@ def test_no_flipped_byte_of_the_manifest_changes_the_rows(tmp_path, full, tiny_m
     identity = identify(tiny_model, tiny_processor)
     manifest = tmp_path / "gallery" / "gallery.json"
     data = manifest.read_bytes()
-    expected = [Store.open(tmp_path / "gallery", identity).row(position) for position in range(4)]
+    expected = rows_of(Store.open(tmp_path / "gallery", identity, LAYOUT))
     refused = 0
     for position in range(len(data)):
         manifest.write_bytes(flip(data, position))
         try:
-            store = Store.open(tmp_path / "gallery", identity)
+            store = Store.open(tmp_path / "gallery", identity, LAYOUT)
         except GalleryError:
             refused += 1
         else:
-            assert [store.row(row) for row in range(store.count())] == expected
+            assert rows_of(store) == expected
     assert refused > len(data) / 2
+
+
+def rows_of(store):
+    return [row for rows, _ in store.scan() for row in rows]
 
 
 def test_a_lost_manifest_is_not_taken_for_a_new_gallery(tmp_path, full, tiny_model, tiny_processor):
@@ -157,7 +190,10 @@ def test_a_later_format_asks_for_an_upgrade(tmp_path, full, tiny_model, tiny_pro
 
 def test_a_manifest_cannot_point_outside_its_folder(tmp_path, full, tiny_model, tiny_processor):
     manifest = tmp_path / "gallery" / "gallery.json"
-    manifest.write_text(manifest.read_text().replace("shard-000001.arrow", "../elsewhere.arrow"))
+    content = json.loads(manifest.read_text().replace("shard-000001.arrow", "../elsewhere.arrow"))
+    del content["checksum"]
+    content["checksum"] = checksum(json.dumps(content, sort_keys=True).encode())  # as whoever forged it would
+    manifest.write_text(json.dumps(content))
     with pytest.raises(GalleryError, match="elsewhere"):
         Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
 
@@ -174,8 +210,8 @@ def test_leftovers_are_ignored_on_opening_and_cleaned_on_adding(tmp_path, full, 
 
 
 def test_two_cannot_add_at_once(tmp_path, full, pictures, tiny_model, tiny_processor):
-    other = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor))
-    with other.writing(), pytest.raises(GalleryError, match="Another process is adding"):
+    other = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
+    with other.writing(), pytest.raises(GalleryError, match="Another process is writing"):
         full.add(pictures)
     assert len(full.add(pictures)) == 4
 
@@ -183,4 +219,4 @@ def test_two_cannot_add_at_once(tmp_path, full, pictures, tiny_model, tiny_proce
 def test_the_width_of_the_vectors_is_part_of_the_identity(tmp_path, full, tiny_model, tiny_processor):
     right = identify(tiny_model, tiny_processor)
     with pytest.raises(GalleryError, match="is opened with"):
-        Store.open(tmp_path / "gallery", ModelIdentity(right.name, right.fingerprint, right.embedding_dim + 1))
+        Store.open(tmp_path / "gallery", ModelIdentity(right.name, right.fingerprint, right.embedding_dim + 1), LAYOUT)

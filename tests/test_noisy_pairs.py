@@ -68,7 +68,7 @@ class Epoch:
     """What a callback is told."""
 
     def __init__(self, epoch: float) -> None:
-        self.epoch, self.stateful_callbacks = epoch, {}
+        self.epoch, self.stateful_callbacks, self.num_train_epochs = epoch, {}, 3
 
 
 def observed(noisy: NoisyPairs, losses: np.ndarray) -> None:
@@ -118,6 +118,15 @@ def test_the_state_comes_back_exactly() -> None:
     assert other.epoch == 1
     with pytest.raises(ValueError, match="knows of 100 training pairs, the training set has 7"):
         NoisyPairs(7).on_train_begin(None, told, None)
+
+
+def test_a_warmup_without_end_is_refused(
+    tmp_path: Path, model_factory: Factory, rows: datasets.Dataset, tiny_processor: TBPSProcessor
+) -> None:
+    args = arguments(tmp_path, noisy_pairs="divide", noisy_pairs_warmup=2)
+    trainer = TBPSTrainer(model_factory(), args, rows, processing_class=tiny_processor)
+    with pytest.raises(ValueError, match="noisy_pairs_warmup=2 in a training of 2 epochs"):
+        trainer.train()
 
 
 def test_an_unknown_way_is_named(tmp_path: Path, model_factory: Factory, rows: Any, tiny_processor: Any) -> None:

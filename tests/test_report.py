@@ -1,6 +1,7 @@
 """Result sheets, pages and curves: what is shown, and that nobody's text can do anything but be read."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageFont
@@ -51,9 +52,9 @@ def crop(tmp_path):
 def results(crop, tmp_path):
     """A picture on disk, one in memory, one that is gone, one that was never on disk."""
     hits = [
-        Hit(crop, 0.75, crop, {"person_id": 7, HOSTILE: HOSTILE}),
+        Hit(crop, 0.75, crop, {"person_id": 7, HOSTILE: HOSTILE}, image=Path(crop)),
         RankedImage(0.5, image=Image.new("L", (90, 30), 200), id=HOSTILE),
-        Hit("gone", 0.25, str(tmp_path / "<u>gone.png"), {}),
+        Hit("gone", 0.25, str(tmp_path / "<u>gone.png"), {}, image=tmp_path / "<u>gone.png"),
         RankedImage(0.125, id="0123456789abcdef"),
     ]
     return [QueryResult("a red coat", hits, [True, False, False, True], note="two images"), QueryResult(HOSTILE, hits)]

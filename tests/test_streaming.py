@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from corpora import write_source
 from launch import torchrun
@@ -145,14 +147,19 @@ def test_bad_images_stop_or_are_passed_over(
     monkeypatch.setattr(pairs.preparation, "read", lambda data: read(b"broken" if data in bad else data))
     assert len([item for item in islice(pairs, IMAGES - 2) if item["place"][1].epoch == 0]) == IMAGES - 2
     assert caplog.text.count("skipped: Image part") == 2
+    again = list(islice(pairs, 3 * IMAGES))  # over several epochs
+    assert caplog.text.count("skipped: Image part") == 4  # each file once
+    assert sum(len(item["skipped"]) for item in again if item["place"][1].epoch < 3) == 6
     pairs.on_bad_sample = "raise"
     with pytest.raises(BadImageError, match=r"Image part\d/.*jpg of .*shards: .*not an image"):
         list(islice(pairs, IMAGES))
     pairs.on_bad_sample = "skip"
-    monkeypatch.setattr(pairs.preparation, "read", lambda data: read(b"broken"))
+    tried = []
+    monkeypatch.setattr(pairs.preparation, "read", lambda data: tried.append(data) or read(b"broken"))
     with pytest.raises(BadImageError):
         next(iter(pairs))
-    assert caplog.text.count("skipped: ") == 2 + MOST_BAD - 1
+    assert len(tried) == MOST_BAD
+    assert caplog.text.count("skipped: ") == 4 + IMAGES
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +216,8 @@ def test_two_processes_one_of_them_killed(tmp_path: Path, folder: Path) -> None:
         ({"samples_per_identity": 2}, "samples_per_identity=2 needs an index of all pairs"),
         ({"noisy_pairs": "divide"}, "noisy_pairs='divide' needs an index"),
         ({"dataloader_num_workers": 8}, r"has 7 shards, fewer than 1 processes x 8 loader workers"),
+        ({"save_strategy": "epoch"}, "save_strategy='epoch': a stream has no end of an epoch"),
+        ({"eval_strategy": "epoch"}, "eval_strategy='epoch'"),
         ({"on_bad_sample": "ignore"}, "on_bad_sample='ignore'"),
         ({"shuffle_buffer": 0}, "shuffle_buffer=0: expected 1"),
     ],
@@ -228,6 +237,44 @@ def test_other_readers_do_not_resume(tmp_path: Path, folder: Path, whole: dict[i
             make_trainer(tmp_path / "run", folder, **settings).train(resume_from_checkpoint=checkpoint)
 
 
+def test_another_corpus_of_as_many_images_does_not_resume(tmp_path: Path, whole: dict[int, Any]) -> None:
+    source = write_source(tmp_path / "raw", "webperson", IMAGES)
+    write_corpus("webperson", [source], tmp_path / "shards", source.parent, entries_per_shard=ROWS, progress=False)
+    checkpoint = str(Path(whole[0].args.output_dir) / "checkpoint-3")
+    with pytest.raises(CheckpointError, match=r"corpus=synth-pedes of 58 images, checksum \w+, and .*=webperson of 58"):
+        make_trainer(tmp_path / "run", tmp_path / "shards").train(resume_from_checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_rows_are_counted_in_the_log_and_over_a_resume(tmp_path: Path, folder: Path, workers: int) -> None:
+    shards = copied(folder, tmp_path / "shards")
+    table = pq.read_table(shards / "shard-00001.parquet")
+    images = [{"bytes": b"broken", "path": cell["path"]} for cell in table["image"].to_pylist()[:3]]
+    whole_images = table["image"].to_pylist()[3:]
+    column = pa.array([*images, *whole_images], table.schema.field("image").type)
+    pq.write_table(table.set_column(0, table.schema.field("image"), column), shards / "shard-00001.parquet")
+    index = json.loads((shards / "corpus.json").read_text())
+    index["shards"][1]["bytes"] = (shards / "shard-00001.parquet").stat().st_size
+    (shards / "corpus.json").write_text(json.dumps(index))
+    bad = {cell["path"] for cell in images}
+    settings = {"on_bad_sample": "skip", "dataloader_num_workers": workers, "logging_steps": 4, "max_steps": 15}
+
+    def told(trainer: Any) -> list[tuple[int, int, frozenset[str]]]:
+        entries = [entry for entry in trainer.state.log_history if "skipped_samples" in entry]
+        return [(entry["step"], entry["skipped_samples"], frozenset(entry["skipped_files"])) for entry in entries]
+
+    trainer = make_trainer(tmp_path / "run", shards, **settings)
+    trainer.train()
+    found = told(trainer)
+    assert sum(count for _, count, _ in found) >= 3
+    assert set().union(*(files for _, _, files in found)) <= bad
+    if not workers:  # 120 pairs: two epochs of 55 that can be read, and ten of a third
+        assert 6 <= sum(count for _, count, _ in found) <= 9
+    resumed = make_trainer(tmp_path / "other", shards, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-6"))
+    assert told(resumed) == found
+
+
 def test_a_corpus_that_is_not_whole_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(CorpusError, match=r"has no corpus\.json: expected a folder that `tbps data shard` made"):
         Corpus(tmp_path)
@@ -242,6 +289,62 @@ def test_a_corpus_that_is_not_whole_is_refused(tmp_path: Path, folder: Path) -> 
         Corpus(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match="is damaged"):
+        Corpus(tmp_path)
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir(parents=True)
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a*b?", "x::y"])
+def test_any_folder_name_is_taken_literally(tmp_path: Path, folder: Path, name: str) -> None:
+    rows = Corpus(copied(folder, tmp_path / name / "shards")).rows()
+    assert len(epochs_of(endless_rows(rows, 0, 1, 5, 16), 1)[0]) == IMAGES
+
+
+def test_an_epoch_without_rows_is_an_error(tmp_path: Path, folder: Path) -> None:
+    corpus = Corpus(copied(folder, tmp_path / "shards"))
+    for path in corpus.files:
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(CorpusError, match="Reader 1 of 2 found no row in epoch 0"):
+        next(endless_rows(corpus.rows(), 1, 2, 5, 16))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_shard_is_named_in_training(tmp_path: Path, folder: Path, workers: int) -> None:
+    shards = copied(folder, tmp_path / "shards")
+    data = (shards / "shard-00003.parquet").read_bytes()
+    (shards / "shard-00003.parquet").write_bytes(data[:-8] + b"damaged!")
+    with pytest.raises(CorpusError, match=r"shard-00003\.parquet cannot be read .*`tbps data verify .*shards`"):
+        make_trainer(tmp_path / "run", shards, dataloader_num_workers=workers).train()
+    with pytest.raises(CorpusError, match=r"shard-00003\.parquet cannot be read"):
+        list(Corpus(shards).captions())
+
+
+def test_a_damaged_page_is_named(tmp_path: Path, folder: Path) -> None:
+    corpus = Corpus(copied(folder, tmp_path / "shards"))
+    column = pq.read_metadata(corpus.files[2]).row_group(0).column(2)  # captions
+    data = bytearray(corpus.files[2].read_bytes())
+    data[column.data_page_offset : column.data_page_offset + 12] = b"\xff" * 12
+    corpus.files[2].write_bytes(data)
+    with pytest.raises(CorpusError, match=r"shard-00002\.parquet cannot be read"):
+        epochs_of(endless_rows(corpus.rows(), 0, 1, 5, 16), 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"made_from": {}, "complete": True, "shards": []}, r"corpus\.json is damaged \(KeyError\('format'\)"),
+        ({"made_from": {"format": "mals"}, "complete": True, "shards": []}, "has no images by its corpus.json"),
+        ([], r"corpus\.json is damaged"),
+    ],
+)
+def test_an_index_of_nothing_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    (tmp_path / "corpus.json").write_text(json.dumps(content))
+    with pytest.raises(CorpusError, match=message):
         Corpus(tmp_path)
 
 

@@ -159,3 +159,14 @@ def test_the_shared_model_has_no_identity_head(tmp_path: Path, model_factory: Fa
     assert json.loads((tmp_path / "shared" / "config.json").read_text())["num_identities"] == 0
     assert TBPSModel.from_pretrained(tmp_path / "shared").id_head is None
     assert TBPSModel.from_pretrained(tmp_path / "training").id_head.out_features == 6
+
+
+def test_processes_that_would_train_alone_are_refused(
+    tmp_path: Path, model_factory: Factory, tiny_processor: TBPSProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `accelerate launch` for GPUs leaves them on a machine without any."""
+    args = arguments(tmp_path)
+    assert args.world_size == 1
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(RuntimeError, match=r"4 processes were started .*add `--use_cpu true --bf16 false`"):
+        TBPSTrainer(model_factory(), args, processing_class=tiny_processor)

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 ImageSource = str | Path | bytes | BinaryIO | Image.Image
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SHOWN = 400  # characters of a path in messages
 
 
 class BadImageError(ValueError):
@@ -28,7 +29,7 @@ def open_image(source: ImageSource) -> Image.Image:
     """
     name = _describe(source)
     if isinstance(source, str | Path):
-        return _decode(_read(Path(source)), name)
+        return _decode(_read(Path(source), name), name)
     if isinstance(source, bytes):
         return _decode(source, name)
     if isinstance(source, Image.Image):
@@ -70,9 +71,15 @@ def list_images(folder: str | Path) -> list[Path]:
     return paths
 
 
+def shown(path: str | Path) -> str:
+    """A path as messages show it: a long one without its middle, and control characters escaped."""
+    text = str(path) if str(path).isprintable() else ascii(str(path))
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
+
+
 def _describe(source: ImageSource) -> str:
     if isinstance(source, str | Path):
-        return str(source)
+        return shown(source)
     if isinstance(source, bytes):
         return f"an image of {len(source)} bytes"
     if isinstance(source, Image.Image):
@@ -82,13 +89,14 @@ def _describe(source: ImageSource) -> str:
     raise TypeError(f"cannot open {type(source).__name__} as an image: expected a path, bytes, a file or a PIL image.")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise BadImageError(f"{path} does not exist: check the path, a relative one starts at {Path.cwd()}.") from error
-    except OSError as error:
-        raise BadImageError(f"{path} cannot be read ({error.strerror}): expected an image file.") from error
+        raise BadImageError(f"{name} does not exist: check the path, a relative one starts at {Path.cwd()}.") from error
+    except (OSError, ValueError) as error:  # ValueError: the path holds a NUL character
+        reason = getattr(error, "strerror", None) or error
+        raise BadImageError(f"{name} cannot be read ({reason}): expected an image file.") from error
 
 
 def _decode(data: bytes, name: str) -> Image.Image:

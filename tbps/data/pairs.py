@@ -9,7 +9,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
-from tbps.data.augment import Augmentation, augment_pair
+from tbps.data.augment import Augmentation
+from tbps.data.augmented_pairs import AugmentedPairs
 from tbps.data.cells import ImageCells
 from tbps.data.images import BadImageError
 from tbps.data.pixels import PixelPreparation, stack_pixels
@@ -23,7 +24,7 @@ logger = logging.get_logger(__name__)
 Key = int | tuple[int, int]
 
 
-class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
+class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
     """Every (image, caption) pair of a benchmark split, for `TBPSTrainer` and plain `transformers.Trainer` alike.
 
     An item is asked for by its index, or by (epoch, index) as `IdentitySampler` does: its augmentation is drawn from
@@ -56,11 +57,8 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
         image_backend: str = "auto",
         numbered: bool = False,
     ) -> None:
-        if on_bad_sample not in ("raise", "skip"):
-            raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
-        self.processor, self.seed, self.on_bad_sample, self.numbered = processor, seed, on_bad_sample, numbered
-        self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
-        self.images, self.preparation = ImageCells(rows), PixelPreparation(processor.image_processor, image_backend)
+        super().__init__(processor, augmentation, word_dropout, clean_epochs, seed, on_bad_sample, image_backend)
+        self.images, self.numbered = ImageCells(rows), numbered
         self.cache: dict[int, np.ndarray] | None = {} if cache_images else None
         captions = rows["captions"][:]
         self.row_of = np.repeat(np.arange(len(rows)), [len(row) for row in captions])  # (pairs,)
@@ -116,11 +114,8 @@ class PersonPairs(torch.utils.data.Dataset[dict[str, Any]]):
 
     def item(self, epoch: int, index: int) -> dict[str, Any]:
         """The pair of an index, as augmented in an epoch."""
-        pixels, input_ids = self.pixels(int(self.row_of[index])), self.input_ids[index]
-        if epoch >= self.clean_epochs:
-            rng = np.random.default_rng([self.seed, epoch, index])
-            blank = self.preparation.blank
-            pixels, input_ids = augment_pair(pixels, input_ids, rng, blank, self.augmentation, self.word_dropout)
+        pixels, rng = self.pixels(int(self.row_of[index])), np.random.default_rng([self.seed, epoch, index])
+        pixels, input_ids = self.augmented(pixels, self.input_ids[index], epoch, rng)
         item = {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.person_ids[index])}
         return {**item, "pair_index": index} if self.numbered else item
 

@@ -1,7 +1,7 @@
 """Training pairs from a corpus too large for an index of them: the items of `PersonPairs`, one after the other."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from zlib import crc32
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
-from tbps.data.augment import Augmentation, augment_pair
+from tbps.data.augment import Augmentation
+from tbps.data.augmented_pairs import AugmentedPairs
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.stream import Place, endless_rows
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator
-from tbps.data.pixels import PixelPreparation
 from tbps.processing_tbps import TBPSProcessor
 
 logger = logging.get_logger(__name__)
@@ -23,7 +23,7 @@ logger = logging.get_logger(__name__)
 MOST_BAD = 100  # rows in a row that cannot be read, before the corpus itself is called unreadable
 
 
-class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
+class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, Any]]):
     """An endless stream of (image, caption): each image of the corpus once an epoch, with one of its captions.
 
     The caption and the augmentation are drawn from (seed, epoch, file), so that they do not depend on the number of
@@ -37,7 +37,7 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         on_bad_sample: "raise" at an image that cannot be read, or "skip" it and go on with the next row.
 
     Attributes:
-        places, first_worker: where each worker of this process goes on, and whose turn it is.
+        places, first_worker: where each worker of this process goes on, and whose turn it is; see `go_on`.
         num_identities: 0, as no instance loss has a class for each of millions.
 
     Raises:
@@ -59,20 +59,21 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         on_bad_sample: str = "raise",
         image_backend: str = "auto",
     ) -> None:
-        if on_bad_sample not in ("raise", "skip"):
-            raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
+        super().__init__(processor, augmentation, word_dropout, clean_epochs, seed, on_bad_sample, image_backend)
         if buffer < 1:
             raise ValueError(f"shuffle_buffer={buffer}: expected 1 (rows in the order of their shard) or more.")
-        self.corpus, self.rows, self.processor = corpus, corpus.rows(), processor
+        self.corpus, self.rows, self.buffer = corpus, corpus.rows(), buffer
         self.process, self.processes = process, processes
-        self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
-        self.seed, self.buffer, self.on_bad_sample = seed, buffer, on_bad_sample
-        self.preparation = PixelPreparation(processor.image_processor, image_backend)
         self.places: dict[int, Place] = {}
         self.first_worker = self.num_identities = 0
 
+    def go_on(self, places: Mapping[int, Place], first_worker: int) -> None:
+        """Let the next iteration begin at these places of the workers; without any, at the beginning."""
+        self.places, self.first_worker = dict(places), first_worker
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Items as of `PersonPairs`, and "place": (worker, place after this item).
+        """Items as of `PersonPairs`, "place": (worker, place after this item), and "skipped": the files passed over
+        since the last one. The log warns of a file once.
 
         Raises:
             BadImageError: an image that is no readable picture, where it is not skipped; the message names it.
@@ -85,18 +86,22 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         worker = ((loader.id if loader else 0) + self.first_worker) % workers
         reader, readers = self.process * workers + worker, self.processes * workers
         start = self.places.get(worker, Place())
-        bad = 0
+        skipped: list[str] = []
+        told: set[str] = set()
         for row, place in endless_rows(self.rows, reader, readers, self.seed, self.buffer, start):
             try:
                 item = self.item(row, place.epoch)
             except BadImageError as error:
-                bad += 1
-                if self.on_bad_sample == "raise" or bad == MOST_BAD:
+                name = row["file_path"]
+                skipped.append(name)
+                if self.on_bad_sample == "raise" or len(skipped) == MOST_BAD:
                     raise
-                logger.warning(f"skipped: {error}")
+                if name not in told:
+                    logger.warning(f"skipped: {error}")
+                told.add(name)
                 continue
-            bad = 0
-            yield {**item, "place": (worker, place)}
+            yield {**item, "place": (worker, place), "skipped": skipped}
+            skipped = []
 
     def item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
         """The pair of a row, as drawn and augmented in an epoch."""
@@ -107,14 +112,12 @@ class StreamedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):
         rng = np.random.default_rng([self.seed, epoch, crc32(row["file_path"].encode())])
         caption = row["captions"][rng.integers(len(row["captions"]))]
         input_ids = self.processor.tokenizer(caption, truncation=True)["input_ids"]
-        if epoch >= self.clean_epochs:
-            blank = self.preparation.blank
-            pixels, input_ids = augment_pair(pixels, input_ids, rng, blank, self.augmentation, self.word_dropout)
+        pixels, input_ids = self.augmented(pixels, input_ids, epoch, rng)
         return {"pixel_values": pixels, "input_ids": input_ids, "person_ids": row["person_id"]}
 
 
 class StreamCollator:
-    """The batch of `PairCollator`, and "place": as JSON, that of its last pair."""
+    """The batch of `PairCollator`, and "stream": as JSON, the place of its last pair, and all files passed over."""
 
     def __init__(self, collate: PairCollator) -> None:
         self.collate = collate
@@ -122,4 +125,6 @@ class StreamCollator:
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """All pairs of a batch are of one worker."""
         worker, place = pairs[-1]["place"]
-        return {**self.collate(pairs), "place": json.dumps({"worker": worker, "place": asdict(place)})}
+        skipped = [name for pair in pairs for name in pair["skipped"]]
+        stream = {"worker": worker, "place": asdict(place), "skipped": skipped}
+        return {**self.collate(pairs), "stream": json.dumps(stream)}

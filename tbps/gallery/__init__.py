@@ -1,6 +1,9 @@
 """A persistent gallery of person crops that is searched by sentences."""
 
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.gallery import Gallery, Hit
+from tbps.gallery.filters import Filter
+from tbps.gallery.gallery import Gallery
+from tbps.gallery.hits import Hit
+from tbps.gallery.queries import Query
 
-__all__ = ["Gallery", "GalleryError", "Hit"]
+__all__ = ["Filter", "Gallery", "GalleryError", "Hit", "Query"]

@@ -1,9 +1,9 @@
 """Gallery: add images once, search them by sentences ever after."""
 
-import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -12,58 +12,87 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tbps.encoding import encode_texts
 from tbps.fingerprint import identify
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.exact import exact_top_k
+from tbps.gallery.filters import Filter
+from tbps.gallery.hits import Hit, make_hit, real_roots
+from tbps.gallery.home import MODES, Home, Mode, Wanted
+from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.intake import Intake
+from tbps.gallery.manifest import DTYPES, Dtype, Layout
+from tbps.gallery.picking import one_per_group, same_person
+from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.sources import read_items
-from tbps.gallery.store import Store
+from tbps.gallery.store import ROWS_PER_FILE, Store
+from tbps.gallery.transfer import copy_rows
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
+from tbps.spread import is_first, wait_for_all
 
-_QUERIES_AT_ONCE = 256
 _DEFAULT_K = 10
 _SKIPPED_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An image found. `score` is the inner product of the retrieval vectors; `path` is None where it is no file."""
-
-    id: str
-    score: float
-    path: str | None
-    metadata: dict[str, Any]
+_LEAST_CANDIDATES = 100
 
 
 class Gallery:
     """
-    Images of people on disk, searched by sentences.
+    Images of people, searched by sentences, in a folder or in a Milvus collection.
 
-    Persistent from the first `add`: a process may be killed at any moment and the gallery opens with all that was
-    committed. Opening reads every file once, to verify it. Search is exact and walks over a memory map, so the gallery
-    may be larger than memory. One process may add while others search; those see what was there when they opened.
+    In a folder: persistent from the first `add`; a process may be killed at any moment and the gallery opens with all
+    that was committed. Opening checks the lengths of files; their contents are verified when they are first read.
+    Search is exact and walks over a memory map, so the gallery may be larger than memory. One process may write while
+    others search; those see what was there when they opened.
     """
 
-    def __init__(self, store: Store, model: TBPSModel, processor: TBPSProcessor) -> None:
-        self._store = store
+    def __init__(self, home: Home, model: TBPSModel, processor: TBPSProcessor, roots: Sequence[Path] = ()) -> None:
+        self._home = home
         self._model = model
         self._processor = processor
+        self._roots = roots
 
     @classmethod
-    def open(cls, where: str | Path, model: TBPSModel, processor: TBPSProcessor) -> "Gallery":
+    def open(
+        cls,
+        where: str | Path,
+        model: TBPSModel,
+        processor: TBPSProcessor,
+        *,
+        dtype: Dtype = "float32",
+        roots: Sequence[str | Path] = (),
+        token: str | None = None,
+    ) -> "Gallery":
         """
-        The gallery in the folder `where`, made if the folder is new or empty.
+        The gallery at `where`, made if it is new.
+
+        Args:
+            where: a folder; or an address of Milvus: a file that ends in `.db` (Milvus Lite), or
+                `http(s)://host:port/collection`. Milvus needs `pip install tbps[milvus]`.
+            dtype: how a new gallery in a folder keeps vectors: float32, float16 (half the room) or int8 (a quarter).
+                Milvus keeps float32.
+            roots: folders below which images of hits may be opened to be shown. What a gallery says of paths is only
+                text, which could point anywhere.
+            token: of the Milvus server, as `user:password` or an API key.
 
         Raises:
             GalleryError: it is damaged, was made with another model, or the folder holds something else.
+            ValueError: an unknown dtype, a root that is no folder.
+            ImportError: Milvus's client is not installed.
         """
-        return cls(Store.open(Path(where), identify(model, processor)), model, processor)
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
+        config = model.config
+        layout = Layout(dtype, config.projection_dim, config.num_parts, config.part_dim)
+        home = open_home(where, identify(model, processor), layout, token)
+        return cls(home, model, processor, real_roots(roots))
 
     def count(self) -> int:
         """The number of images."""
-        return self._store.count()
+        return self._home.count()
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the model which makes the vectors."""
+        return self._home.model.fingerprint
 
     def add(
         self,
@@ -71,20 +100,26 @@ class Gallery:
         metadata: Sequence[Mapping[str, Any]] | None = None,
         *,
         skip_bad: bool = False,
+        thumbnails: bool = False,
         batch_size: int = 64,
         commit_every: int = 4096,
         progress: bool = True,
     ) -> list[str]:
         """
         Encode images and keep them; those whose id is there already are skipped, so a run cut short can be repeated.
+        The processes of a launch (accelerate, torchrun) share the work, where all call this with the same arguments.
 
-        The id of a file is its absolute path, that of a picture in memory a hash of its content.
+        An image's id is a hash of its content: of a file's bytes, or of the pixels of a picture in memory. The same
+        file under two names is one image, with the first one's path and metadata.
 
         Args:
             images: a folder (with all below it), a list of files or PIL images, or a `datasets.Dataset` with a column
                 `image`, whose other scalar columns but captions become metadata.
-            metadata: one dict for each image (of a folder: in sorted order), returned with the hits.
+            metadata: one dict for each image (of a folder: in sorted order), returned with the hits. Of its names,
+                `camera`, `timestamp` (datetime, ISO 8601 or seconds since 1970), `source` and `box` (four numbers:
+                left, top, right, bottom in pixels) have a fixed meaning; the first three can be filtered by.
             skip_bad: go on after an image that cannot be read, and name all of them in one warning at the end.
+            thumbnails: also keep a small JPEG of each image, for reports without the files.
             batch_size: images encoded at once.
             commit_every: images after which those encoded are on disk; each commit makes one file.
 
@@ -93,83 +128,209 @@ class Gallery:
 
         Raises:
             BadImageError: an image cannot be read; those before it have been added.
-            GalleryError: another process is adding to this gallery.
+            GalleryError: another process is writing to this gallery.
             TypeError, ValueError, FileNotFoundError: arguments that do not fit; nothing has been added.
         """
-        _check_positive("batch_size", batch_size)
-        _check_positive("commit_every", commit_every)
+        check_positive("batch_size", batch_size)
+        check_positive("commit_every", commit_every)
         count, items = read_items(images, metadata)
-        with self._store.writing(), tqdm(total=count, desc="images", disable=not progress) as bar:
-            intake = Intake(self._store, self._model, self._processor, batch_size, skip_bad, bar)
+        writing = self._home.writing() if is_first() else nullcontext()
+        with writing, tqdm(total=count, desc="images", disable=not progress) as bar:
+            intake = Intake(self._home, self._model, self._processor, batch_size, skip_bad, thumbnails, bar)
             while block := list(islice(items, commit_every)):
                 intake.add(block)
+        wait_for_all()  # process 0 may still be writing
+        self.refresh()
         if intake.skipped:
             _warn_of_skipped(intake.skipped)
         return intake.added
 
-    @overload
-    def search(self, query: str, k: int | None = None) -> list[Hit]: ...
-    @overload
-    def search(self, query: list[str], k: int | None = None) -> list[list[Hit]]: ...
-    def search(self, query: str | list[str], k: int | None = None) -> list[Hit] | list[list[Hit]]:
+    def refresh(self) -> None:
+        """Take up what other processes have written since the gallery was opened."""
+        self._home.refresh()
+
+    def get(self, ids: Sequence[str]) -> list[Hit | None]:
+        """What is kept of images, by their ids: hits with a score of 0; None for an id that is not there."""
+        nothing = np.zeros(self._model.config.embedding_dim, np.float32)
+        return [None if found is None else self._hit(found, nothing) for found in self._home.get(ids)]
+
+    def remove(self, ids: Collection[str]) -> int:
         """
-        The k images that fit a sentence best, best first; of equal scores the image added first comes first.
+        Take images out of the gallery; the number of those that were there.
+
+        In a folder no search finds them from now on, and their bytes are erased by `compact`.
+
+        Raises:
+            GalleryError: another process is writing to this gallery.
+        """
+        with self._home.writing():
+            return self._home.remove(ids)
+
+    def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
+        """
+        Erase what was removed, and join many small files into few; an index is dropped.
+
+        Raises:
+            GalleryError: another process is writing to this gallery, or it is in Milvus, which does this by itself.
+        """
+        check_positive("rows_per_file", rows_per_file)
+        folder = self._folder("compact")
+        with folder.writing():
+            folder.compact(rows_per_file, progress)
+
+    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
+        """
+        Make the approximate index of `mode="index"` from all images that are there, in the place of an older one.
 
         Args:
-            query: one sentence, or several (which gives a list of hits for each).
-            k: from 1 to `count()`; None is 10, or all of a smaller gallery.
+            lists: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
+
+        Raises:
+            GalleryError: the gallery is empty, is being written to by another process, or is in Milvus.
+            ImportError: FAISS is not installed.
+        """
+        folder = self._folder("build_index")
+        with folder.writing():
+            folder.build_index(lists, progress)
+
+    def check(self, progress: bool = True) -> None:
+        """
+        Read every byte.
+
+        Raises:
+            GalleryError: a file is damaged; the message names it. Or the gallery is in Milvus.
+        """
+        self._folder("check").check(progress)
+
+    def _folder(self, what: str) -> Store:
+        if not isinstance(self._home, Store):
+            raise GalleryError(f"{what} is for galleries in a folder: {self._home.where} is Milvus's own business.")
+        return self._home
+
+    def export(
+        self, where: str | Path, *, dtype: Dtype = "float32", token: str | None = None, progress: bool = True
+    ) -> int:
+        """
+        Copy all images' rows and vectors into the gallery at another address, made if it is new; the number copied.
+
+        Those that are there already are skipped, so an export cut short can be repeated. Nothing is encoded.
+
+        Args:
+            where, dtype, token: of the other gallery, as for `open`.
+
+        Raises:
+            GalleryError: the other one is another model's, or is being written to.
+        """
+        target = open_home(where, self._home.model, replace(self._home.layout, dtype=dtype), token)
+        return copy_rows(self._home, target, progress)
+
+    def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
+        """
+        Copy what this gallery does not have from the one at another address; the number copied.
+
+        Raises:
+            GalleryError: there is none, it is another model's, or this one is being written to.
+        """
+        return copy_rows(existing_home(where, token), self._home, progress)
+
+    @overload
+    def search(self, query: str | Query | Path, k: int | None = None, **options: Any) -> list[Hit]: ...
+    @overload
+    def search(self, query: list[Any], k: int | None = None, **options: Any) -> list[list[Hit]]: ...
+    def search(self, query: Any, k: int | None = None, **options: Any) -> list[Hit] | list[list[Hit]]:
+        """
+        The k images that fit best, best first; of equal scores the image added first comes first.
+
+        Args:
+            query: a sentence; an image (`Path` or PIL image); a `Query` of both; or a list of such, which gives a list
+                of hits for each.
+            k: from 1 to `count()`; None is 10, or all of a smaller gallery. Fewer come where fewer fit the options.
+            options: of `search_embeddings`.
 
         Raises:
             ValueError: a sentence without words, or k out of range.
             TypeError: a query or k of another type.
+            BadImageError: an image of a query cannot be read.
             GalleryError: the gallery is empty.
         """
-        sentences = list(query) if isinstance(query, list | tuple) else [query]
-        for sentence in sentences:
-            if not isinstance(sentence, str):
-                raise TypeError(f"Cannot search for {sentence!r}: expected a sentence or a list of sentences.")
+        several = isinstance(query, list | tuple)
+        asked = [as_query(one) for one in (query if several else [query])]
         k = min(_DEFAULT_K, max(1, self.count())) if k is None else k
         self._check_k(k)
-        vectors = encode_texts(self._model, self._processor, sentences, progress=False)
-        hits = self.search_embeddings(vectors, k)
-        return hits[0] if isinstance(query, str) else hits
+        vectors = query_vectors(self._model, self._processor, asked)
+        hits = self.search_embeddings(torch.from_numpy(vectors), k, **options)
+        return hits if several else hits[0]
 
-    def search_embeddings(self, queries: torch.Tensor, k: int = _DEFAULT_K) -> list[list[Hit]]:
+    def search_embeddings(
+        self,
+        queries: torch.Tensor,
+        k: int = _DEFAULT_K,
+        *,
+        where: Filter | None = None,
+        exclude: Collection[str] = (),
+        exclude_alike: float | None = None,
+        one_per: str | None = None,
+        min_score: float | None = None,
+        mode: Mode = "exact",
+        candidates: int | None = None,
+        probes: int | None = None,
+    ) -> list[list[Hit]]:
         """
-        As `search`, for retrieval vectors (Q, E) of sentences.
+        As `search`, for retrieval vectors (Q, E).
+
+        Args:
+            where: only images that meet this `Filter`; recall among them is as without it.
+            exclude: ids of images that are not wanted.
+            exclude_alike: also leave out images whose likeness to one of those (the cosine of the two images' vectors)
+                is at least this: "not this person". `Calibration.same_person` is one that was measured.
+            one_per: at most one hit, the best, for each value of this metadata name, such as "source" or "track";
+                images without it are all kept.
+            min_score: leave out hits below; an empty list means that nobody fits. See `Calibration`.
+            mode: "exact"; or "int8", "prefix" or "index", which look at 8-bit codes, at the global embedding or into
+                an approximate index first and at the whole vectors of the best `candidates` after that. A Milvus home
+                has its own index instead.
+            candidates: default 10 k, at least 100. probes: lists of an index that are read, default a sixteenth.
 
         Raises:
-            ValueError: queries of another shape or not finite, or k out of range.
-            GalleryError: the gallery is empty.
+            ValueError: queries of another shape or not finite, k out of range, an unknown mode.
+            GalleryError: the gallery is empty, has no index, or an excluded id is not in it.
         """
         self._check_k(k)
+        matrix = self._checked(queries)
+        if mode not in MODES:
+            raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}.")
+        excluded = same_person(self._home, exclude, exclude_alike)
+        count = max(k, candidates or max(_LEAST_CANDIDATES, 10 * k))
+        wanted = Wanted(k, mode, count, probes, where, excluded)
+        if one_per is None:
+            found = self._home.search(matrix, wanted)
+        else:
+            found = [one_per_group(self._home, query, wanted, one_per) for query in matrix]
+        hits = [[self._hit(row, query) for row in rows] for query, rows in zip(matrix, found, strict=True)]
+        return [[hit for hit in row if min_score is None or hit.score >= min_score] for row in hits]
+
+    def _hit(self, found: Any, query: np.ndarray) -> Hit:
+        return make_hit(found, query, self._home.layout, self._roots)
+
+    def _checked(self, queries: torch.Tensor) -> np.ndarray:
         width = self._model.config.embedding_dim
         if queries.ndim != 2 or queries.shape[1] != width:
             raise ValueError(f"queries have the shape {tuple(queries.shape)}: expected (Q, {width}).")
         if not queries.isfinite().all():
             raise ValueError("queries hold a NaN or an infinite number: expected retrieval vectors of sentences.")
-        matrix = queries.detach().float().cpu().numpy()
-        starts = range(0, len(matrix), _QUERIES_AT_ONCE)
-        return [hits for s in starts for hits in self._search_matrix(matrix[s : s + _QUERIES_AT_ONCE], k)]
-
-    def _search_matrix(self, queries: np.ndarray, k: int) -> Iterator[list[Hit]]:
-        for scores, positions in exact_top_k(queries, self._store.embeddings(), k):
-            yield [self._hit(int(position), float(s)) for s, position in zip(scores, positions, strict=True)]
-
-    def _hit(self, position: int, score: float) -> Hit:
-        row = self._store.row(position)
-        return Hit(row.id, score, row.path, json.loads(row.metadata))
+        return queries.detach().float().cpu().numpy()
 
     def _check_k(self, k: int) -> None:
-        _check_positive("k", k)
+        check_positive("k", k)
         count = self.count()
         if not count:
-            raise GalleryError(f"The gallery {self._store.directory} is empty: add images before searching.")
+            raise GalleryError(f"The gallery {self._home.where} is empty: add images before searching.")
         if k > count:
             raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")
 
 
-def _check_positive(name: str, value: int) -> None:
+def check_positive(name: str, value: int) -> None:
+    """Refuse what is no whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r}: expected a whole number.")
     if value < 1:

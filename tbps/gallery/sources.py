@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import datasets
 from PIL import Image
 
 from tbps.data.images import BadImageError, ImageSource, list_images, open_image
-from tbps.gallery.shards import Row
+from tbps.gallery.filters import seconds
+from tbps.gallery.home import Row
 
 # sentences that come with an image describe it for training; they are not facts about it
 _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence", "sentences", "description"})
@@ -113,12 +115,28 @@ def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
     path = os.path.abspath(source) if isinstance(source, str | Path) else None
-    return Item(Row(path or _content_id(source, name), path, json.dumps(metadata)), source, name)
+    return Item(make_row(_content_id(source, name), path, metadata), source, name)
+
+
+def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
+    """A row whose typed fields are those that its metadata has."""
+    camera, source = metadata.get("camera"), metadata.get("source")
+    return Row(
+        id=id,
+        path=path,
+        metadata=json.dumps(metadata),
+        camera=None if camera is None else str(camera),
+        timestamp=seconds("timestamp", metadata.get("timestamp")),
+        source=None if source is None else str(source),
+    )
 
 
 def _content_id(source: ImageSource, name: str) -> str:
-    """The same picture gets the same id in every run, so that adding again skips it."""
+    """The same content gets the same id in every run and under every name, so that adding again skips it."""
     content = source if isinstance(source, bytes) else b""
+    if isinstance(source, str | Path):
+        with suppress(OSError):
+            content = Path(source).read_bytes()
     if isinstance(source, Image.Image):
         with suppress(BadImageError):
             picture = open_image(source)
@@ -135,11 +153,30 @@ def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) 
     for position, entry in enumerate(metadata):
         if not isinstance(entry, Mapping):
             raise TypeError(f"metadata[{position}] is a {type(entry).__name__}: expected a dict.")
-        try:
-            json.dumps(dict(entry))
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"metadata[{position}] cannot be kept as JSON ({error}): use plain values.") from error
-    return lambda position: dict(metadata[position])
+        _check_entry(position, _plain(entry))
+    return lambda position: _plain(metadata[position])
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata with moments as text, which JSON can hold."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in entry.items()}
+
+
+def _check_entry(position: int, entry: dict[str, Any]) -> None:
+    where = f"metadata[{position}]"
+    try:
+        json.dumps(entry)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where} cannot be kept as JSON ({error}): use plain values.") from error
+    seconds(f"{where}: timestamp", entry.get("timestamp"))
+    for name in ("camera", "source"):
+        if not isinstance(entry.get(name), str | int | float | None):
+            raise TypeError(f"{where}: {name}={entry[name]!r}, expected text or a number.")
+    box = entry.get("box")
+    if box is None:
+        return
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+        raise TypeError(f"{where}: box={box!r}, expected four numbers: left, top, right, bottom.")
 
 
 def _check_name(path: str) -> None:

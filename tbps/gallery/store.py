@@ -1,91 +1,170 @@
-"""The rows of a gallery on disk: a folder of shards under a manifest."""
+"""The home of a gallery in a folder: shards of rows under a manifest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
 from tbps.files import TEMPORARY_SUFFIX
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.manifest import MANIFEST_NAME, Manifest
-from tbps.gallery.shards import Row, Shard, write_shard
+from tbps.gallery.filters import Filter
+from tbps.gallery.gathering import gathered
+from tbps.gallery.home import Found, Row, Wanted
+from tbps.gallery.identity import check_model
+from tbps.gallery.index import Index, write_index
+from tbps.gallery.manifest import MANIFEST_NAME, Layout, Manifest, ShardEntry
+from tbps.gallery.masks import mask
+from tbps.gallery.ranking import rank
+from tbps.gallery.shards import Shard, write_shard
 
+ROWS_PER_FILE = 65536  # of a compacted gallery: a quarter of a gigabyte at E = 1024
 _LOCK_NAME = "gallery.lock"
+_SCANNED = 4096  # rows at a time: as many as `Gallery.add` commits
 
 
 class Store:
-    """Appends rows and gives them back in order of insertion; it holds no vector in memory.
+    """A `Home` in a folder; it holds no vector in memory.
 
-    A reader sees the rows that were there when it opened the store. One process at a time may append.
+    A reader sees the rows that were there when it opened the store. One process at a time may write.
     """
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self._directory = directory
-        self._manifest: Manifest
-        self._shards: list[Shard]
-        self._starts: np.ndarray  # row number of each shard's first row, and of the next one to come
         self._set_manifest(manifest)
 
     @classmethod
-    def open(cls, directory: Path, model: ModelIdentity) -> "Store":
+    def open(cls, directory: Path, model: ModelIdentity, layout: Layout) -> "Store":
         """
-        The store in `directory`, made if it is new; every shard is read once to verify it.
+        The store in `directory`, made if it is new, then with this layout. Files' lengths are checked now, their
+        contents when they are first read.
 
         Raises:
             GalleryError: it is damaged, belongs to another model, or the folder holds something else.
         """
+        if not (directory / MANIFEST_NAME).exists():
+            return cls(directory, _create(directory, model, layout))
+        store = cls.read(directory)
+        check_model(str(directory), store.manifest.model, model)
+        return store
+
+    @classmethod
+    def read(cls, directory: Path) -> "Store":
+        """
+        An existing store, for work that needs no model.
+
+        Raises:
+            GalleryError: there is none, or it is damaged.
+        """
         if directory.exists() and not directory.is_dir():
-            raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.")
-        if (directory / MANIFEST_NAME).exists():
-            manifest = Manifest.read(directory)
-            _check_model(directory, manifest.model, model)
-        else:
-            manifest = _create(directory, model)
-        return cls(directory, manifest)
+            raise GalleryError(f"{directory} is a file: expected a gallery's folder.")
+        if not (directory / MANIFEST_NAME).exists():
+            raise GalleryError(f"{directory} is no gallery: it holds no {MANIFEST_NAME}. `tbps index` makes one.")
+        return cls(directory, Manifest.read(directory))
 
     @property
-    def directory(self) -> Path:
-        """Where it lies."""
-        return self._directory
+    def where(self) -> str:
+        """The folder."""
+        return str(self._directory)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the store consists of."""
+        return self._manifest
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Whose vectors they are."""
+        return self._manifest.model
+
+    @property
+    def layout(self) -> Layout:
+        """How the vectors are stored."""
+        return self._manifest.layout
+
+    def _set_manifest(self, manifest: Manifest, kept: Sequence[Shard] = ()) -> None:
+        """Take up a manifest, whose first shards are open already."""
+        self._manifest = manifest
+        self._shards = [*kept, *(Shard(self._directory, entry) for entry in manifest.shards[len(kept) :])]
+        self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
+        self._index = None if manifest.index is None else Index(self._directory, manifest.index)
 
     def count(self) -> int:
         """The number of rows."""
-        return int(self._starts[-1])
-
-    def embeddings(self) -> Iterator[np.ndarray]:
-        """All vectors in order of insertion, a shard (n, E) at a time."""
-        return (shard.embeddings for shard in self._shards)
-
-    def row(self, position: int) -> Row:
-        """The row at 0 <= position < count(), counted in order of insertion."""
-        shard = int(np.searchsorted(self._starts, position, side="right")) - 1
-        return self._shards[shard].row(position - int(self._starts[shard]))
+        return self._manifest.rows
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are in the store; the shards' ids are scanned, not held in memory."""
         wanted = pa.array(ids, pa.string())
-        found = (shard.ids.filter(pc.is_in(shard.ids, value_set=wanted)).to_pylist() for shard in self._shards)
-        return {known for part in found for known in part}
+        found = (self._places(shard, wanted) for shard in self._shards)
+        parts = (shard.column("id").take(places) for shard, places in zip(self._shards, found, strict=True))
+        return {known for part in parts for known in part.to_pylist()}
+
+    def get(self, ids: Sequence[str]) -> list[Found | None]:
+        """The row and the vector of each id, with a score of 0; None where it is not there."""
+        wanted = pa.array(ids, pa.string())
+        found = [
+            self._found(int(place + start), 0.0)
+            for shard, start in zip(self._shards, self._starts[:-1], strict=True)
+            for place in self._places(shard, wanted)
+        ]
+        by_id = {one.row.id: one for one in found}
+        return [by_id.get(one) for one in ids]
+
+    @staticmethod
+    def _places(shard: Shard, ids: pa.Array) -> np.ndarray:
+        among = pc.is_in(shard.column("id"), value_set=ids).to_numpy(zero_copy_only=False)
+        return np.flatnonzero(among & ~shard.removed)
+
+    def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
+        """All rows and vectors, some thousand at a time, in order of insertion."""
+        for shard in self._shards:
+            kept = np.flatnonzero(~shard.removed)
+            for start in range(0, len(kept), _SCANNED):
+                places = kept[start : start + _SCANNED]
+                yield shard.rows(places), shard.vectors(places)
+
+    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+        """The best rows for each query."""
+        if wanted.mode == "index" and self._index is None:
+            raise GalleryError(f"The gallery {self._directory} has no index: `tbps gallery index` makes one.")
+        excluded = pa.array(sorted(wanted.excluded), pa.string())
+        allowed = [self._allowed(shard, wanted.filter, excluded) for shard in self._shards]
+        ranked = rank(queries, self._shards, allowed, wanted, self.layout.prefix_dim, self._index)
+        return [[self._found(int(p), float(s)) for s, p in zip(*best, strict=True)] for best in ranked]
+
+    def _allowed(self, shard: Shard, filter: Filter | None, excluded: pa.Array) -> np.ndarray:
+        chosen = ~shard.removed if filter is None else mask(filter, shard.column, len(shard)) & ~shard.removed
+        if len(excluded):
+            chosen[self._places(shard, excluded)] = False
+        return chosen
+
+    def _found(self, position: int, score: float) -> Found:
+        index = int(np.searchsorted(self._starts, position, side="right")) - 1
+        place = position - int(self._starts[index])
+        shard = self._shards[index]
+        return Found(shard.row(place), score, shard.vectors(slice(place, place + 1))[0])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """
-        Around `append`: keeps other writers out, takes up what they added before, removes what killed ones left.
+        Around every change: keeps other writers out, takes up what they did before, removes what killed ones left.
 
         Raises:
-            GalleryError: another process is appending.
+            GalleryError: another process is writing.
         """
         lock = FileLock(self._directory / _LOCK_NAME)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise GalleryError(
-                f"Another process is adding to the gallery {self._directory}: wait until it has ended, then try again."
+                f"Another process is writing to the gallery {self._directory}: wait until it has ended, then try again."
             ) from None
         try:
             self._catch_up()
@@ -93,33 +172,92 @@ class Store:
         finally:
             lock.release()
 
-    def _catch_up(self) -> None:
+    def refresh(self) -> None:
+        """Take up what other processes have written."""
         manifest = Manifest.read(self._directory)
         if manifest != self._manifest:
             self._set_manifest(manifest)
+
+    def _catch_up(self) -> None:
+        self.refresh()
+        named = self._manifest.files()
+        for path in (*self._directory.glob("shard-*.arrow*"), *self._directory.glob("index-*.faiss*")):
+            if path.name not in named:  # a killed writer's, or replaced; of files in use the memory map stays
+                path.unlink()
         for leftover in self._directory.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
 
-    def append(self, rows: Sequence[Row], embeddings: np.ndarray) -> None:
+    def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
         """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""
-        entry = write_shard(self._directory / self._manifest.next_shard_name(), rows, embeddings)
-        shard = Shard(self._directory, entry, self._manifest.model.embedding_dim)
-        manifest = self._manifest.with_shard(entry)
+        entry = self._write_shard(self._manifest, rows, vectors)
+        self._commit(self._manifest.with_shard(entry), self._shards)
+
+    def _write_shard(self, manifest: Manifest, rows: Sequence[Row], vectors: np.ndarray) -> ShardEntry:
+        return write_shard(self._directory / manifest.next_name(), rows, vectors, manifest.layout.dtype)
+
+    def _commit(self, manifest: Manifest, kept: Sequence[Shard] = ()) -> None:
         manifest.write(self._directory)
-        self._manifest = manifest
-        self._shards.append(shard)
-        self._starts = np.append(self._starts, self._starts[-1] + entry.rows)
+        self._set_manifest(manifest, kept)
 
-    def _set_manifest(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        self._shards = [Shard(self._directory, entry, manifest.model.embedding_dim) for entry in manifest.shards]
-        self._starts = np.cumsum([0, *(entry.rows for entry in manifest.shards)])
+    def remove(self, ids: Collection[str]) -> int:
+        """Take rows out of every search, in one step; their bytes stay in the files until `compact`."""
+        wanted = pa.array(sorted(ids), pa.string())
+        places = [self._places(shard, wanted) for shard in self._shards]
+        entries = tuple(
+            replace(entry, removed=tuple(sorted({*entry.removed, *gone.tolist()})))
+            for entry, gone in zip(self._manifest.shards, places, strict=True)
+        )
+        count = sum(map(len, places))
+        if count:
+            self._commit(replace(self._manifest, shards=entries))
+        return count
+
+    def compact(self, rows_per_shard: int, progress: bool = True) -> None:
+        """
+        Write all rows anew, into few large files without those that were removed, then erase the old files, and the
+        index with them, which names rows by their places.
+
+        Vectors kept as int8 are rounded anew to the steps of their new file. Needs the room of the gallery once more
+        while it runs. Killed before its last step, it has changed nothing.
+        """
+        new = replace(self._manifest, shards=(), index=None)
+        with tqdm(total=self.count(), desc="rows", disable=not progress) as bar:
+            for rows, vectors in gathered(self.scan(), rows_per_shard):
+                new = new.with_shard(self._write_shard(new, rows, vectors))
+                bar.update(len(rows))
+        self._commit(new)
+        self._catch_up()
+
+    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
+        """Make an approximate index of all rows, in the place of an older one; rows added later are searched beside it.
+
+        Raises:
+            GalleryError: there are no rows. ImportError: FAISS is not installed.
+        """
+        if not self._shards:
+            raise GalleryError(f"The gallery {self._directory} is empty: add images before making an index.")
+        path = self._directory / self._manifest.next_name("index")
+        self._commit(self._manifest.with_index(write_index(path, self._shards, lists, progress)), self._shards)
+        self._catch_up()
+
+    def check(self, progress: bool = True) -> None:
+        """
+        Read every byte.
+
+        Raises:
+            GalleryError: a file is damaged; the message names it.
+        """
+        opened = [*self._shards, *([] if self._index is None else [self._index])]
+        for file in tqdm(opened, desc="files", disable=not progress):
+            file.verify()
 
 
-def _create(directory: Path, model: ModelIdentity) -> Manifest:
+def _create(directory: Path, model: ModelIdentity, layout: Layout) -> Manifest:
     """An empty gallery. The manifest comes before any shard, so shards without one mean that it was lost."""
     from tbps import __version__  # not at the top: tbps itself imports the gallery
 
+    if directory.exists() and not directory.is_dir():
+        raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.")
     directory.mkdir(parents=True, exist_ok=True)
     others = [path.name for path in directory.iterdir() if path.suffix != TEMPORARY_SUFFIX and path.name != _LOCK_NAME]
     if others:
@@ -127,15 +265,6 @@ def _create(directory: Path, model: ModelIdentity) -> Manifest:
             f"{directory} holds files ({', '.join(sorted(others)[:3])}, ...) but no {MANIFEST_NAME}: choose a new or "
             f"empty folder, or restore the {MANIFEST_NAME} that was lost."
         )
-    manifest = Manifest(model, __version__)
+    manifest = Manifest(model, layout, __version__)
     manifest.write(directory)
     return manifest
-
-
-def _check_model(directory: Path, made_by: ModelIdentity, opened_with: ModelIdentity) -> None:
-    if made_by.fingerprint != opened_with.fingerprint or made_by.embedding_dim != opened_with.embedding_dim:
-        raise GalleryError(
-            f"The gallery {directory} was made with {made_by} and is opened with {opened_with}: weights, part_weight "
-            "or the image processor differ, so the scores would mean nothing. Open it with the model that made it, or "
-            "add the images to a new gallery in another folder."
-        )

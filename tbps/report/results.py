@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from tbps.data.images import BadImageError, open_image
+from tbps.data.images import BadImageError, ImageSource, open_image
 
 
 class RankedHit(Protocol):
-    """An image found; the gallery's `Hit` is one. It may also have an `image`, a picture in memory."""
+    """An image found; the gallery's `Hit` is one."""
 
     @property
     def id(self) -> str:
@@ -22,7 +22,11 @@ class RankedHit(Protocol):
 
     @property
     def path(self) -> str | None:
-        """Its file, if it is one."""
+        """The name of its file, if it is one; it is shown as text and never opened."""
+
+    @property
+    def image(self) -> ImageSource | None:
+        """The picture to show, if there is one that may be opened."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -35,7 +39,7 @@ class RankedImage:
 
     score: float
     path: str | None = None
-    image: Image.Image | None = None
+    image: ImageSource | None = None
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,10 +77,9 @@ class QueryResult:
 
 def picture_of(hit: RankedHit) -> Image.Image | None:
     """The hit's picture, RGB; None if there is none or it can no longer be read: the rest of the report still holds."""
-    source = getattr(hit, "image", None) or hit.path
-    if source is None:
+    if hit.image is None:
         return None
     try:
-        return open_image(source)
+        return open_image(hit.image)
     except BadImageError:
         return None

@@ -4,9 +4,7 @@ from typing import Any
 
 import datasets
 import torch
-from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.utils import logging
 
 from tbps.data.augment import Augmentation
 from tbps.data.corpora.corpus import Corpus
@@ -16,11 +14,8 @@ from tbps.data.streamed_pairs import StreamedPairs
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.hub import HubTrainer
+from tbps.training.skipped import skipped_everywhere
 from tbps.training.streaming import check_streamed
-
-logger = logging.get_logger(__name__)
-
-NAMED = 10  # files of those skipped that are named
 
 
 def training_pairs(
@@ -80,10 +75,7 @@ class LogSkipped(TrainerCallback):
     ) -> None:
         """Collect from all processes; all call this at the same step."""
         own = [self.pairs.images.name(int(self.pairs.row_of[pair])) for pair in self.pairs.reading_log.take_left_out()]
-        skipped = gather_object(own)
-        if not skipped:
-            return
-        names = list(dict.fromkeys(skipped))[:NAMED]
-        logger.warning(f"{len(skipped)} training samples could not be read and were skipped: {', '.join(names)}")
-        self.trainer.log({"skipped_samples": len(skipped)})
-        state.log_history[-1]["skipped_files"] = names
+        skipped = skipped_everywhere(own)
+        if skipped:
+            self.trainer.log({"skipped_samples": skipped["skipped_samples"]})
+            state.log_history[-1] |= skipped

@@ -110,8 +110,13 @@ class NoisyPairs(TrainerCallback, ExportableState):
         """Take up what a checkpoint knows.
 
         Raises:
-            ValueError: it was made with another training set.
+            ValueError: it was made with another training set; the warm-up lasts the whole training.
         """
+        if self.warmup >= state.num_train_epochs:
+            raise ValueError(
+                f"noisy_pairs_warmup={self.warmup} in a training of {state.num_train_epochs} epochs: all pairs would "
+                "be trusted to the end. Take fewer epochs of warm-up, or noisy_pairs: ignore."
+            )
         saved = state.stateful_callbacks.get(type(self).__name__)
         if saved is None:
             return

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import IntervalStrategy
 
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.stream import Place
@@ -15,6 +16,7 @@ from tbps.data.streamed_pairs import StreamCollator, StreamedPairs
 from tbps.files import write_atomically
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointError
+from tbps.training.skipped import skipped_everywhere
 
 # what needs an index of all pairs, and the value at which it asks for nothing
 UNSTREAMED = {"samples_per_identity": 1, "length_group_window": 0, "cache_images": False, "noisy_pairs": "ignore"}
@@ -22,16 +24,19 @@ UNSTREAMED = {"samples_per_identity": 1, "length_group_window": 0, "cache_images
 
 @dataclass
 class StreamPosition:
-    """How far one process has trained: after the last batch of each of its readers, and whose turn is next."""
+    """How far one process has trained: after the last batch of each of its readers, whose turn is next, and which files
+    were passed over since the last log."""
 
     read_by: dict[str, Any]  # what the readers' shares depend on
     next_worker: int = 0
     places: dict[int, Place] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
 
     def take(self, batch: str) -> None:
-        """Note a batch that is trained on, by its "place" (see `StreamCollator`)."""
+        """Note a batch that is trained on, by its "stream" (see `StreamCollator`)."""
         found = json.loads(batch)
         self.places[found["worker"]] = Place(**found["place"])
+        self.skipped += found["skipped"]
         self.next_worker = (found["worker"] + 1) % max(1, self.read_by["dataloader_num_workers"])
 
     def write(self, folder: Path, process: int) -> None:
@@ -55,13 +60,14 @@ def read_position(checkpoint: Path, process: int, read_by: dict[str, Any]) -> St
         raise CheckpointError(f"{checkpoint} has no {path.name}: it was not trained on a corpus by so many processes.")
     found = json.loads(path.read_bytes())
     for key, value in read_by.items():
-        if found["read_by"][key] != value:
+        known = found["read_by"].get(key)
+        if known != value:
             raise CheckpointError(
-                f"{checkpoint} was trained with {key}={found['read_by'][key]}, and this run has {key}={value}: the "
-                "shards would be shared out anew. Resume with the same, or start from its weights (model_name_or_path)."
+                f"{checkpoint} was trained with {key}={known}, and this run has {key}={value}: the shards would be "
+                "shared out anew. Resume with the same, or start from its weights (model_name_or_path)."
             )
     places = {int(worker): Place(**place) for worker, place in found["places"].items()}
-    return StreamPosition(read_by, found["next_worker"], places)
+    return StreamPosition(read_by, found["next_worker"], places, found["skipped"])
 
 
 class StreamTrainer(Trainer):
@@ -94,14 +100,26 @@ class StreamTrainer(Trainer):
             if resume_from_checkpoint is not None:
                 folder = Path(resume_from_checkpoint)
                 position = read_position(folder, self.args.process_index, position.read_by)
-            pairs.places, pairs.first_worker = dict(position.places), position.next_worker
+            pairs.go_on(position.places, position.next_worker)
             self.stream_position, self.args.ignore_data_skip = position, True
         return super()._inner_training_loop(*args, resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        if "place" in inputs:
-            self.stream_position.take(inputs.pop("place"))
+        if "stream" in inputs:
+            self.stream_position.take(inputs.pop("stream"))
         return super()._prepare_inputs(inputs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log; with the training loss, and at the end, also the rows that were skipped since."""
+        pairs, skipped = self.train_dataset, dict[str, Any]()
+        due = "loss" in logs or "train_loss" in logs
+        if due and isinstance(pairs, StreamedPairs) and pairs.on_bad_sample == "skip":
+            skipped = skipped_everywhere(self.stream_position.skipped)
+            self.stream_position.skipped = []
+        if skipped:
+            logs["skipped_samples"] = skipped["skipped_samples"]
+        super().log(logs, start_time)
+        self.state.log_history[-1] |= skipped
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)  # every process calls this
@@ -131,7 +149,7 @@ def reading_settings(pairs: StreamedPairs, args: TBPSTrainingArguments) -> dict[
         "per_device_train_batch_size": args.per_device_train_batch_size,
         "seed": pairs.seed,
         "shuffle_buffer": pairs.buffer,
-        "images": len(pairs.corpus),
+        "corpus": f"{pairs.corpus.name} of {len(pairs.corpus)} images, checksum {pairs.corpus.checksum}",
     }
 
 
@@ -139,7 +157,8 @@ def check_streamed(args: TBPSTrainingArguments, corpus: Corpus) -> None:
     """Refuse what a stream cannot do.
 
     Raises:
-        ValueError: no `max_steps`; an option that needs an index of all pairs; CorpusError: more readers than shards.
+        ValueError: no `max_steps`; something is to be done every epoch; an option that needs an index of all pairs;
+            CorpusError: more readers than shards.
     """
     if args.max_steps <= 0:
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -147,6 +166,9 @@ def check_streamed(args: TBPSTrainingArguments, corpus: Corpus) -> None:
             f"max_steps={args.max_steps}: a corpus is read without end, so say how many steps to train. One pass over "
             f"its {len(corpus)} images is {len(corpus) // batch} steps of {batch}."
         )
+    for name in ("logging_strategy", "eval_strategy", "save_strategy"):
+        if getattr(args, name) == IntervalStrategy.EPOCH:
+            raise ValueError(f"{name}='epoch': a stream has no end of an epoch, take 'steps' with a corpus.")
     for name, value in UNSTREAMED.items():
         if getattr(args, name) != value:
             raise ValueError(f"{name}={getattr(args, name)!r} needs an index of all pairs: leave it out with a corpus.")

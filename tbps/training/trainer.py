@@ -1,5 +1,6 @@
 """TBPSTrainer: a `transformers.Trainer` that trains on person pairs and evaluates retrieval."""
 
+import os
 from functools import partial
 from typing import Any
 
@@ -40,7 +41,8 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, FedTrainer):
 
     Raises:
         ValueError: another number of people than the instance-loss head has classes.
-        RuntimeError: several devices in one process, which would run `torch.nn.DataParallel`.
+        RuntimeError: several devices in one process, which would run `torch.nn.DataParallel`; one of several processes
+            that would train by itself.
     """
 
     control: TrainerControl
@@ -61,6 +63,7 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, FedTrainer):
                 f"This process sees {args.n_gpu} devices and would run torch.nn.DataParallel, which splits the batch "
                 "and with it the negatives: start one process a device with `torchrun` or `accelerate launch`."
             )
+        check_together(args)
         pairs = None
         if train_dataset is not None:
             pairs = training_pairs(train_dataset, processing_class, args)
@@ -182,6 +185,17 @@ class SamplerEpoch(TrainerCallback):
     ) -> None:
         """Called before the first batch of an epoch, which a resumed training begins in its middle."""
         self.sampler.set_epoch(int(state.epoch or 0))
+
+
+def check_together(args: TBPSTrainingArguments) -> None:
+    """Refuse processes that were started together but found no way to talk to each other: each would train a model of
+    its own, and all would write it to the same place."""
+    started = int(os.environ.get("WORLD_SIZE") or 1)
+    if started > 1 and args.world_size == 1:
+        raise RuntimeError(
+            f"{started} processes were started (WORLD_SIZE), but each would train by itself on {args.device.type}, as "
+            "no accelerator was found: add `--use_cpu true --bf16 false` to train together on CPUs, or start one."
+        )
 
 
 def check_identities(model: TBPSModel, pairs: PersonPairs | StreamedPairs) -> None:

@@ -1,19 +1,23 @@
 """A corpus on disk, opened for training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.distributed import split_dataset_by_node
+from datasets.iterable_dataset import ArrowExamplesIterable
 
 from tbps.data.corpora.errors import CorpusError
-from tbps.data.corpora.index import read_index
+from tbps.data.corpora.index import INDEX, read_index
 from tbps.data.loading import FEATURES
+from tbps.files import checksum
 
 
 class Corpus:
-    """The shards that `tbps data shard` made; `len` is the number of images, `name` that of the format.
+    """The shards that `tbps data shard` made; `len` is the number of images, `name` that of the format, `checksum` that
+    of the shards' checksums: the same corpus has the same.
 
     Raises:
         CorpusError: the corpus is not complete, or a shard is not there or has another size. (`tbps data verify` also
@@ -25,25 +29,33 @@ class Corpus:
         index = read_index(self.folder)
         if not index.complete:
             raise CorpusError(f"{folder} is not complete: run its `tbps data shard` again, which goes on.")
+        if not index.rows:
+            raise CorpusError(f"{folder} has no images by its {INDEX}: run `tbps data shard` into another folder.")
         self.files = [self.folder / shard.file for shard in index.shards]
         for path, shard in zip(self.files, index.shards, strict=True):
-            if not path.is_file() or path.stat().st_size != shard.bytes:
-                raise CorpusError(f"{path} is missing or has not its {shard.bytes} bytes: copy it again.")
+            if not shard.is_there(self.folder):
+                raise CorpusError(
+                    f"{path} is missing or has not its {shard.bytes} bytes: copy it again, or run the same "
+                    "`tbps data shard`, which writes it anew."
+                )
         self.name, self.count = str(index.made_from["format"]), index.rows
+        self.checksum = checksum("".join(shard.checksum for shard in index.shards).encode())
 
     def __len__(self) -> int:
         return self.count
 
     def rows(self) -> datasets.IterableDataset:
-        """All rows as Arrow tables, images undecoded."""
-        files = [str(path) for path in self.files]
-        rows = datasets.load_dataset("parquet", data_files=files, features=FEATURES, split="train", streaming=True)
-        return rows.with_format("arrow")
+        """All rows as Arrow tables, images undecoded.
+
+        Built from its parts, as `load_dataset` takes paths for patterns (of `[`, `*`, `?`) and names no damaged file.
+        """
+        tables = ArrowExamplesIterable(row_groups, {"files": self.files})
+        return datasets.IterableDataset(tables, datasets.DatasetInfo(features=FEATURES)).with_format("arrow")
 
     def captions(self) -> Iterator[str]:
         """All captions, in the order of the shards; images are not read."""
-        for path in self.files:
-            for captions in pq.read_table(path, columns=["captions"])["captions"].to_pylist():
+        for _, table in row_groups(self.files, ["captions"]):
+            for captions in table["captions"].to_pylist():
                 yield from captions
 
     def check_readers(self, processes: int, workers: int) -> None:
@@ -57,6 +69,26 @@ class Corpus:
                 f"{self.folder} has {len(self.files)} shards, fewer than {processes} processes x {workers} loader "
                 "workers: lower dataloader_num_workers, or make smaller shards by `tbps data shard --rows-per-shard`."
             )
+
+
+def row_groups(files: Sequence[Path], columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+    """The row groups of shards, each with a name of its own.
+
+    Raises:
+        CorpusError: a shard is damaged, or away by now; it is named.
+    """
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as file:
+                for number in range(file.num_row_groups):
+                    table = file.read_row_group(number, columns)
+                    table.validate(full=True)
+                    yield f"{path.name}/{number}", table
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(
+                f"{path} cannot be read ({error}): `tbps data verify {path.parent}` names every damaged shard. Copy "
+                "them again, or delete them and run the same `tbps data shard`, which writes what is missing."
+            ) from error
 
 
 def share(rows: datasets.IterableDataset, reader: int, readers: int) -> datasets.IterableDataset:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from tbps.data.corpora.captions_by_image import captions_by_image
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.json_pieces import members, pieces
+from tbps.data.corpora.parquet_rows import parquet_rows
+from tbps.data.images import shown
 
 
 class Entry(NamedTuple):
@@ -22,6 +24,7 @@ class Entry(NamedTuple):
     file_path: str  # below the images' folder
     captions: list[str]
     person_id: int
+    data: bytes | None = None  # the image's file, where the corpus holds it
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,15 @@ class CorpusFormat:
 
 
 def read_mals(sources: Sequence[Path]) -> Iterator[Entry]:
-    """MALS (Yang et al., ACM MM 2023): entries of one `image_id` show one person, as its authors train."""
+    """MALS (Yang et al., ACM MM 2023): entries of one `image_id` show one person, as its authors train. The mirror in
+    parquet holds the images themselves, and their paths as `image_path`."""
     for where, entry in listed(sources):
-        image, caption = field(where, entry, "image", str), field(where, entry, "caption", str)
-        yield Entry(where, image, [caption], person(field(where, entry, "image_id", int | str)))
+        captions, who = [field(where, entry, "caption", str)], person(field(where, entry, "image_id", int | str))
+        if isinstance(field(where, entry, "image", str | dict), str):
+            yield Entry(where, entry["image"], captions, who)
+        else:
+            data = field(where, entry["image"], "bytes", bytes)
+            yield Entry(where, field(where, entry, "image_path", str), captions, who, data)
 
 
 def read_synth_pedes(sources: Sequence[Path]) -> Iterator[Entry]:
@@ -54,10 +62,10 @@ def read_luperson_mllm(sources: Sequence[Path]) -> Iterator[Entry]:
     """LUPerson-MLLM (Tan et al., CVPR 2024): one object a captioner, of the same images by file name, which are joined
     here; each image is a person of its own."""
 
-    def said() -> Iterator[tuple[str, str]]:
+    def said() -> Iterator[tuple[str, str, str]]:
         for source in sources:
             for number, (path, caption) in enumerate(members(source, "")):
-                yield path, strings(f"{source}, entry {number} (from 0)", path, [caption])[0]
+                yield str(source), path, strings(f"{source}, entry {number} (from 0)", path, [caption])[0]
 
     for number, (path, captions) in enumerate(captions_by_image(said())):
         yield Entry(f"image {number} (from 0)", path, captions, person(Path(path).name))
@@ -75,7 +83,7 @@ def read_webperson(sources: Sequence[Path]) -> Iterator[Entry]:
 FORMATS = {
     entry.name: entry
     for entry in (
-        CorpusFormat("mals", '[{"image", "caption", "image_id", "label"}, ...]', read_mals),
+        CorpusFormat("mals", '[{"image", "caption", "image_id", "label"}, ...], or its mirror in parquet', read_mals),
         CorpusFormat("synth-pedes", '[{"id", "file_path", "captions", ...}, ...]', read_synth_pedes),
         CorpusFormat("luperson-mllm", "{path: caption, ...}, one file a captioner", read_luperson_mllm),
         CorpusFormat("webperson", '[{path: {"caption1", "caption2"}}, ...]', read_webperson),
@@ -87,7 +95,7 @@ def read_corpus(name: str, sources: Sequence[Path]) -> Iterator[Entry]:
     """The entries of a corpus, in the order of its files.
 
     Args:
-        name: a key of `FORMATS`. sources: its JSON files.
+        name: a key of `FORMATS`. sources: its files.
 
     Raises:
         CorpusError: an unknown format; a file that is missing, truncated, of another format or without entries; the
@@ -107,9 +115,10 @@ def read_corpus(name: str, sources: Sequence[Path]) -> Iterator[Entry]:
 
 
 def listed(sources: Sequence[Path]) -> Iterator[tuple[str, Any]]:
-    """The elements of JSON lists, each with its place."""
+    """The elements of JSON lists, or the rows of parquet files, each with its place."""
     for source in sources:
-        for number, entry in enumerate(pieces(source, "item")):
+        entries = parquet_rows(source) if source.suffix == ".parquet" else pieces(source, "item")
+        for number, entry in enumerate(entries):
             yield f"{source}, entry {number} (from 0)", entry
 
 
@@ -128,7 +137,7 @@ def field(where: str, entry: Any, key: str, kind: Any) -> Any:
 def strings(where: str, key: str, values: list[Any]) -> list[str]:
     """`values`, which must be strings."""
     if not all(isinstance(value, str) for value in values):
-        raise CorpusError(f"{where}: {key!r} is {values!r:.80}, expected strings. Correct the file.")
+        raise CorpusError(f"{where}: {shown(key)!r} is {values!r:.80}, expected strings. Correct the file.")
     return values
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tbps.data.corpora.errors import CorpusError
-from tbps.files import file_checksum, write_atomically
+from tbps.files import content_hash, file_checksum, write_atomically
 
 INDEX = "corpus.json"
 
@@ -24,12 +24,17 @@ class Shard:
     checksum: str  # CRC-32
     skipped: list[str]  # entries left out, and why
 
+    def is_there(self, folder: Path) -> bool:
+        """Whether a file of its name and size is."""
+        path = folder / self.file
+        return path.is_file() and path.stat().st_size == self.bytes
+
 
 @dataclass
 class CorpusIndex:
     """What `corpus.json` says. It is written anew after every shard: what it does not list was not finished."""
 
-    made_from: dict[str, Any]  # format, files and their bytes, entries a shard
+    made_from: dict[str, Any]  # see `origin`
     complete: bool = False
     shards: list[Shard] = field(default_factory=list)
 
@@ -43,10 +48,12 @@ class CorpusIndex:
         write_atomically(folder / INDEX, json.dumps(asdict(self), indent=1).encode())
 
 
-def origin(name: str, sources: Sequence[Path], entries_per_shard: int) -> dict[str, Any]:
-    """What decides the bytes of the shards, apart from the images."""
-    files = [{"file": source.name, "bytes": source.stat().st_size} for source in sources]
-    return {"format": name, "sources": files, "entries_per_shard": entries_per_shard}
+def origin(name: str, sources: Sequence[Path], images: Path, entries_per_shard: int) -> dict[str, Any]:
+    """What decides the bytes of the shards, apart from the images' own. The sources are read through."""
+    files = [
+        {"file": source.name, "bytes": source.stat().st_size, "xxh3_64": content_hash(source)} for source in sources
+    ]
+    return {"format": name, "sources": files, "images": str(images.resolve()), "entries_per_shard": entries_per_shard}
 
 
 def read_index(folder: Path) -> CorpusIndex:
@@ -60,6 +67,8 @@ def read_index(folder: Path) -> CorpusIndex:
         raise CorpusError(f"{folder} has no {INDEX}: expected a folder that `tbps data shard` made.")
     try:
         found = json.loads(path.read_bytes())
+        if "format" not in found["made_from"]:
+            raise KeyError("format")
         return CorpusIndex(found["made_from"], found["complete"], [Shard(**shard) for shard in found["shards"]])
     except (ValueError, TypeError, KeyError) as error:
         raise CorpusError(f"{path} is damaged ({error!r}): run `tbps data shard` into another folder.") from error
@@ -77,8 +86,8 @@ def faults(folder: Path) -> Iterator[str]:
     for shard in index.shards:
         path = folder / shard.file
         if not path.is_file():
-            yield f"{path} is missing"
-        elif path.stat().st_size != shard.bytes or file_checksum(path) != shard.checksum:
-            yield f"{path} is damaged: it has not the bytes that were written"
+            yield f"{path} is missing: copy it, or run the same `tbps data shard`, which writes it anew"
+        elif not shard.is_there(folder) or file_checksum(path) != shard.checksum:
+            yield f"{path} is damaged: it has not the bytes that were written; delete it, then as for a missing one"
         elif pq.read_metadata(path).num_rows != shard.rows:
             yield f"{path} has not the {shard.rows} rows that {INDEX} states"

@@ -37,7 +37,9 @@ def read(source: Path, way: Callable[..., Iterator[Any]], prefix: str) -> Iterat
         try:
             yield from way(file, prefix)
         except (ijson.JSONError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split("\n")[0].split())
+            said = error.args[0] if error.args else error
+            text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)  # yajl's are bytes
+            reason = " ".join(text.split("\n")[0].split())
             raise CorpusError(
                 f"{source} ({source.stat().st_size} bytes) is not JSON: {reason}, before byte {file.tell()}. "
                 "It may be truncated: copy or unpack it again."

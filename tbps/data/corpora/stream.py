@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 
 from tbps.data.corpora.corpus import share
+from tbps.data.corpora.errors import CorpusError
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ def endless_rows(
 
     Yields:
         A row, and the place after it.
+
+    Raises:
+        CorpusError: a shard cannot be read; an epoch without rows, which would go on for ever.
     """
     own = share(rows, reader, readers)
     if place.shards is not None:
@@ -50,12 +54,19 @@ def endless_rows(
     window, given, shards = place.window, place.given, place.shards
     for epoch in count(place.epoch):
         own.set_epoch(shard_order(seed, epoch))  # a state of another epoch no longer counts
+        empty = True
         for table in own.iter(buffer):
+            empty = False
             order = np.random.default_rng([seed, epoch, reader, window]).permutation(len(table))
             for number in range(given, len(table)):
                 row = table.slice(int(order[number]), 1).to_pylist()[0]
                 yield row, Place(epoch, window, number + 1, shards)
             window, given, shards = window + 1, 0, own.state_dict()
+        if empty:
+            raise CorpusError(
+                f"Reader {reader} of {readers} found no row in epoch {epoch}: is the corpus another one than that of "
+                "the checkpoint, or were its shards changed? Run `tbps data verify`."
+            )
         window, shards = 0, None
 
 

@@ -1,7 +1,7 @@
 """From entries to parquet shards with the images inside, in memory that does not grow with the corpus."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from tbps.data.corpora.errors import CorpusError
+from tbps.data.corpora.folder import alone, begun, room
 from tbps.data.corpora.formats import Entry, read_corpus
-from tbps.data.corpora.index import INDEX, CorpusIndex, Shard, origin, read_index
+from tbps.data.corpora.index import INDEX, CorpusIndex, Shard, origin
 from tbps.data.corpora.rows import Row, read_row
 from tbps.data.loading import FEATURES
 from tbps.files import atomic_file, file_checksum
@@ -36,7 +37,8 @@ def write_corpus(
     workers: int = 1,
     progress: bool = True,
 ) -> CorpusIndex:
-    """Write a corpus as `shard-00000.parquet`, ... and `corpus.json`; goes on after the last shard that is whole.
+    """Write a corpus as `shard-00000.parquet`, ... and `corpus.json`. Begun before, it writes the shards that are not
+    there yet, or no longer.
 
     Rows hold image (the bytes of the file, unchanged), captions, person_id and file_path, as `load_benchmark` gives.
 
@@ -50,45 +52,39 @@ def write_corpus(
         The index of the whole corpus.
 
     Raises:
-        CorpusError: as `read_corpus`; another conversion was begun in `out`; an entry is bad, which is named.
+        CorpusError: as `read_corpus`; another conversion was begun in `out`, or is at work there; an entry is bad,
+            which is named; there is no room for a shard.
     """
+    if entries_per_shard < 1:
+        raise CorpusError(f"entries_per_shard={entries_per_shard} (--rows-per-shard): expected 1 or more.")
     files, out, images = [Path(source) for source in sources], Path(out), Path(images)
     if not images.is_dir():
         raise CorpusError(f"{images} is not a folder: expected the one that the paths in {files[0].name} start from.")
     entries = read_corpus(name, files)
-    index = begun(out, CorpusIndex(origin(name, files, entries_per_shard)))
-    if index.complete:
-        return index
-    out.mkdir(parents=True, exist_ok=True)
-    done = len(index.shards) * entries_per_shard
-    bar = tqdm(islice(entries, done, None), desc=name, unit=" images", initial=done, disable=not progress)
-    with ThreadPoolExecutor(workers) as pool:
-        read, rest = partial(pool.map, partial(read_row, images)), iter(bar)
-        while share := list(islice(rest, entries_per_shard)):
-            path = out / f"shard-{len(index.shards):05}.parquet"
-            index.shards.append(write_shard(path, share, read, skip_bad))
+    with alone(out):
+        index = begun(out, CorpusIndex(origin(name, files, images, entries_per_shard)), skip_bad)
+        if index.complete and all(shard.is_there(out) for shard in index.shards):
+            return index
+        with ThreadPoolExecutor(workers) as pool, tqdm(entries, name, unit=" images", disable=not progress) as bar:
+            read = partial(pool.map, partial(read_row, images))
+            write_missing(out, index, iter(bar), entries_per_shard, partial(write_shard, read=read, skip_bad=skip_bad))
+        index.complete = True
+        with room(out / INDEX):
             index.write(out)
-    index.complete = True
-    index.write(out)
     return index
 
 
-def begun(out: Path, fresh: CorpusIndex) -> CorpusIndex:
-    """The index to go on with: that of the folder, or a fresh one where there is none.
-
-    Raises:
-        CorpusError: the folder holds shards of something else.
-    """
-    if not (out / INDEX).exists():
-        return fresh
-    index = read_index(out)
-    for key, wanted in fresh.made_from.items():
-        if index.made_from.get(key) != wanted:
-            raise CorpusError(
-                f"{out} holds shards that were made with {key}={index.made_from.get(key)}, and {key}={wanted} was "
-                "asked for: choose another folder, or delete that one."
-            )
-    return index
+def write_missing(
+    out: Path, index: CorpusIndex, entries: Iterator[Entry], share: int, write: Callable[[Path, list[Entry]], Shard]
+) -> None:
+    """Write every shard that is not there; the index knows of each as soon as it is whole."""
+    for number, entries_of_shard in enumerate(iter(lambda: list(islice(entries, share)), [])):
+        if number < len(index.shards) and index.shards[number].is_there(out):
+            continue
+        path = out / f"shard-{number:05}.parquet"
+        with room(path):
+            index.shards[number : number + 1] = [write(path, entries_of_shard)]
+            index.write(out)
 
 
 def write_shard(path: Path, entries: list[Entry], read: Read, skip_bad: bool) -> Shard:

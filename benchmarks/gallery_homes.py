@@ -1,0 +1,104 @@
+"""What a gallery takes in each home: bytes on disk, seconds to write, seconds of a search for one sentence.
+
+    python benchmarks/gallery_homes.py             # writes benchmarks/results/gallery_homes.json
+    python benchmarks/gallery_homes.py --server http://127.0.0.1:19530   # and a server, token in MILVUS_TOKEN
+
+Random unit vectors of 1024 numbers, a path and three entries of metadata each, no thumbnails. The homes are searched in
+turn; medians. Bytes of a server are not measured: they lie on its disks.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
+
+from benchmarks.facts import facts
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery.filters import Filter
+from tbps.gallery.home import Home, Wanted
+from tbps.gallery.homes import open_home
+from tbps.gallery.manifest import DTYPES, Dtype, Layout
+from tbps.gallery.sources import make_row
+
+WIDTH = 1024
+MODEL = ModelIdentity("random vectors", "0" * 32, WIDTH)
+COMMITTED = 4096
+RESULT = Path("benchmarks/results/gallery_homes.json")
+SEARCHES = {"all": Wanted(10), "of one camera in 8": Wanted(10, filter=Filter(camera=3))}
+
+
+def main() -> None:
+    """Fill all homes, search them in turn, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--server", help="http(s)://host:port")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        places = {dtype: f"{folder}/{dtype}" for dtype in DTYPES} | {"milvus-lite": f"{folder}/lite.db"}
+        if options.server:
+            places["milvus server"] = f"{options.server}/tbps_benchmark_{time.time_ns()}"
+        homes, measured = {}, {}
+        for name, where in places.items():
+            homes[name], measured[name] = fill(name, where, options.rows)
+        for name, seconds in search_in_turn(homes, options.rounds).items():
+            measured[name]["seconds_of_a_search"] = seconds
+    found = {**facts(), "rows": options.rows, "width": WIDTH, "homes": measured}
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def fill(name: str, where: str, rows: int) -> tuple[Home, dict[str, Any]]:
+    """A home with that many rows, the seconds it took, and the bytes it takes."""
+    dtype: Dtype = next((one for one in DTYPES if one == name), "float32")
+    layout = Layout(dtype, WIDTH // 2, 8, WIDTH // 16)
+    home = open_home(where, MODEL, layout, os.environ.get("MILVUS_TOKEN") if "://" in where else None)
+    rng = np.random.default_rng(0)
+    seconds = 0.0
+    for start in range(0, rows, COMMITTED):
+        numbers = range(start, min(start + COMMITTED, rows))
+        vectors = rng.normal(size=(len(numbers), WIDTH)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        made = [make_row(f"{rng.integers(1 << 62):032x}", f"/data/crops/camera_{n % 8}/{n:09d}.jpg", about(n))
+                for n in numbers]  # fmt: skip
+        began = time.perf_counter()
+        with home.writing():
+            home.append(made, vectors)
+        seconds += time.perf_counter() - began
+    measured: dict[str, Any] = {"seconds_of_writing": round(seconds, 2)}
+    if "://" not in where:
+        size = sum(path.stat().st_size for path in Path(where).rglob("*") if path.is_file())
+        measured["bytes_per_image"] = round(size / rows)
+    return home, measured
+
+
+def about(number: int) -> dict[str, Any]:
+    """Metadata such as a tracker gives."""
+    return {"camera": number % 8, "timestamp": 1.7e9 + number, "source": f"track_{number // 10:06d}"}
+
+
+def search_in_turn(homes: dict[str, Home], rounds: int) -> dict[str, dict[str, float]]:
+    """The median seconds of a search for one query, for each home and kind of search."""
+    rng = np.random.default_rng(1)
+    seconds: dict[tuple[str, str], list[float]] = {(name, kind): [] for name in homes for kind in SEARCHES}
+    for round_ in range(rounds + 1):
+        query = rng.normal(size=(1, WIDTH)).astype(np.float32)
+        for (name, kind), taken in seconds.items():
+            began = time.perf_counter()
+            homes[name].search(query / np.linalg.norm(query), SEARCHES[kind])
+            if round_:  # the first round reads files
+                taken.append(time.perf_counter() - began)
+    return {name: {kind: round(statistics.median(seconds[name, kind]), 4) for kind in SEARCHES} for name in homes}
+
+
+if __name__ == "__main__":
+    main()

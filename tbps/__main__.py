@@ -1,0 +1,7 @@
+"""`python -m tbps` is the `tbps` command."""
+
+import sys
+
+from tbps.cli import main
+
+sys.exit(main())

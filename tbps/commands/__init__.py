@@ -1,0 +1,1 @@
+"""The commands of `tbps`, a module for each group of them."""

@@ -1,0 +1,164 @@
+"""`tbps gallery`: what a gallery holds, and its upkeep. None of it needs the model but calibration."""
+
+import argparse
+import json
+from pathlib import Path
+
+from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive
+from tbps.commands.search import WHERE, token
+
+
+def info(options: argparse.Namespace) -> None:
+    """`tbps gallery info`"""
+    from tbps.gallery.store import Store
+
+    manifest = Store.read(Path(options.gallery)).manifest
+    layout = manifest.layout
+    size = sum(entry.size for entry in (*manifest.shards, manifest.index) if entry is not None)
+    facts = {
+        "images": manifest.rows,
+        "removed, until compact": sum(len(shard.removed) for shard in manifest.shards),
+        "files": len(manifest.files()),
+        "bytes": size,
+        "bytes an image": round(size / manifest.rows) if manifest.rows else None,
+        "model": manifest.model.name,
+        "revision": manifest.model.revision,
+        "fingerprint": manifest.model.fingerprint,
+        "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
+        "index": None if manifest.index is None else f"{manifest.index.rows} images in {manifest.index.lists} lists",
+        "made by": f"tbps {manifest.tbps_version}",
+    }
+    if options.json:
+        print(json.dumps(facts))
+        return
+    for name, fact in facts.items():
+        print(f"{name:24}{'none' if fact is None else fact}")
+
+
+def check(options: argparse.Namespace) -> None:
+    """`tbps gallery check`"""
+    from tbps.gallery.store import Store
+
+    store = Store.read(Path(options.gallery))
+    store.check()
+    print(f"{options.gallery}: {store.count()} images, all files as they were written")
+
+
+def compact(options: argparse.Namespace) -> None:
+    """`tbps gallery compact`"""
+    from tbps.gallery.store import Store
+
+    store = Store.read(Path(options.gallery))
+    with store.writing():
+        store.compact(options.rows_per_file)
+    print(f"{options.gallery}: {store.count()} images in {len(store.manifest.shards)} files")
+
+
+def make_index(options: argparse.Namespace) -> None:
+    """`tbps gallery index`"""
+    from tbps.gallery.store import Store
+
+    store = Store.read(Path(options.gallery))
+    with store.writing():
+        store.build_index(options.lists)
+    entry = store.manifest.index
+    print(f"{options.gallery}: {store.count()} images indexed in {entry.lists if entry else 0} lists")
+
+
+def remove(options: argparse.Namespace) -> None:
+    """`tbps gallery remove`"""
+    from tbps.gallery.homes import existing_home
+
+    home = existing_home(options.gallery, token())
+    with home.writing():
+        count = home.remove(options.ids)
+    missing = len(set(options.ids)) - count
+    print(f"{count} images removed, {home.count()} left{f'; {missing} ids were not there' if missing else ''}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """`tbps gallery export` and, the other way round, `tbps gallery import`"""
+    from tbps.gallery.homes import existing_home, open_home
+    from tbps.gallery.transfer import copy_rows
+
+    where, to = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
+    source = existing_home(where, token())
+    target = open_home(to, source.model, source.layout, token())
+    print(f"{copy_rows(source, target)} images copied, {target.count()} in {to}")
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """`tbps gallery calibrate`"""
+    from tbps.data.splits import select_split
+    from tbps.gallery import calibration
+
+    rows = select_split(load_splits(options), options.benchmark, options.split)
+    found = calibration.calibrate(*load(options.model), rows, options.false_accepts)
+    found.save(options.out)
+    print(f"threshold {found.score:.4f} for {found.gallery_size} images, {found.growth:+.4f} for each e-fold more")
+    print(f"{100 * found.false_accept_rate:.1f} % of questions for an absent person get a hit; of {found.captions} "
+          f"captions whose person is there, {100 * found.accept_rate:.1f} % find them above the threshold")  # fmt: skip
+
+
+def add_gallery(commands: Commands) -> None:
+    """The commands of a gallery's upkeep."""
+    gallery = commands.add_parser("gallery", help="upkeep of a gallery").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    command = add_command(gallery, "info", "say what a gallery holds", "tbps gallery info people")
+    command.add_argument("gallery", metavar="GALLERY")
+    command.add_argument("--json", action="store_true", help="print it as JSON")
+    command.set_defaults(run=info)
+
+    command = add_command(gallery, "check", "read every file and compare all checksums", "tbps gallery check people")
+    command.add_argument("gallery", metavar="GALLERY")
+    command.set_defaults(run=check)
+
+    command = add_command(gallery, "index", "make an approximate index, for `tbps search --mode index`",
+                          "tbps gallery index people", "It replaces an older one. Needs FAISS.")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY")
+    command.add_argument(
+        "--lists", type=positive, help="parts that images are sorted into (default: one in a thousand)"
+    )
+    command.set_defaults(run=make_index)
+
+    command = add_command(gallery, "remove", "take images out by their ids; `compact` erases them",
+                          "tbps gallery remove people 94be3ad433dd6e8feda11b894f3c6d0d")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY", help=WHERE)
+    command.add_argument("ids", metavar="ID", nargs="+", help="as `tbps search --json` gives them")
+    command.set_defaults(run=remove)
+
+    command = add_command(gallery, "compact", "erase what was removed, and join many small files",
+                          "tbps gallery compact people")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY")
+    command.add_argument("--rows-per-file", type=positive, default=65536, help="(default 65536)")
+    command.set_defaults(run=compact)
+    add_transfer(gallery)
+    add_calibrate(gallery)
+
+
+def add_transfer(gallery: Commands) -> None:
+    """The two commands that copy a gallery."""
+    for name, other, help, inwards in (
+        ("export", "TO", "copy all images of a gallery to another folder or into Milvus", False),
+        ("import", "FROM", "copy all images of another folder or of Milvus into a gallery", True),
+    ):
+        example = f"tbps gallery {name} people copy" if not inwards else f"tbps gallery {name} copy people"
+        command = add_command(gallery, name, help, example, "Cut off, the same command goes on where it was.")
+        command.add_argument("gallery", metavar="GALLERY", help=WHERE)
+        command.add_argument("other", metavar=other, help=WHERE)
+        command.set_defaults(run=export, inwards=inwards)
+
+
+def add_calibrate(gallery: Commands) -> None:
+    """The command that learns a threshold."""
+    command = add_command(gallery, "calibrate", "learn from a benchmark when to say that nobody fits",
+                          "tbps gallery calibrate model ToyPEDES data calibration.json --false-accepts 0.1",
+                          "Every caption is asked with its own person removed; a share of those questions still gets a "
+                          "hit above the threshold.")  # fmt: skip
+    command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
+    add_benchmark(command)
+    command.add_argument("out", metavar="OUT", type=Path, help="JSON file for `tbps search --calibration`")
+    command.add_argument("--split", default="val", help="(default val)")
+    command.add_argument("--false-accepts", type=float, default=0.05, help="the share (default 0.05)")
+    command.set_defaults(run=calibrate)

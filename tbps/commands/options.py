@@ -1,0 +1,67 @@
+"""What several commands share: options, and the loading of a checkpoint or a benchmark."""
+
+import argparse
+from typing import TYPE_CHECKING, TypeAlias
+
+from tbps.data.benchmarks import BENCHMARKS
+
+# Each command imports what it needs when it runs: datasets, matplotlib and the rest take seconds.
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from tbps.modeling_tbps import TBPSModel
+    from tbps.processing_tbps import TBPSProcessor
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # of add_subparsers, without a public name
+
+
+def add_command(commands: Commands, name: str, help: str, example: str, more: str = "") -> argparse.ArgumentParser:
+    """A command whose `--help` ends with an example.
+
+    Args:
+        example: one command line or several, which a test runs one after the other. more: what `help` leaves out.
+    """
+    lines = "".join(f"\n  {line}" for line in example.splitlines())
+    return commands.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}. {more}".strip(),
+        epilog=f"example:{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return int(text)
+
+
+def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
+    """A tbps checkpoint's model, ready for use, and its processor."""
+    from transformers import AutoProcessor
+
+    from tbps.modeling_tbps import TBPSModel
+
+    return TBPSModel.from_pretrained(checkpoint).eval(), AutoProcessor.from_pretrained(checkpoint)
+
+
+def add_benchmark(command: argparse.ArgumentParser) -> None:
+    """The options by which a benchmark on disk is named."""
+    command.add_argument("benchmark", metavar="BENCHMARK", help=", ".join(BENCHMARKS))
+    command.add_argument("root", metavar="ROOT", help="folder that holds the benchmark's folder, or that folder")
+    command.add_argument("--skip-missing", action="store_true", help="go on without images that are not on disk")
+    command.add_argument("--skip-empty-captions", action="store_true", help="go on without captions that are blank")
+
+
+def load_splits(options: argparse.Namespace) -> "DatasetDict":
+    """The benchmark that the command names."""
+    from tbps.data.loading import load_benchmark
+
+    return load_benchmark(
+        options.benchmark,
+        options.root,
+        skip_missing=options.skip_missing,
+        skip_empty_captions=options.skip_empty_captions,
+    )

@@ -1,0 +1,223 @@
+"""`tbps index` and `tbps search`: images into a gallery, and found again."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tbps.commands.options import Commands, add_command, load
+
+if TYPE_CHECKING:
+    from tbps.gallery import Filter, Gallery, Hit, Query
+
+TOKEN_VARIABLE = "TBPS_MILVUS_TOKEN"
+NO_MATCH = 1  # exit status, as grep's
+WHERE = "folder of the gallery, or an address of Milvus (token in $TBPS_MILVUS_TOKEN)"
+
+
+def token() -> str | None:
+    """That of a Milvus server; never an option, since other users of a machine see those."""
+    return os.environ.get(TOKEN_VARIABLE)
+
+
+def index(options: argparse.Namespace) -> None:
+    """`tbps index`"""
+    from tbps.data.images import list_images
+    from tbps.gallery import Gallery
+
+    images = list_images(options.images)  # first: no gallery is made where there is nothing to add
+    metadata = None if options.metadata is None else read_metadata(options.metadata, images, options.images)
+    gallery = Gallery.open(options.gallery, *load(options.model), dtype=options.dtype, token=token())
+    added = gallery.add(images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails)
+    if options.json:
+        print(json.dumps({"added": added, "count": gallery.count()}))
+        return
+    print(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
+
+
+def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str, Any]]:
+    """The metadata of each image, from lines of JSON objects whose `file` is a path below the folder.
+
+    Raises:
+        ValueError: a line is no such object, or speaks of a file that is not among the images.
+    """
+    places = {image: place for place, image in enumerate(images)}
+    found: list[dict[str, Any]] = [{} for _ in images]
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            name = entry.pop("file")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f'{file}, line {number}: {error!r}. Expected {{"file": PATH BELOW THE FOLDER, ...}}.'
+            ) from error
+        if folder / name not in places:
+            raise ValueError(f"{file}, line {number}: {folder / name} is not among the {len(images)} images.")
+        found[places[folder / name]] = entry
+    return found
+
+
+def search(options: argparse.Namespace) -> int:
+    """`tbps search`"""
+    gallery = open_gallery(options)
+    found = gallery.search(query_of(options), k=options.k, **search_options(options, gallery))
+    if options.json:
+        print(json.dumps([as_json(hit) for hit in found]))
+    else:
+        print_table(found)
+        write_reports(options, found)
+    return 0 if found else NO_MATCH
+
+
+def open_gallery(options: argparse.Namespace) -> "Gallery":
+    """An existing one."""
+    from tbps.gallery import Gallery
+    from tbps.gallery.homes import is_milvus
+
+    if not is_milvus(options.gallery) and not any(Path(options.gallery).glob("*")):
+        raise FileNotFoundError(f"{options.gallery} is no gallery: make one with `tbps index MODEL IMAGES GALLERY`.")
+    return Gallery.open(options.gallery, *load(options.model), roots=options.images, token=token())
+
+
+def query_of(options: argparse.Namespace) -> "Query":
+    """The sentence, the image, or both."""
+    from tbps.gallery import Query
+
+    if options.query is None and options.like is None:
+        raise ValueError("Nothing to search for: give a SENTENCE, --like FILE, or both.")
+    return Query(text=options.query, image=options.like, text_share=options.text_share)
+
+
+def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str, Any]:
+    """What `Gallery.search` is told besides the query."""
+    from tbps.gallery.calibration import Calibration
+
+    min_score, alike = options.min_score, options.exclude_alike
+    if options.calibration is not None:
+        calibration = Calibration.load(options.calibration, gallery.fingerprint)
+        min_score = calibration.threshold(gallery.count()) if min_score is None else min_score
+        alike = calibration.same_person if alike is None else alike
+    return {
+        "where": filter_of(options),
+        "exclude": options.exclude,
+        "exclude_alike": alike,
+        "one_per": options.one_per,
+        "min_score": min_score,
+        "mode": options.mode,
+    }
+
+
+def filter_of(options: argparse.Namespace) -> "Filter | None":
+    """The filter that the options describe; None where there is none."""
+    from tbps.gallery import Filter
+
+    metadata = dict(options.metadata)
+    if not (options.camera or options.source or options.since or options.until or metadata):
+        return None
+    return Filter(options.camera or None, options.source or None, options.since, options.until, metadata)
+
+
+def as_json(hit: "Hit") -> dict[str, Any]:
+    """A hit for programs."""
+    names = ("id", "score", "path", "metadata", "parts")
+    return {name: getattr(hit, name) for name in names}
+
+
+def print_table(hits: list["Hit"]) -> None:
+    """Rank, score, the global embedding's share of it, the image."""
+    if not hits:
+        print("no good match")
+        return
+    print(f"{'rank':>4} {'score':>8} {'global':>8}  image")
+    for rank, hit in enumerate(hits, 1):
+        print(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {hit.path or hit.id}")
+
+
+def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
+    """The picture and the page, where they are asked for."""
+    from tbps.report import QueryResult, write_search_page, write_search_sheet
+
+    result = QueryResult(query=options.query or f"like {options.like}", hits=hits)
+    if options.png:
+        write_search_sheet(options.png, [result])
+        print(f"picture: {options.png}")
+    if options.html:
+        write_search_page(options.html, [result])
+        print(f"page: {options.html}")
+    if (options.png or options.html) and hits and not any(hit.image for hit in hits):
+        print(
+            "tbps: no picture may be shown: name the folders that images may be read from with --images, or index with "
+            "--thumbnails.",
+            file=sys.stderr,
+        )
+
+
+def metadata_pair(text: str) -> tuple[str, Any]:
+    """`name=value`, where the value is JSON, or else text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text}: expected NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def add_index(commands: Commands) -> None:
+    """The command that adds images."""
+    command = add_command(commands, "index", "add a folder of images to a gallery",
+                          "tbps index model crops people\n"
+                          "tbps index model crops small --dtype int8 --thumbnails --metadata crops.jsonl",
+                          "Cut off, the same command goes on where it was. Under torchrun or `accelerate launch` "
+                          "processes share the work.")  # fmt: skip
+    command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
+    command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
+    command.add_argument("gallery", metavar="GALLERY", help=f"{WHERE}; made if it is not there")
+    command.add_argument("--metadata", type=Path, metavar="FILE",
+                         help='lines of JSON: {"file": "a/1.jpg", "camera": "c1", "timestamp": "2026-05-01T14:30"}',
+                         )  # fmt: skip
+    command.add_argument("--dtype", default="float32", choices=("float32", "float16", "int8"),
+                         help="numbers that a new gallery keeps (default float32; int8 takes a quarter)")  # fmt: skip
+    command.add_argument("--thumbnails", action="store_true", help="keep a small picture of each image")
+    command.add_argument("--skip-bad", action="store_true", help="go on past files that are no readable image")
+    command.add_argument("--json", action="store_true", help="print ids and count as JSON")
+    command.set_defaults(run=index)
+
+
+def add_search(commands: Commands) -> None:
+    """The command that finds images."""
+    command = add_command(commands, "search", "find the images of a person by a sentence",
+                          'tbps search model people "a woman in a red coat" --images crops --html hits.html\n'
+                          "tbps search model people --like crops/000_0.png --k 3 --json\n"
+                          'tbps search model small "a man" --camera c1 --camera c2 --since 2026-05-01 --one-per source',
+                          "The exit status is 1 where nothing fits.")  # fmt: skip
+    command.add_argument("model", metavar="MODEL", help="the checkpoint that made the gallery")
+    command.add_argument("gallery", metavar="GALLERY", help=WHERE)
+    command.add_argument("query", metavar="SENTENCE", nargs="?", help='"a woman in a red coat with a black backpack"')
+    command.add_argument("--like", type=Path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
+    command.add_argument("--text-share", type=float, default=0.5, help="weight of SENTENCE beside --like (default 0.5)")
+    command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")
+    command.add_argument("--camera", action="append", default=[], help="only of this camera; may be repeated")
+    command.add_argument("--source", action="append", default=[], help="only of this source; may be repeated")
+    command.add_argument("--since", metavar="TIME", help="only from this time on, as 2026-05-01T14:30")
+    command.add_argument("--until", metavar="TIME", help="only before this time")
+    command.add_argument("--metadata", action="append", default=[], type=metadata_pair, metavar="NAME=VALUE",
+                         help="only with this value; may be repeated")  # fmt: skip
+    command.add_argument("--exclude", action="append", default=[], metavar="ID", help="not this image; may be repeated")
+    command.add_argument("--exclude-alike", type=float, metavar="LIKENESS",
+                         help="nor images that look so much like an excluded one (cosine)")  # fmt: skip
+    command.add_argument("--one-per", metavar="NAME", help="one hit for each value of a metadata name, as source")
+    command.add_argument("--min-score", type=float, help="leave out hits below")
+    command.add_argument("--calibration", type=Path, metavar="FILE",
+                         help="of `tbps gallery calibrate`: sets --min-score and --exclude-alike")  # fmt: skip
+    command.add_argument(
+        "--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)"
+    )
+    command.add_argument("--images", action="append", default=[], metavar="FOLDER",
+                         help="images below it may be opened for --png and --html; may be repeated")  # fmt: skip
+    command.add_argument("--png", type=Path, help="also write the result as a picture")
+    command.add_argument("--html", type=Path, help="also write the result as a page")
+    command.add_argument("--json", action="store_true", help="print the hits as JSON")
+    command.set_defaults(run=search)

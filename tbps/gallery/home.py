@@ -1,0 +1,110 @@
+"""What a gallery needs of the place that keeps its vectors: a folder, or a Milvus collection."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery.filters import Filter
+from tbps.gallery.manifest import Layout
+
+Mode = Literal["exact", "int8", "prefix", "index"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is kept of an image besides its vector.
+
+    `metadata` is a JSON object as text; `camera`, `timestamp` (seconds since 1970, UTC) and `source` are its entries of
+    these names in the type that filters compare. `thumbnail` is a small JPEG file, if one was asked for.
+    """
+
+    id: str
+    path: str | None
+    metadata: str
+    camera: str | None = None
+    timestamp: float | None = None
+    source: str | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row that fits a query, its score, and its vector (E,) float32 as it is stored."""
+
+    row: Row
+    score: float
+    vector: np.ndarray
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a search besides the vectors.
+
+    Args:
+        k: how many rows; fewer come where fewer fit.
+        mode: "exact"; "int8", the `candidates` best by 8-bit codes, then by whole vectors; "prefix", the same by the
+            first D numbers, the global embedding; "index", the same by the approximate index of a folder.
+        candidates: at least k, for the modes that need it. probes: lists that an index reads; None leaves it to it.
+        filter: rows that may be found; with one, an index is not used, so that none is missed.
+        excluded: ids of rows that may not be found.
+    """
+
+    k: int
+    mode: Mode = "exact"
+    candidates: int = 0
+    probes: int | None = None
+    filter: Filter | None = None
+    excluded: frozenset[str] = frozenset()
+
+
+class Home(Protocol):
+    """Where rows and vectors are. Rows are ordered by insertion; an id is there once."""
+
+    @property
+    def where(self) -> str:
+        """Its folder or address, for messages."""
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Whose vectors they are."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the vectors are stored."""
+
+    def count(self) -> int:
+        """The number of rows."""
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are there."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Around `append` and `remove`.
+
+        Raises:
+            GalleryError: another process is writing.
+        """
+
+    def refresh(self) -> None:
+        """Take up what others have written."""
+
+    def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+        """Commit N rows, none of them known, and their vectors (N, E) float32."""
+
+    def remove(self, ids: Collection[str]) -> int:
+        """Take rows out; the number of those that were there."""
+
+    def get(self, ids: Sequence[str]) -> list[Found | None]:
+        """The row and the vector of each id, with a score of 0; None where it is not there."""
+
+    def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
+        """All rows and vectors (n, E) float32, some at a time, in order of insertion."""
+
+    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+        """For each query (Q, E) float32 the rows of the largest inner product, best first; of equal ones the row
+        inserted first comes first."""

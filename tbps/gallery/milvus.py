@@ -1,0 +1,253 @@
+"""The home of a gallery in a Milvus collection: a file of Milvus Lite, a server, or a cluster."""
+
+import json
+import time
+from collections.abc import Collection as Several
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from tbps.encoding import batches
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.home import Found, Row, Wanted
+from tbps.gallery.identity import check_model
+from tbps.gallery.manifest import Layout
+from tbps.gallery.milvus_address import parse_address
+from tbps.gallery.milvus_client import Collection
+from tbps.gallery.milvus_filters import expression, filter_ids, id_list
+from tbps.gallery.milvus_rows import STORED, VECTOR, make_schema, to_entity, to_row
+from tbps.gallery.scoring import row_scores
+
+_PROPERTY = "tbps.gallery"
+_FORMAT = 1
+_AT_ONCE = 1000  # rows in one message: a few megabytes; servers refuse more than some tens
+_QUERIES_AT_ONCE = 100
+_MOST_HITS = 16384  # of one search, a server's limit
+_SPARE = 16  # hits asked for beyond k, to see whether rows of equal score lie behind the k-th
+_NOISE = 1e-5  # by which two computations of a product with a unit vector may differ, generously
+_NUMBERS = (1 << 63) - 1  # clocks count nanoseconds, to the year 2262
+
+Entity = Mapping[str, Any]  # a row as the server gives it
+
+
+class MilvusHome:
+    """A `Home` in a collection. Vectors are float32, the index is flat: hits are those of a search through all rows.
+
+    Rows are numbered by the clock of the machine that adds them, so that several machines may add at once; where two
+    add the same image at the same time, it is there once.
+    """
+
+    def __init__(self, where: str, collection: Collection, model: ModelIdentity, layout: Layout) -> None:
+        self._where = where
+        self._collection = collection
+        self.model, self.layout = model, layout
+        self._next = 0
+
+    @classmethod
+    def open(cls, where: str, model: ModelIdentity, layout: Layout, token: str | None) -> "MilvusHome":
+        """
+        The home at an address, made with this layout if it is new.
+
+        Raises:
+            GalleryError: another model's, no gallery, or a server that cannot be used.
+            ImportError: Milvus's client is not installed.
+        """
+        collection = Collection(parse_address(where), token)
+        if not collection.call("has_collection"):
+            schema = make_schema(collection.client, model.embedding_dim)
+            collection.create(schema, {_PROPERTY: _description(model, layout)})
+        home = cls._of(where, collection)
+        check_model(where, home.model, model)
+        return home
+
+    @classmethod
+    def read(cls, where: str, token: str | None) -> "MilvusHome":
+        """
+        The home at an address, which must be there.
+
+        Raises:
+            GalleryError: there is none, or the server cannot be used. ImportError: Milvus's client is not installed.
+        """
+        address = parse_address(where)
+        collection = Collection(address, token)
+        if not collection.call("has_collection"):
+            raise GalleryError(f"{where} is no gallery: there is no collection {address.collection!r}.")
+        return cls._of(where, collection)
+
+    @classmethod
+    def _of(cls, where: str, collection: Collection) -> "MilvusHome":
+        described = collection.call("describe_collection").get("properties", {})
+        model, layout = _made_by(where, described)
+        collection.load(VECTOR)
+        return cls(where, collection, model, layout)
+
+    @property
+    def where(self) -> str:
+        """The address."""
+        return self._where
+
+    def count(self) -> int:
+        """The number of rows."""
+        return self._count("")
+
+    def _count(self, filter: str) -> int:
+        return int(self._collection.read("query", filter=filter, output_fields=["count(*)"])[0]["count(*)"])
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are there."""
+        return {entity["id"] for entity in self._entities(ids, ["id"])}
+
+    def _entities(self, ids: Several[str], fields: Sequence[str]) -> Iterator[Entity]:
+        for batch in batches(filter_ids(ids), _AT_ONCE):
+            yield from self._collection.read("query", filter=f"id in {id_list(batch)}", output_fields=list(fields))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keeps nobody out, since the server lets several write; takes up what they did before."""
+        self.refresh()
+        try:
+            yield
+        finally:
+            self._collection.settle()
+
+    def refresh(self) -> None:
+        """Take up what others have written; they may see it sooner, on a cluster of several replicas a little later."""
+        self._collection.catch_up()
+
+    def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+        """
+        Commit N rows and their vectors (N, E), some at a time: what a killed process has committed stays.
+
+        Raises:
+            GalleryError: a row that Milvus cannot hold; none is committed then.
+        """
+        first = max(self._next, time.time_ns())
+        self._next = first + len(rows)
+        numbers = range(first, self._next)
+        entities = [to_entity(*one) for one in zip(rows, vectors.astype(np.float32), numbers, strict=True)]
+        for batch in batches(entities, _AT_ONCE):
+            self._collection.write("upsert", data=batch)  # insert would keep a row twice that two machines add
+
+    def remove(self, ids: Several[str]) -> int:
+        """Take rows out; the number of those that were there."""
+        known = sorted(self.known(list(ids)))
+        for batch in batches(known, _AT_ONCE):
+            self._collection.write("delete", filter=f"id in {id_list(batch)}")
+        return len(known)
+
+    def get(self, ids: Sequence[str]) -> list[Found | None]:
+        """The row and the vector of each id, with a score of 0; None where it is not there."""
+        by_id = {entity["id"]: entity for entity in self._entities(ids, STORED)}
+        return [_found(by_id[one], 0.0) if one in by_id else None for one in ids]
+
+    def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
+        """All rows and vectors, at most a thousand at a time, in order of insertion.
+
+        Servers give rows in an order of their own, so ranges of numbers are halved until they hold few enough.
+        """
+        ranges = [(0, _NUMBERS, self.count())]
+        while ranges:
+            start, stop, count = ranges.pop()
+            if count > _AT_ONCE and stop - start > 1:
+                middle = (start + stop) // 2
+                below = self._count(_between(start, middle))
+                ranges += [(middle, stop, count - below), (start, middle, below)]
+            elif count:
+                yield self._range(start, stop)
+
+    def _range(self, start: int, stop: int) -> tuple[list[Row], np.ndarray]:
+        found = self._collection.read("query", filter=_between(start, stop), output_fields=list(STORED))
+        ordered = sorted(found, key=_order)
+        return [to_row(entity) for entity in ordered], np.array([entity[VECTOR] for entity in ordered], np.float32)
+
+    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+        """
+        The best rows for each query; every mode is exact here.
+
+        Where more than 16,384 rows are candidates for the last place, those of equal score may come in another order.
+
+        Raises:
+            GalleryError: k is more than a server gives.
+        """
+        if wanted.k > _MOST_HITS:
+            raise GalleryError(
+                f"{wanted.k} hits were asked of {self._where}: Milvus gives at most {_MOST_HITS}. Ask for fewer, or "
+                "narrow the search by a filter."
+            )
+        filter = expression(wanted.filter, wanted.excluded)
+        parts = [queries[start : start + _QUERIES_AT_ONCE] for start in range(0, len(queries), _QUERIES_AT_ONCE)]
+        return [found for part in parts for found in self._search(part, wanted.k, filter)]
+
+    def _search(self, queries: np.ndarray, k: int, filter: str) -> list[list[Found]]:
+        ids, entities = self._candidates(queries, k, filter)
+        missing = {one for some in ids for one in some} - entities.keys()
+        entities |= {entity["id"]: entity for entity in self._entities(missing, STORED)}
+        return [
+            _best(query, [entities[one] for one in some if one in entities], k)
+            for query, some in zip(queries, ids, strict=True)
+        ]
+
+    def _candidates(self, queries: np.ndarray, k: int, filter: str) -> tuple[list[list[str]], dict[str, Entity]]:
+        """For each query the ids of all rows that may be among the k best, whatever the server's rounding; and such
+        of these rows as came along, which saves a second wait for the server where they are few."""
+        found: dict[int, list[str]] = {}
+        entities: dict[str, Entity] = {}
+        limit = k
+        while len(found) < len(queries):
+            limit = min(2 * limit if found else limit + _SPARE, _MOST_HITS)
+            pending = [place for place in range(len(queries)) if place not in found]
+            fields = list(STORED) if limit * len(pending) <= _AT_ONCE else []
+            answers = self._collection.read(
+                "search", data=list(queries[pending]), filter=filter, limit=limit, anns_field=VECTOR,
+                output_fields=fields,
+            )  # fmt: skip
+            for place, hits in zip(pending, answers, strict=True):
+                least = hits[k - 1]["distance"] - _NOISE * np.linalg.norm(queries[place]) if len(hits) >= k else -np.inf
+                if len(hits) < limit or hits[-1]["distance"] < least or limit == _MOST_HITS:
+                    found[place] = [hit["id"] for hit in hits if hit["distance"] >= least]
+                if fields:
+                    entities |= {hit["id"]: {**hit["entity"], "id": hit["id"]} for hit in hits}
+        return [found[place] for place in range(len(queries))], entities
+
+
+def _best(query: np.ndarray, entities: Sequence[Entity], k: int) -> list[Found]:
+    """The k best of some entities, scored anew: equal vectors get equal scores."""
+    ordered = sorted(entities, key=_order)
+    vectors = np.array([entity[VECTOR] for entity in ordered], np.float32).reshape(-1, len(query))
+    scores = row_scores(vectors, query)
+    return [_found(ordered[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")[:k]]
+
+
+def _found(entity: Entity, score: float) -> Found:
+    return Found(to_row(entity), score, np.array(entity[VECTOR], np.float32))
+
+
+def _order(entity: Entity) -> tuple[int, str]:
+    return entity["number"], entity["id"]
+
+
+def _between(start: int, stop: int) -> str:
+    return f"number >= {start} and number < {stop}"
+
+
+def _description(model: ModelIdentity, layout: Layout) -> str:
+    from tbps import __version__  # not at the top: tbps itself imports the gallery
+
+    kept = {"format": _FORMAT, "tbps_version": __version__, "model": asdict(model)}
+    return json.dumps({**kept, "layout": asdict(replace(layout, dtype="float32"))})
+
+
+def _made_by(where: str, properties: Mapping[str, str]) -> tuple[ModelIdentity, Layout]:
+    if _PROPERTY not in properties:
+        raise GalleryError(f"{where} is no gallery: something else is kept there. Choose another collection.")
+    described = json.loads(properties[_PROPERTY])
+    if described["format"] != _FORMAT:
+        raise GalleryError(
+            f"{where} has format {described['format']}, written by tbps {described['tbps_version']}; this tbps reads "
+            f"format {_FORMAT}: use the other version."
+        )
+    return ModelIdentity(**described["model"]), Layout(**described["layout"])

@@ -1,0 +1,70 @@
+"""Hits that a single list of best scores does not give: one of each group, none of a person already seen."""
+
+import json
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.home import Found, Home, Wanted
+
+_FIRST_TRY = 4  # times as many rows as are wanted
+
+
+def one_per_group(home: Home, query: np.ndarray, wanted: Wanted, name: str) -> list[Found]:
+    """
+    The best row for each value of a metadata name, at most `wanted.k`; rows without it stand for themselves.
+
+    Asks for more rows, twice as many at a time, until there are enough groups or no more rows: nothing is missed.
+    """
+    asked = _FIRST_TRY * wanted.k
+    while True:
+        more = replace(wanted, k=min(asked, home.count()), candidates=max(wanted.candidates, asked))
+        found = home.search(query[None], more)[0]
+        best = _first_of_each(found, name)[: wanted.k]
+        if len(best) == wanted.k or len(found) < asked:
+            return best
+        asked *= 2
+
+
+def _first_of_each(found: list[Found], name: str) -> list[Found]:
+    first: dict[str, Found] = {}
+    for place, one in enumerate(found):
+        metadata = json.loads(one.row.metadata)
+        group = json.dumps(metadata[name]) if name in metadata else f"no value, row {place}"
+        first.setdefault(group, one)
+    return list(first.values())
+
+
+def same_person(home: Home, ids: Collection[str], likeness: float | None) -> frozenset[str]:
+    """
+    Ids of images, and of those that look like them.
+
+    Args:
+        likeness: inner product of two image vectors from which on they are taken for one person; None: only `ids`.
+
+    Raises:
+        GalleryError: an id is not in the gallery.
+    """
+    given = list(ids)
+    if isinstance(ids, str):
+        raise TypeError(f"exclude={ids!r}: expected a list of ids.")
+    if not given or likeness is None:
+        return frozenset(given)
+    known = home.get(given)
+    for one, found in zip(given, known, strict=True):
+        if found is None:
+            raise GalleryError(f"exclude: no image of the gallery {home.where} has the id {one!r}.")
+    vectors = [found.vector for found in known if found is not None]
+    return frozenset(given).union(*(_alike(home, vector, likeness) for vector in vectors))
+
+
+def _alike(home: Home, vector: np.ndarray, likeness: float) -> set[str]:
+    asked = _FIRST_TRY
+    while True:
+        found = home.search(vector[None], Wanted(min(asked, home.count())))[0]
+        alike = {one.row.id for one in found if one.score >= likeness}
+        if len(alike) < len(found) or len(found) < asked:
+            return alike
+        asked *= 2

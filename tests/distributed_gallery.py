@@ -1,0 +1,21 @@
+"""Two processes add the same folder to one gallery: `torchrun --nproc_per_node 2 distributed_gallery.py MODEL FOLDER
+GALLERY`; each prints what it sees."""
+
+import json
+import sys
+
+import torch
+import torch.distributed as dist
+from transformers import AutoModel, AutoProcessor
+
+import tbps
+
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+checkpoint, folder, where = sys.argv[1:]
+model, processor = AutoModel.from_pretrained(checkpoint).eval(), AutoProcessor.from_pretrained(checkpoint)
+gallery = tbps.Gallery.open(where, model, processor)
+added = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
+again = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
+print(json.dumps({"added": added, "again": again, "count": gallery.count()}), flush=True)
+dist.destroy_process_group()

@@ -1,0 +1,310 @@
+"""What every home of a gallery promises, asked of a folder, of Milvus Lite, and of a Milvus server if there is one."""
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from gallery_places import PLACES, new_place
+from PIL import Image
+
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery import Gallery
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.filters import Filter
+from tbps.gallery.home import Row, Wanted
+from tbps.gallery.homes import existing_home, open_home
+from tbps.gallery.manifest import Layout
+from tbps.gallery.sources import make_row
+from tbps.gallery.transfer import copy_rows
+
+WIDTH = 16
+MODEL = ModelIdentity("a model", "0" * 32, WIDTH)
+LAYOUT = Layout("float32", 8, 2, 4)
+CAMERAS = [None, 3, "3", "north", 'a "quoted" one', "it's", "back\\slash", "Straße 7 🎥", '"] or id != "', ""]
+TIMES = [None, 0, -12.5, 1700000000.123, 1700000000.124, "2026-05-01T14:30:00+00:00", 1e18]
+VALUES = [True, False, 1, 0, 1.0, "1", "true", "é\n\"'\\", None, [1], {"deep": {"er": 1}}, 2**53 + 1, float(2**53), 0.1]
+NAMES = ["colour", 'na"me', "naïve 名", "back\\slash", ""]
+
+
+def random_rows(count: int, first: int = 0) -> list[Row]:
+    rng = random.Random(first)
+    rows = []
+    for number in range(first, first + count):
+        metadata = {name: rng.choice(VALUES) for name in NAMES if rng.random() < 0.7}
+        metadata |= {"camera": rng.choice(CAMERAS), "timestamp": rng.choice(TIMES)}
+        metadata |= {"source": rng.choice(["a.mp4", "b's.mp4"])} if rng.random() < 0.7 else {}
+        rows.append(make_row(f"{number:032x}", rng.choice([None, f"/images/ü {number}.png"]), metadata))
+    return rows
+
+
+def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, WIDTH)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+ROWS = random_rows(150)
+VECTORS = unit_vectors(30)[np.random.default_rng(1).integers(0, 30, 150)]  # each about five times: many equal scores
+REMOVED = {3, 4, 77, 149}
+KEPT = [place for place in range(150) if place not in REMOVED]
+QUERIES = unit_vectors(3, seed=2) * 1.2
+
+
+def open_place(place, model=MODEL):
+    return open_home(place.where, model, LAYOUT, place.token)
+
+
+def fill(home) -> None:
+    """In three commits, with removals between and after."""
+    with home.writing():
+        home.append(ROWS[:60], VECTORS[:60])
+        home.append(ROWS[60:61], VECTORS[60:61])
+        assert home.remove({ROWS[3].id, ROWS[4].id, "not there", 'x" or id != "'}) == 2
+        home.append(ROWS[61:], VECTORS[61:])
+        assert home.remove([ROWS[77].id, ROWS[149].id, ROWS[3].id]) == 2
+        assert home.remove([]) == 0
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def filled(request, tmp_path_factory):
+    with new_place(request.param, tmp_path_factory.mktemp("filled")) as place:
+        home = open_place(place)
+        fill(home)
+        yield home
+
+
+@pytest.fixture(params=PLACES)
+def place(request, tmp_path):
+    with new_place(request.param, tmp_path) as new:
+        yield new
+
+
+def best(query: np.ndarray, k: int, fits=lambda row: True) -> list[int]:
+    """The slow reference: places of the best rows, of equal ones the first."""
+    places = [place for place in KEPT if fits(ROWS[place])]
+    scores = (VECTORS[places] * query).sum(axis=1)
+    return [places[i] for i in np.argsort(-scores, kind="stable")[:k]]
+
+
+def assert_found(found, query: np.ndarray, places: list[int]) -> None:
+    assert [one.row for one in found] == [ROWS[place] for place in places]
+    np.testing.assert_allclose([one.score for one in found], VECTORS[places] @ query, atol=2e-6)
+    for one, place in zip(found, places, strict=True):
+        np.testing.assert_array_equal(one.vector, VECTORS[place])
+
+
+def test_counts_knows_and_gives_what_was_committed(filled):
+    assert filled.count() == len(KEPT)
+    ids = [row.id for row in ROWS] + ["never", "né\"'\\"]
+    assert filled.known(ids) == {ROWS[place].id for place in KEPT}
+    assert filled.known([]) == set()
+    got = filled.get([ROWS[9].id, "never", ROWS[3].id, ROWS[0].id, 'x"', ROWS[9].id])
+    assert [one and one.row for one in got] == [ROWS[9], None, None, ROWS[0], None, ROWS[9]]
+    np.testing.assert_array_equal(got[0].vector, VECTORS[9])
+    assert got[0].score == 0
+
+
+def test_scans_all_rows_in_order_of_insertion(filled):
+    pieces = list(filled.scan())
+    assert [row for rows, _ in pieces for row in rows] == [ROWS[place] for place in KEPT]
+    np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in pieces]), VECTORS[KEPT])
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 40, 1000])
+def test_finds_the_best_and_of_equal_ones_the_first(filled, k):
+    for found, query in zip(filled.search(QUERIES, Wanted(k)), QUERIES, strict=True):
+        assert_found(found, query, best(query, k))
+
+
+def has(name, value):
+    """The reference's own comparison of JSON values, by their text."""
+
+    def text(one):
+        if isinstance(one, int | float) and not isinstance(one, bool):
+            return str(int(one)) if one == math.floor(one) else repr(one)
+        return json.dumps(one)
+
+    return lambda row: name in json.loads(row.metadata) and text(json.loads(row.metadata)[name]) == text(value)
+
+
+def timed(begin, end):
+    return lambda row: row.timestamp is not None and begin <= row.timestamp < end
+
+
+FILTERS = [
+    (Filter(camera=3), lambda row: row.camera == "3"),
+    (Filter(camera=["3", "north", "none such"]), lambda row: row.camera in ("3", "north")),
+    (Filter(camera=[]), lambda row: False),
+    (Filter(camera=""), lambda row: row.camera == ""),
+    (Filter(source="b's.mp4"), lambda row: row.source == "b's.mp4"),
+    (Filter(source="none such"), lambda row: False),
+    (Filter(since=0), timed(0, math.inf)),
+    (Filter(until=1700000000.124), timed(-math.inf, 1700000000.124)),
+    (Filter(since=1700000000.1235, until=1e17), timed(1700000000.1235, 1e17)),
+    (Filter(since=-1.7e308), timed(-math.inf, math.inf)),
+    (Filter(since="2026-05-01T14:30:00", until=1777645800.0001), timed(1777645800, 1777645800.0001)),
+    (
+        Filter(camera="it's", source="a.mp4", since=-100, metadata={"colour": 1}),
+        lambda row: (
+            (row.camera, row.source) == ("it's", "a.mp4") and timed(-100, math.inf)(row) and has("colour", 1)(row)
+        ),
+    ),
+    *((Filter(camera=camera), lambda row, name=camera: row.camera == str(name)) for camera in CAMERAS[3:]),
+    *(
+        (Filter(metadata={name: value}), has(name, value))
+        for name in ("colour", *NAMES[1:4])
+        for value in [*(one for one in VALUES if isinstance(one, str | int | float)), "none such", 0.5, math.nan]
+        if value == value
+    ),
+    (Filter(metadata={"colour": math.nan}), lambda row: False),
+    (Filter(metadata={"camera": 3}), has("camera", 3)),
+    (Filter(metadata={"camera": "3"}), has("camera", "3")),
+]
+
+
+def test_a_filter_leaves_out_what_does_not_fit_and_nothing_else(filled):
+    hits = 0
+    for filter, fits in FILTERS:
+        found = filled.search(QUERIES[:1], Wanted(7, filter=filter))[0]
+        assert_found(found, QUERIES[0], best(QUERIES[0], 7, fits))
+        hits += len(found)
+    assert hits > len(FILTERS), "most filters have something to find"
+
+
+def test_excluded_rows_are_not_found(filled):
+    first = best(QUERIES[0], 20)
+    unknown = {"never", "né\"'\\", '"] or id != "'}
+    wanted = Wanted(9, excluded=frozenset({*(ROWS[place].id for place in first[::2]), *unknown}))
+    assert_found(filled.search(QUERIES[:1], wanted)[0], QUERIES[0], [*first[1::2]][:9])
+    north = Wanted(9, filter=Filter(camera="north"), excluded=wanted.excluded)
+    left = {ROWS[place].id for place in first[::2]}
+    expected = best(QUERIES[0], 9, lambda row: row.camera == "north" and row.id not in left)
+    assert_found(filled.search(QUERIES[:1], north)[0], QUERIES[0], expected)
+    everything = Wanted(9, excluded=frozenset(row.id for row in ROWS))
+    assert filled.search(QUERIES, everything) == [[], [], []]
+
+
+@pytest.mark.parametrize("mode", ["int8", "prefix"])
+def test_with_all_rows_as_candidates_every_mode_finds_the_same(filled, mode):
+    for found, query in zip(filled.search(QUERIES, Wanted(12, mode, 150)), QUERIES, strict=True):
+        assert_found(found, query, best(query, 12))
+
+
+def test_nothing_is_asked_and_nothing_is_there(place):
+    home = open_place(place)
+    assert (home.count(), home.known(["a"]), home.get(["a"]), list(home.scan())) == (0, set(), [None], [])
+    home.append(ROWS[:2], VECTORS[:2])
+    assert home.search(QUERIES[:0], Wanted(1)) == []
+
+
+def test_reopened_it_is_as_it_was_and_another_model_is_refused(place):
+    fill(open_place(place))
+    place.stop()
+    home = open_place(place)
+    assert [row for rows, _ in home.scan() for row in rows] == [ROWS[place] for place in KEPT]
+    assert_found(home.search(QUERIES[:1], Wanted(9))[0], QUERIES[0], best(QUERIES[0], 9))
+    home.append(random_rows(1, first=500), VECTORS[:1])
+    assert list(home.scan())[-1][0][-1] == random_rows(1, first=500)[0], "new rows come after the old ones"
+    for other in (ModelIdentity("another", "1" * 32, WIDTH), ModelIdentity("another", "0" * 32, WIDTH + 1)):
+        with pytest.raises(GalleryError, match=r"was made with 'a model'.*is opened with 'another'"):
+            open_place(place, other)
+    assert (home.model, home.layout) == (MODEL, LAYOUT)
+    assert (existing_home(place.where, place.token).model.fingerprint, home.where) == ("0" * 32, str(place.where))
+
+
+def test_another_that_has_it_open_sees_what_was_written(place):
+    reader, writer = open_place(place), open_place(place)
+    fill(writer)
+    reader.refresh()
+    assert reader.count() == len(KEPT)
+    assert_found(reader.search(QUERIES[:1], Wanted(3))[0], QUERIES[0], best(QUERIES[0], 3))
+
+
+def test_what_is_not_there_is_not_made_by_reading(place):
+    with pytest.raises(GalleryError, match="is no gallery"):
+        existing_home(place.where, place.token)
+
+
+def test_rows_and_vectors_move_between_homes(place, tmp_path):
+    """Into a folder and back into a home that has some of them already, thumbnails and all."""
+    source = open_place(place)
+    rows = [Row(f"{n}", None, "{}", thumbnail=bytes(range(n, 256))) for n in range(3)] + ROWS
+    vectors = np.concatenate([unit_vectors(3, seed=5), VECTORS])
+    source.append(rows, vectors)
+    folder = open_home(tmp_path / "copy", MODEL, LAYOUT)
+    assert copy_rows(source, folder, progress=False) == len(rows)
+    assert copy_rows(source, folder, progress=False) == 0
+    with new_place(place.kind, tmp_path) as other:
+        back = open_place(other)
+        back.append(rows[5:7], vectors[5:7])
+        assert copy_rows(existing_home(folder.where), back, progress=False) == len(rows) - 2
+        moved = [row for some, _ in back.scan() for row in some]
+        assert moved == rows[5:7] + rows[:5] + rows[7:]
+        wanted = Wanted(30, filter=Filter(since=0))
+        assert {one.row.id for one in back.search(QUERIES[:1], wanted)[0]} == {
+            one.row.id for one in source.search(QUERIES[:1], wanted)[0]
+        }
+
+
+def test_more_rows_than_fit_into_one_message_and_more_equal_ones_than_are_asked_for(place):
+    home = open_place(place)
+    rows = [Row(f"{n:x}", None, "{}") for n in range(2500)]
+    vectors = unit_vectors(2500, seed=3)
+    alike = np.arange(7, 2500, 20)  # 125 rows
+    vectors[alike] = vectors[7]
+    with home.writing():
+        home.append(rows, vectors)
+    assert (home.count(), len(home.known([row.id for row in rows]))) == (2500, 2500)
+    assert [row for some, _ in home.scan() for row in some] == rows
+    query = vectors[7:8]
+    for k in (1, 30, 125):
+        assert [one.row for one in home.search(query, Wanted(k))[0]] == [rows[place] for place in alike[:k]]
+    expected = np.argsort(-(vectors * query).sum(axis=1), kind="stable")[:2200]
+    found = home.search(query, Wanted(2200))[0]
+    np.testing.assert_allclose([one.score for one in found], vectors[expected] @ query[0], atol=2e-6)
+    assert {one.row.id for one in found} == {rows[place].id for place in expected}
+    assert home.remove([rows[place].id for place in alike]) == len(alike)
+    assert home.count() == 2500 - len(alike)
+
+
+def test_a_gallery_is_the_same_in_every_home(place, tmp_path, tiny_model, tiny_processor):
+    """Add, search by a sentence, remove, export and import through `Gallery`."""
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8)) for _ in range(12)]
+    metadata = [{"camera": n % 3, "track": f"t{n % 5}", "timestamp": f"2026-05-0{n % 9 + 1}"} for n in range(12)]
+    asked = [{"k": 10}, {"k": 4, "where": Filter(camera=1)}, {"k": 5, "one_per": "track"},
+             {"k": 3, "where": Filter(since="2026-05-04", metadata={"track": "t1"})}]  # fmt: skip
+
+    def opened(where, token=None):
+        return Gallery.open(where, tiny_model, tiny_processor, token=token)
+
+    def answers(gallery):
+        return [gallery.search("a person with a red coat", **options) for options in asked]
+
+    def assert_equal(gallery, expected):
+        for hits, others in zip(answers(gallery), answers(expected), strict=True):
+            assert [(hit.id, hit.metadata, hit.image) for hit in hits] == [(o.id, o.metadata, o.image) for o in others]
+            np.testing.assert_allclose([hit.parts for hit in hits], [other.parts for other in others], atol=1e-6)
+
+    reference, gallery = opened(tmp_path / "reference"), opened(place.where, place.token)
+    for one in (reference, gallery):
+        ids = one.add(pictures[:7], metadata[:7], progress=False, thumbnails=True)
+        assert len(one.add(pictures, metadata, progress=False, batch_size=2, commit_every=3)) == 5
+        assert one.add(pictures, progress=False) == []
+    assert_equal(gallery, reference)
+    for one in (reference, gallery):
+        assert one.remove([ids[0], ids[5], "never"]) == 2
+    assert_equal(gallery, reference)
+    alike = [one.search_embeddings(torch.eye(48)[:1], 3, exclude=[ids[1]], exclude_alike=0.99)[0] for one in
+             (reference, gallery)]  # fmt: skip
+    assert [hit.id for hit in alike[0]] == [hit.id for hit in alike[1]]
+
+    assert gallery.export(tmp_path / "out", progress=False) == 10
+    assert_equal(opened(tmp_path / "out"), reference)
+    with new_place(place.kind, tmp_path) as other:
+        again = opened(other.where, other.token)
+        assert again.import_(tmp_path / "out", progress=False) == 10
+        assert again.import_(place.where, token=place.token, progress=False) == 0
+        assert_equal(again, reference)

@@ -1,0 +1,110 @@
+"""The approximate index: what it finds, what it must not miss, and what happens to it."""
+
+import numpy as np
+import pytest
+from test_gallery_ranking import make_store, numbers
+
+from tbps.gallery import Filter, GalleryError
+from tbps.gallery.home import Row, Wanted
+from tbps.gallery.store import Store
+
+RNG = np.random.default_rng(0)
+CENTRES = RNG.standard_normal((20, 32))
+VECTORS = (CENTRES[RNG.integers(0, 20, 2000)] + 0.5 * RNG.standard_normal((2000, 32))).astype(np.float32)
+QUERIES = (CENTRES[:10] + 0.5 * RNG.standard_normal((10, 32))).astype(np.float32)
+BY_INDEX = Wanted(5, "index", candidates=50)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = make_store(tmp_path / "store", VECTORS, [300, 1200])
+    with store.writing():
+        store.build_index(lists=20, progress=False)
+    return store
+
+
+def best(vectors, k=5):
+    return np.argsort(-(QUERIES @ vectors.T), axis=1)[:, :k]
+
+
+def recall(found, expected):
+    return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, expected.tolist(), strict=True)])
+
+
+def test_all_lists_give_what_an_exact_search_gives(store):
+    found = store.search(QUERIES, Wanted(5, "index", candidates=100, probes=20))
+    np.testing.assert_array_equal(numbers(found), best(VECTORS))
+    expected = [one.score for one in store.search(QUERIES[:1], Wanted(5))[0]]
+    assert [one.score for one in found[0]] == pytest.approx(expected, abs=1e-4)
+
+
+def test_few_lists_find_most(store):
+    assert recall(numbers(store.search(QUERIES, Wanted(5, "index", 50, probes=3))), best(VECTORS)) >= 0.9
+    few = recall(numbers(store.search(QUERIES, Wanted(5, "index", 50, probes=1))), best(VECTORS))
+    assert 0.3 < few < 1, "it does read but a part"
+
+
+def test_what_was_removed_is_not_a_candidate(store):
+    gone = {str(n) for n in best(VECTORS, 1).ravel()}
+    with store.writing():
+        store.remove(gone)
+    found = store.search(QUERIES, Wanted(5, "index", 100, probes=20))
+    assert not gone & {one.row.id for row in found for one in row}
+    assert numbers(found) == numbers(store.search(QUERIES, Wanted(5)))
+
+
+def test_rows_added_later_are_searched_beside_the_index(store):
+    with store.writing():
+        store.append([Row(str(2000 + n), None, "{}") for n in range(10)], 2 * QUERIES)
+    for n, row in enumerate(numbers(store.search(QUERIES, BY_INDEX))):
+        assert 2000 + n in row
+    assert all(len(row) == 5 for row in store.search(QUERIES, BY_INDEX))
+
+
+def test_a_filter_is_never_left_to_the_index(store):
+    with store.writing():
+        store.append([Row("far", None, "{}", camera="7")], -QUERIES[:1])
+        store.build_index(lists=20, progress=False)
+    found = store.search(QUERIES[:1], Wanted(1, "index", 1, probes=1, filter=Filter(camera=7)))
+    assert [one.row.id for one in found[0]] == ["far"]
+
+
+def test_it_lasts_and_is_replaced_and_goes_with_a_compaction(store, tmp_path):
+    opened = Store.read(tmp_path / "store")
+    assert numbers(opened.search(QUERIES, BY_INDEX)) == numbers(store.search(QUERIES, BY_INDEX))
+    [first] = (tmp_path / "store").glob("index-*")
+    with opened.writing():
+        opened.build_index(progress=False)
+    [second] = (tmp_path / "store").glob("index-*")
+    assert first != second
+    with opened.writing():
+        opened.compact(1000, progress=False)
+    assert not list((tmp_path / "store").glob("index-*"))
+    with pytest.raises(GalleryError, match="has no index"):
+        opened.search(QUERIES, BY_INDEX)
+    assert len(store.search(QUERIES, BY_INDEX)[0]) == 5, "who has the old files open goes on"
+
+
+def test_a_damaged_index_is_named_and_never_asked(store, tmp_path):
+    [path] = (tmp_path / "store").glob("index-*")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    opened = Store.read(tmp_path / "store")
+    with pytest.raises(GalleryError, match=r"index-\d+\.faiss is damaged"):
+        opened.search(QUERIES, BY_INDEX)
+    with pytest.raises(GalleryError, match=r"index-\d+\.faiss is damaged"):
+        opened.check(progress=False)
+    np.testing.assert_array_equal(numbers(opened.search(QUERIES, Wanted(5))), best(VECTORS))
+    path.unlink()
+    with pytest.raises(GalleryError, match=r"index-\d+\.faiss is missing"):
+        Store.read(tmp_path / "store")
+
+
+def test_an_empty_gallery_has_nothing_to_index(tmp_path):
+    store = make_store(tmp_path / "store", VECTORS[:5])
+    with store.writing():
+        store.remove([str(n) for n in range(5)])
+        store.compact(10, progress=False)
+        with pytest.raises(GalleryError, match="is empty"):
+            store.build_index(progress=False)

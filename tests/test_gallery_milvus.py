@@ -1,0 +1,246 @@
+"""A gallery in Milvus: what it refuses, and what its errors say. What it does is in test_gallery_contract.py."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gallery_places import NO_SERVER, TOKEN, URI, new_place
+
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.filters import Filter
+from tbps.gallery.home import Row, Wanted
+from tbps.gallery.homes import open_home
+from tbps.gallery.manifest import Layout
+from tbps.gallery.milvus_address import Address, parse_address
+from tbps.gallery.milvus_filters import digest, expression, tags
+from tbps.gallery.sources import make_row
+
+MODEL = ModelIdentity("a model", "0" * 32, 4)
+LAYOUT = Layout("float16", 2, 1, 2)
+HOSTILE = ['"] or id != "', "\\", "x\\", '"', "'", "%", "{x}", "\x00", "\n", "名", "\ud800"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    with new_place("lite", tmp_path) as new:
+        yield new
+
+
+@pytest.fixture
+def home(place):
+    return open_home(place.where, MODEL, LAYOUT)
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]  # bound, and nobody listens
+
+
+def test_addresses():
+    assert parse_address("https://host:443/people") == Address("https://host:443", "", "people")
+    assert parse_address("http://[::1]:19530/site/people") == Address("http://[::1]:19530", "site", "people")
+    lite = parse_address("some/where.db")
+    assert (lite.collection, lite.is_lite) == ("gallery", True)
+    assert lite.uri.endswith("/some/where.db")
+    assert lite.uri.startswith("/")
+
+
+@pytest.mark.parametrize(
+    "where", ["http://host:1", "http://host:1/", "http://host/a/b/c", "http:///people", "http://host/people?x=1",
+              "http://host/9people", "http://host/pe-ople", "http://host/a.b/people"],
+)  # fmt: skip
+def test_an_address_that_names_no_collection_is_refused(where):
+    with pytest.raises(GalleryError, match=r"expected https://host:port/collection|is no name in Milvus"):
+        parse_address(where)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(GalleryError, match="token='user:password'") as caught:
+        parse_address("https://root:hunter2@host:443/people")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_nobody_answers_and_the_token_is_not_in_the_message(closed_port):
+    with pytest.raises(GalleryError, match=rf"127.0.0.1:{closed_port}.*Check that the server runs") as caught:
+        open_home(f"http://127.0.0.1:{closed_port}/people", MODEL, LAYOUT, "root:hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(not (URI and TOKEN), reason=f"{NO_SERVER}, with a token that it checks")
+def test_a_wrong_token_is_refused_and_not_in_the_message():
+    with pytest.raises(GalleryError, match="the token") as caught:
+        open_home(f"{URI}/people", MODEL, LAYOUT, "root:hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["pymilvus", "milvus_lite"])
+def test_without_the_client_the_error_says_what_to_install(missing, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=r"pip install 'tbps\[milvus\]'"):
+        open_home(tmp_path / "people.db", MODEL, LAYOUT)
+
+
+def test_a_collection_of_something_else_is_refused(place):
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(place.where)
+    client.create_collection("gallery", dimension=4)
+    client.close()
+    with pytest.raises(GalleryError, match="is no gallery: something else is kept there"):
+        open_home(place.where, MODEL, LAYOUT)
+
+
+def test_a_newer_format_is_refused(home, place):
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(place.where)
+    described = json.loads(client.describe_collection("gallery")["properties"]["tbps.gallery"])
+    assert described["layout"]["dtype"] == "float32", "whatever was asked for"
+    changed = json.dumps({**described, "format": 9})
+    client.alter_collection_properties("gallery", properties={"tbps.gallery": changed})
+    client.close()
+    with pytest.raises(GalleryError, match="has format 9"):
+        open_home(place.where, MODEL, LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (make_row("a b", None, {}), "The id 'a b'"),
+        (make_row('x" or "', None, {}), "The id"),
+        (make_row("a" * 257, None, {}), "expected 1 to 256 letters"),
+        (make_row("a", "/x.png", {"note": "é" * 11000}), "metadata of /x.png has 66012 bytes: Milvus holds 65535"),
+        (Row("a", None, "{}", thumbnail=bytes(50000)), "thumbnail of a has 66668 bytes"),
+        (Row("a", None, json.dumps(dict.fromkeys(map(str, range(4097)), 0))), "over 4096 entries"),
+    ],
+)
+def test_what_milvus_cannot_hold_is_refused_before_anything_is_written(home, row, said):
+    with pytest.raises(GalleryError, match=said):
+        home.append([make_row("good", None, {}), row], np.eye(4, dtype=np.float32)[:2])
+    assert home.count() == 0
+
+
+def test_the_longest_metadata_that_milvus_holds(home):
+    row = make_row("a", None, {"note": "x" * (65535 - len('{"note": ""}'))})
+    home.append([row], np.eye(4, dtype=np.float32)[:1])
+    assert home.get(["a"])[0].row == row
+
+
+def test_more_hits_than_a_server_gives_are_refused(home):
+    home.append([make_row("a", None, {})], np.eye(4, dtype=np.float32)[:1])
+    assert len(home.search(np.eye(4, dtype=np.float32), Wanted(16384))) == 4
+    with pytest.raises(GalleryError, match="at most 16384"):
+        home.search(np.eye(4, dtype=np.float32), Wanted(16385))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_users_gets_into_an_expression(text):
+    asked = expression(Filter(camera=text, source=[text], metadata={text: text}), {text, "abc"})
+    known = expression(Filter(camera="x", source=["x"], metadata={"x": "x"}), {"abc"})
+    assert len(asked) == len(known), "digests alone differ"
+    assert text in ("%", "{x}", "'", '"', "x\\") or text not in asked
+
+
+@pytest.mark.parametrize("text", HOSTILE[:-1])
+def test_hostile_names_are_found_as_what_they_are(home, text):
+    home.append(
+        [make_row("mine", None, {"camera": text}), make_row("other", None, {"camera": "north"})], np.ones((2, 4))
+    )
+    found = home.search(np.ones((1, 4), np.float32), Wanted(2, filter=Filter(camera=text)))[0]
+    assert [one.row.id for one in found] == ["mine"]
+    assert found[0].row.camera == text
+
+
+def test_numbers_texts_and_truth_values_have_digests_of_their_own():
+    def digests(value):
+        return tags(make_row("a", None, {"x": value}))
+
+    distinct = [True, False, 1, 0, "1", "True", 0.5, "0.5", 2**53 + 1, float(2**53), -1, "", float("inf")]
+    assert len({tuple(digests(value)) for value in distinct}) == len(distinct)
+    assert digests(1) == digests(1.0)
+    assert digests(-0.0) == digests(0)
+    for unasked in (None, [1], {"a": 1}, float("nan")):
+        assert digests(unasked) == []
+    assert digest("camera", "x") != digest("source", "x")
+    assert digest("camera", "") != digest("camera", None)
+
+
+KILLED = """
+import os, signal
+from tbps.gallery.milvus_client import Collection
+from test_gallery_milvus import MODEL, LAYOUT, many_rows, open_home
+import numpy as np
+
+call, calls = Collection.call, []
+
+def killing(self, name, **arguments):
+    calls.append(name)
+    if calls.count("upsert") == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(self, name, **arguments)
+
+Collection.call = killing
+open_home({where!r}, MODEL, LAYOUT).append(many_rows(), np.ones((1500, 4)))
+"""
+
+
+OPENING = """
+from test_gallery_milvus import MODEL, LAYOUT, open_home
+
+open_home({where!r}, MODEL, LAYOUT)
+"""
+
+
+def run_elsewhere(code):
+    """In another process."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def many_rows():
+    return [Row(f"{n}", None, "{}") for n in range(1500)]
+
+
+def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_twice(place):
+    killed = run_elsewhere(KILLED.format(where=place.where))
+    assert killed.returncode == -signal.SIGKILL
+    home = open_home(place.where, MODEL, LAYOUT)
+    known = home.known([row.id for row in many_rows()])
+    assert known == {row.id for row in many_rows()[:1000]}
+    left = [row for row in many_rows() if row.id not in known]
+    home.append(left, np.ones((500, 4)))
+    assert home.count() == 1500
+    assert [row for rows, _ in home.scan() for row in rows] == many_rows()
+
+
+def test_a_file_in_use_by_another_process_says_so(home, place):
+    other = run_elsewhere(OPENING.format(where=place.where))
+    assert other.returncode == 1
+    assert "GalleryError" in other.stderr
+    assert "One process at a time may have a file of Milvus Lite open" in other.stderr
+
+
+@pytest.mark.parametrize("kind", ["lite", "server"])
+def test_who_opens_or_adds_at_the_same_time_makes_one_gallery_and_no_row_twice(kind, tmp_path):
+    def add(worker: int) -> None:
+        home = open_home(place.where, MODEL, LAYOUT, place.token)
+        home.append(many_rows()[worker : worker + 6], np.ones((6, 4)))
+
+    with new_place(kind, tmp_path) as place:
+        if kind == "lite":
+            open_home(place.where, MODEL, LAYOUT)  # its server can be started by one thread only
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(4)))
+        home = open_home(place.where, MODEL, LAYOUT, place.token)
+        assert home.count() == 9
+        assert sorted(row.id for rows, _ in home.scan() for row in rows) == [str(n) for n in range(9)]
