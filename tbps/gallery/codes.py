@@ -17,8 +17,8 @@ Products = tuple[torch.Tensor, np.ndarray]
 
 @dataclass(frozen=True)
 class Codes:
-    """`numbers` (N, E) int8, `steps` (E,) float32, `slack`: the largest distance of a vector from its code, `reach`: the
-    largest length of a row of numbers."""
+    """`numbers` (N, E) int8, `steps` (E,) float32; `slack`: the largest distance of a vector from its code; `reach`:
+    the largest length of a row of numbers."""
 
     numbers: np.ndarray
     steps: np.ndarray
