@@ -7,7 +7,10 @@
     python benchmarks/search.py evaluation               # 19,848 x 19,848
 
 Each writes benchmarks/results/search_<part>.json. Vectors are those of `search_vectors.py`; the queries are sentences.
-Sides take turns in one process, a query each; figures are medians over queries. NumPy's side is a float32
+Sides take turns of 50 queries in one process: the threads of OpenBLAS, which NumPy
+brings along, spin for 0.2 s after a call and take a core away from whoever comes next. Then each side answers some
+queries after a pause each: threads of torch that sleep come late on a virtual machine, so that one core does the work.
+Figures are medians over queries. NumPy's side is a float32
 matrix-vector product and `argpartition`, the vectors in memory. Galleries are opened from disk, their files in the
 system's cache.
 """
@@ -46,6 +49,8 @@ PREFIX, PARTS, PART = 512, 8, 64
 CAMERAS = 20  # one of them: 5 % of the rows
 EVALUATED, PEOPLE = 19848, 1000
 BATCH = 64
+TURN = 50  # queries
+AFTER_PAUSE, PAUSE = 20, 0.3  # queries, seconds
 Answer = Callable[[np.ndarray], list[int]]
 
 
@@ -157,30 +162,47 @@ def adding(source: Path) -> dict[str, Any]:
 
 
 def take_turns(sides: dict[str, Answer], queries: np.ndarray) -> dict[str, Any]:
-    """Each query by each side; the first side's answers are the truth."""
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    answers: dict[str, list[list[int]]] = {side: [] for side in sides}
+    """Turns of `TURN` queries by each side; then some queries, each after a pause. The first side is the truth."""
     for answer in sides.values():
         answer(queries[0])  # warms up, and verifies what is read for the first time
-    for query in tqdm(queries, desc="queries"):
-        for side, answer in sides.items():
-            began = time.perf_counter()
-            answers[side].append(answer(query))
-            seconds[side].append(time.perf_counter() - began)
+    turns = [queries[start : start + TURN] for start in range(0, len(queries), TURN)]
+    busy = [timed(answer, turn, 0) for turn in tqdm(turns, desc="turns") for answer in sides.values()]
+    idle = [timed(answer, turn[None], PAUSE) for turn in tqdm(queries[:AFTER_PAUSE], desc="pauses")
+            for answer in sides.values()]  # fmt: skip
+    found = {side: [one for part in busy[place :: len(sides)] for one in part] for place, side in enumerate(sides)}
+    rested = {side: [one for part in idle[place :: len(sides)] for one in part] for place, side in enumerate(sides)}
     peer = next(iter(sides))
+    truth = [answer for _, answer in found[peer]]
     return {
-        "answers": answers[peer],
+        "answers": truth,
         "sides": {
             side: {
-                "p50_ms": round(1000 * statistics.median(taken), 2),
-                "p95_ms": round(1000 * float(np.quantile(taken, 0.95)), 2),
-                "ratio_to_numpy": round(statistics.median(a / b for a, b in zip(taken, seconds[peer], strict=True)), 3),
-                "recall_at_10": recall(answers[side], answers[peer]),
-                "identical_lists": sum(a == b for a, b in zip(answers[side], answers[peer], strict=True)),
+                **quantiles(found[side], found[peer]),
+                f"after {PAUSE} s without work": quantiles(rested[side], rested[peer]),
+                "recall_at_10": recall([answer for _, answer in found[side]], truth),
+                "identical_lists": sum(answer == one for (_, answer), one in zip(found[side], truth, strict=True)),
             }
-            for side, taken in seconds.items()
+            for side in sides
         },
     }
+
+
+def timed(answer: Answer, queries: np.ndarray, pause: float) -> list[tuple[float, list[int]]]:
+    """Seconds and answer of each query."""
+    found = []
+    for query in queries:
+        time.sleep(pause)
+        began = time.perf_counter()
+        rows = answer(query)
+        found.append((time.perf_counter() - began, rows))
+    return found
+
+
+def quantiles(side: list[tuple[float, list[int]]], peer: list[tuple[float, list[int]]]) -> dict[str, float]:
+    """Milliseconds, and the ratio of the medians."""
+    taken, other = ([seconds for seconds, _ in part] for part in (side, peer))
+    return {"p50_ms": round(1000 * statistics.median(taken), 2), "p95_ms": round(1000 * np.quantile(taken, 0.95), 2),
+            "p50_to_numpy": round(statistics.median(taken) / statistics.median(other), 3)}  # fmt: skip
 
 
 def by_numpy(vectors: np.ndarray, query: np.ndarray) -> list[int]:

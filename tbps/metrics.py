@@ -12,6 +12,7 @@ it. A model that gives every image one score therefore gets the worst ranks, and
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class RetrievalMetrics:
         Raises:
             ValueError: the shapes disagree, a score is NaN or infinite, or a query has no match in the gallery.
         """
-        query_ids = _id_vector(query_ids, "query_ids").to(scores.device)
+        query_ids = _id_vector(query_ids, "query_ids").cpu()
         expected = (len(query_ids), len(self.gallery_ids))
         if tuple(scores.shape) != expected:
             raise ValueError(
@@ -60,11 +61,15 @@ class RetrievalMetrics:
         if not len(query_ids):
             return
         self._check_finite(scores)
-        matches = query_ids[:, None] == self.gallery_ids.to(scores.device)  # (q, G)
-        self._check_matched(matches, query_ids)
-        rows = as_numpy(scores)
-        for row, hits in zip(rows, matches.cpu().numpy(), strict=True):
-            self._accumulate(match_ranks(row, hits))
+        self._check_matched(query_ids)
+        gallery = self.gallery_ids.cpu().numpy()
+
+        def ranks_of(row: np.ndarray, person: int) -> np.ndarray:
+            return match_ranks(row, gallery == person)
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy sorts without holding the interpreter
+            for ranks in pool.map(ranks_of, as_numpy(scores), query_ids.tolist()):
+                self._accumulate(ranks)
         self._num_queries += len(query_ids)
 
     def compute(self) -> dict[str, float]:
@@ -89,6 +94,8 @@ class RetrievalMetrics:
         self._inverse_negative_penalties.append(count / int(ranks[-1]))
 
     def _check_finite(self, scores: Tensor) -> None:
+        if scores.sum(dim=1).isfinite().all():  # no sum of a number that is not is finite; this is twice as fast
+            return
         finite = scores.isfinite()
         if finite.all():
             return
@@ -101,8 +108,8 @@ class RetrievalMetrics:
             "Expected finite numbers: look for NaN or overflow in the embeddings."
         )
 
-    def _check_matched(self, matches: Tensor, query_ids: Tensor) -> None:
-        unmatched = torch.nonzero(~matches.any(dim=1)).flatten().tolist()
+    def _check_matched(self, query_ids: Tensor) -> None:
+        unmatched = torch.nonzero(~torch.isin(query_ids, self.gallery_ids.cpu())).flatten().tolist()
         if not unmatched:
             return
         named = ", ".join(f"query {self._num_queries + i} (person {int(query_ids[i])})" for i in unmatched[:SHOWN])
@@ -146,7 +153,7 @@ def retrieval_metrics(
     gallery_ids: Tensor,
     *,
     ranks: Sequence[int] = DEFAULT_RANKS,
-    max_elements: int = 2**23,
+    max_elements: int = 2**24,
 ) -> dict[str, float]:
     """Metrics of embeddings, where the score is the inner product.
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -171,3 +172,56 @@ def all_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tu
 def example_lines(parser: argparse.ArgumentParser) -> list[str]:
     epilog = parser.epilog or ""
     return [line.strip() for line in epilog.splitlines() if line.startswith("  tbps ")]
+
+
+def test_a_launch_shares_the_work_of_index(tmp_path: Path, checkpoint: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tbps.cli",
+               "index", checkpoint, str(folder), str(tmp_path / "gallery"), "--json"]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    [line] = [line for line in run.stdout.splitlines() if line.startswith("{")]
+    assert (len(json.loads(line)["added"]), json.loads(line)["count"]) == (12, 12)
+
+
+def test_search_for_programs_and_people(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery, page = str(tmp_path / "gallery"), tmp_path / "hits.html"
+    shutil.copy(next(folder.iterdir()), folder / "new\nline.png")
+    with Image.open(folder / "new\nline.png") as picture:
+        picture.rotate(90).save(folder / "new\nline.png")
+    main(["index", checkpoint, str(folder), gallery])
+    capsys.readouterr()
+    search = ["search", checkpoint, gallery, "a man", "--k", "13"]
+    assert main([*search, "--json", "--html", str(page)]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    assert len(hits) == 13
+    assert sum(hits[0]["parts"]) == pytest.approx(hits[0]["score"], abs=1e-5)
+    assert page.exists()
+    assert main(search) == 0
+    printed = capsys.readouterr().out
+    assert "new\\nline.png" in printed
+    assert len(printed.splitlines()) == 14
+    assert main([*search, "--min-score", "2"]) == 3
+    assert "no good match" in capsys.readouterr().out
+    assert main([*search, "--exclude-alike", "0.9"]) == 2
+    assert "--exclude ID" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"file": 5}', "is not among the 12 images"),
+        ("[]", "Expected"),
+        ('{"file": "FIRST", "timestamp": "noon"}', "timestamp='noon' is no time"),
+        ('{"file": "FIRST", "camera": []}', "camera=[]"),
+        ('{"file": "FIRST", "height": NaN}', "finite numbers"),
+    ],
+)
+def test_metadata_lines_at_fault_are_named(
+    line: str, message: str, tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", min(folder.iterdir()).name))
+    command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
+    assert main([*command, "--metadata", str(tmp_path / "lines.jsonl")]) == 2
+    assert message in capsys.readouterr().err

@@ -4,8 +4,10 @@ import json
 import math
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,9 @@ from PIL import Image
 
 from tbps.encoding import encode_images, encode_texts
 from tbps.gallery import Filter, Gallery, GalleryError, Query
+from tbps.gallery.home import Row
+from tbps.gallery.manifest import Manifest
+from tbps.gallery.store import Store
 
 SENTENCE = "a person with a red coat"
 
@@ -232,3 +237,62 @@ def test_upkeep_through_the_gallery(gallery, vectors, sentence):
         gallery.search(SENTENCE, k=1, mode="index")
     with pytest.raises(ValueError, match="rows_per_file=0"):
         gallery.compact(0)
+
+
+def test_columns_of_a_dataset_become_metadata(gallery, pictures):
+    when = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    table = datasets.Dataset.from_dict({"image": [pictures[0].rotate(33)], "timestamp": [when], "box": [[0, 0, 9.5, 9]],
+                                        "extra": [{"floor": 2}], "nothing": [None], "caption": ["a man"]},
+                                       ).cast_column("image", datasets.Image())  # fmt: skip
+    [known] = gallery.add(table)
+    assert gallery.get([known])[0].metadata == {"timestamp": when.isoformat(), "box": [0.0, 0.0, 9.5, 9.0],
+                                                "extra": {"floor": 2}}  # fmt: skip
+    assert [hit.id for hit in gallery.search(SENTENCE, where=Filter(since=when))] == [known]
+
+
+def test_what_somebody_else_wrote_into_a_gallery_breaks_no_search_unnamed(tmp_path, gallery, crops, vectors):
+    store = Store.read(tmp_path / "gallery")
+    with store.writing():
+        store.append([Row("odd path", "/tmp/a\0b", "{}")], vectors[:1])
+    gallery.refresh()
+    assert [hit.image for hit in gallery.search(SENTENCE, k=13) if hit.id == "odd path"] == [None]
+    with store.writing():
+        store.append([Row("odd metadata", None, "zzz")], vectors[:1])
+    gallery.refresh()
+    with pytest.raises(GalleryError, match="metadata of the image 'odd metadata' is no JSON object"):
+        gallery.search(SENTENCE, k=14)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [({"min_score": math.nan}, ValueError, "min_score=nan"), ({"candidates": -5}, ValueError, "candidates=-5"),
+     ({"exclude": ["x"], "exclude_alike": math.nan}, ValueError, "exclude_alike=nan"),
+     ({"probes": 0}, ValueError, "probes=0"), ({"exclude": ["x"]}, GalleryError, "has the id 'x'")],
+)  # fmt: skip
+def test_options_that_would_be_silently_something_else_are_refused(gallery, options, error, match):
+    with pytest.raises(error, match=match):
+        gallery.search(SENTENCE, **options)
+
+
+def test_an_open_during_a_compaction_finds_the_new_files(tmp_path, gallery):
+    before = Manifest.read(tmp_path / "gallery")
+    gallery.compact(progress=False)
+    assert Store(tmp_path / "gallery", before).count() == 12
+
+
+def test_files_newer_than_a_manifest_put_back_are_not_deleted(tmp_path, gallery, pictures):
+    older = (tmp_path / "gallery" / "gallery.json").read_bytes()
+    gallery.add([pictures[0].rotate(33)])
+    newer = (tmp_path / "gallery" / "gallery.json").read_bytes()
+    (tmp_path / "gallery" / "gallery.json").write_bytes(older)
+    with Store.read(tmp_path / "gallery").writing():
+        pass
+    (tmp_path / "gallery" / "gallery.json").write_bytes(newer)
+    assert Store.read(tmp_path / "gallery").count() == 13
+
+
+def test_another_dtype_than_the_gallery_keeps_is_refused(tmp_path, gallery, tiny_model, tiny_processor):
+    with pytest.raises(GalleryError, match="keeps float32 and was opened with dtype='int8'"):
+        Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor, dtype="int8")
+    with pytest.raises(TypeError, match="ids='abc': expected a list"):
+        gallery.remove("abc")

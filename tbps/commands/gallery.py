@@ -3,31 +3,54 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive
-from tbps.commands.search import WHERE, token
+from tbps.commands.options import (
+    WHERE,
+    Commands,
+    add_benchmark,
+    add_command,
+    load,
+    load_splits,
+    positive,
+    token,
+)
+
+if TYPE_CHECKING:
+    from tbps.gallery.manifest import Manifest
+    from tbps.gallery.store import Store
+
+
+def folder(options: argparse.Namespace) -> "Store":
+    """The gallery in a folder that the command names.
+
+    Raises:
+        GalleryError: it is in Milvus, or none, or damaged.
+    """
+    from tbps.gallery.errors import GalleryError
+    from tbps.gallery.homes import is_milvus
+    from tbps.gallery.store import Store
+
+    if is_milvus(options.gallery):
+        raise GalleryError(f"{options.gallery} is in Milvus, which does this by itself: name a gallery in a folder.")
+    return Store.read(Path(options.gallery))
 
 
 def info(options: argparse.Namespace) -> None:
     """`tbps gallery info`"""
-    from tbps.gallery.store import Store
+    from tbps.gallery.homes import existing_home, is_milvus
 
-    manifest = Store.read(Path(options.gallery)).manifest
-    layout = manifest.layout
-    size = sum(entry.size for entry in (*manifest.shards, manifest.index) if entry is not None)
+    home = existing_home(options.gallery, token())
+    layout = home.layout
     facts = {
-        "images": manifest.rows,
-        "removed, until compact": sum(len(shard.removed) for shard in manifest.shards),
-        "files": len(manifest.files()),
-        "bytes": size,
-        "bytes an image": round(size / manifest.rows) if manifest.rows else None,
-        "model": manifest.model.name,
-        "revision": manifest.model.revision,
-        "fingerprint": manifest.model.fingerprint,
+        "images": home.count(),
+        "model": home.model.name,
+        "revision": home.model.revision,
+        "fingerprint": home.model.fingerprint,
         "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
-        "index": None if manifest.index is None else f"{manifest.index.rows} images in {manifest.index.lists} lists",
-        "made by": f"tbps {manifest.tbps_version}",
     }
+    if not is_milvus(options.gallery):
+        facts |= file_facts(folder(options).manifest)
     if options.json:
         print(json.dumps(facts))
         return
@@ -35,20 +58,29 @@ def info(options: argparse.Namespace) -> None:
         print(f"{name:24}{'none' if fact is None else fact}")
 
 
+def file_facts(manifest: "Manifest") -> dict[str, Any]:
+    """What only a folder has."""
+    size = sum(entry.size for entry in (*manifest.shards, manifest.index) if entry is not None)
+    return {
+        "removed, until compact": sum(len(shard.removed) for shard in manifest.shards),
+        "files": len(manifest.files()),
+        "bytes": size,
+        "bytes an image": round(size / manifest.rows) if manifest.rows else None,
+        "index": None if manifest.index is None else f"{manifest.index.rows} images in {manifest.index.lists} lists",
+        "made by": f"tbps {manifest.tbps_version}",
+    }
+
+
 def check(options: argparse.Namespace) -> None:
     """`tbps gallery check`"""
-    from tbps.gallery.store import Store
-
-    store = Store.read(Path(options.gallery))
+    store = folder(options)
     store.check()
     print(f"{options.gallery}: {store.count()} images, all files as they were written")
 
 
 def compact(options: argparse.Namespace) -> None:
     """`tbps gallery compact`"""
-    from tbps.gallery.store import Store
-
-    store = Store.read(Path(options.gallery))
+    store = folder(options)
     with store.writing():
         store.compact(options.rows_per_file)
     print(f"{options.gallery}: {store.count()} images in {len(store.manifest.shards)} files")
@@ -56,9 +88,7 @@ def compact(options: argparse.Namespace) -> None:
 
 def make_index(options: argparse.Namespace) -> None:
     """`tbps gallery index`"""
-    from tbps.gallery.store import Store
-
-    store = Store.read(Path(options.gallery))
+    store = folder(options)
     with store.writing():
         store.build_index(options.lists)
     entry = store.manifest.index
@@ -106,7 +136,7 @@ def add_gallery(commands: Commands) -> None:
         required=True, metavar="COMMAND"
     )
     command = add_command(gallery, "info", "say what a gallery holds", "tbps gallery info people")
-    command.add_argument("gallery", metavar="GALLERY")
+    command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     command.add_argument("--json", action="store_true", help="print it as JSON")
     command.set_defaults(run=info)
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive
+from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive, say
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -17,11 +17,11 @@ def evaluate(options: argparse.Namespace) -> None:
     model, processor = load(options.model)
     metrics = evaluate_retrieval(model, processor, rows, batch_size=options.batch_size)
     if options.json:
-        print(json.dumps(metrics))
+        say(json.dumps(metrics))
         return
-    print(f"{options.benchmark} {options.split}: {len(rows)} images, text to image, {options.model}")
-    print("".join(f"{name:>9}" for name in metrics))
-    print("".join(f"{100 * value:9.2f}" for value in metrics.values()))
+    say(f"{options.benchmark} {options.split}: {len(rows)} images, text to image, {options.model}")
+    say("".join(f"{name:>9}" for name in metrics))
+    say("".join(f"{100 * value:9.2f}" for value in metrics.values()))
 
 
 def push(options: argparse.Namespace) -> None:

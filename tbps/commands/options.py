@@ -1,6 +1,7 @@
 """What several commands share: options, and the loading of a checkpoint or a benchmark."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from tbps.data.benchmarks import BENCHMARKS
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from tbps.modeling_tbps import TBPSModel
     from tbps.processing_tbps import TBPSProcessor
 
+TOKEN_VARIABLE = "TBPS_MILVUS_TOKEN"
+WHERE = f"folder of the gallery, or an address of Milvus (token in ${TOKEN_VARIABLE})"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # of add_subparsers, without a public name
 
 
@@ -31,6 +34,11 @@ def add_command(commands: Commands, name: str, help: str, example: str, more: st
     )
 
 
+def token() -> str | None:
+    """That of a Milvus server; never an option, since other users of a machine see those."""
+    return os.environ.get(TOKEN_VARIABLE)
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     if int(text) < 1:
@@ -39,12 +47,23 @@ def positive(text: str) -> int:
 
 
 def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
-    """A tbps checkpoint's model, ready for use, and its processor."""
+    """A tbps checkpoint's model, ready for use on this process's device, and its processor. In a launch (torchrun,
+    `accelerate launch`) the processes find each other here."""
+    from accelerate import PartialState
     from transformers import AutoProcessor
 
     from tbps.modeling_tbps import TBPSModel
 
-    return TBPSModel.from_pretrained(checkpoint).eval(), AutoProcessor.from_pretrained(checkpoint)
+    device = PartialState().device
+    return TBPSModel.from_pretrained(checkpoint).eval().to(device), AutoProcessor.from_pretrained(checkpoint)
+
+
+def say(text: str) -> None:
+    """Print a result, once in a launch."""
+    from tbps.spread import is_first
+
+    if is_first():
+        print(text)
 
 
 def add_benchmark(command: argparse.ArgumentParser) -> None:

@@ -2,24 +2,16 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tbps.commands.options import Commands, add_command, load
+from tbps.commands.options import WHERE, Commands, add_command, load, say, token
 
 if TYPE_CHECKING:
     from tbps.gallery import Filter, Gallery, Hit, Query
 
-TOKEN_VARIABLE = "TBPS_MILVUS_TOKEN"
-NO_MATCH = 1  # exit status, as grep's
-WHERE = "folder of the gallery, or an address of Milvus (token in $TBPS_MILVUS_TOKEN)"
-
-
-def token() -> str | None:
-    """That of a Milvus server; never an option, since other users of a machine see those."""
-    return os.environ.get(TOKEN_VARIABLE)
+NO_MATCH = 3  # exit status
 
 
 def index(options: argparse.Namespace) -> None:
@@ -29,12 +21,16 @@ def index(options: argparse.Namespace) -> None:
 
     images = list_images(options.images)  # first: no gallery is made where there is nothing to add
     metadata = None if options.metadata is None else read_metadata(options.metadata, images, options.images)
-    gallery = Gallery.open(options.gallery, *load(options.model), dtype=options.dtype, token=token())
-    added = gallery.add(images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails)
+    model, processor = load(options.model)
+    gallery = Gallery.open(options.gallery, model, processor, dtype=options.dtype, token=token())
+    try:
+        added = gallery.add(images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails)
+    except TypeError as error:  # what a line of the metadata says
+        raise ValueError(str(error)) from error
     if options.json:
-        print(json.dumps({"added": added, "count": gallery.count()}))
+        say(json.dumps({"added": added, "count": gallery.count()}))
         return
-    print(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
+    say(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
 
 
 def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str, Any]]:
@@ -45,10 +41,12 @@ def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str
     """
     places = {image: place for place, image in enumerate(images)}
     found: list[dict[str, Any]] = [{} for _ in images]
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             entry = json.loads(line)
-            name = entry.pop("file")
+            name = str(entry.pop("file"))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(
                 f'{file}, line {number}: {error!r}. Expected {{"file": PATH BELOW THE FOLDER, ...}}.'
@@ -67,7 +65,7 @@ def search(options: argparse.Namespace) -> int:
         print(json.dumps([as_json(hit) for hit in found]))
     else:
         print_table(found)
-        write_reports(options, found)
+    write_reports(options, found)
     return 0 if found else NO_MATCH
 
 
@@ -95,6 +93,8 @@ def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str,
     from tbps.gallery.calibration import Calibration
 
     min_score, alike = options.min_score, options.exclude_alike
+    if alike is not None and not options.exclude:
+        raise ValueError("--exclude-alike is about images that look like an excluded one: name it with --exclude ID.")
     if options.calibration is not None:
         calibration = Calibration.load(options.calibration, gallery.fingerprint)
         min_score = calibration.threshold(gallery.count()) if min_score is None else min_score
@@ -132,7 +132,12 @@ def print_table(hits: list["Hit"]) -> None:
         return
     print(f"{'rank':>4} {'score':>8} {'global':>8}  image")
     for rank, hit in enumerate(hits, 1):
-        print(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {hit.path or hit.id}")
+        print(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {printable(hit.path or hit.id)}")
+
+
+def printable(text: str) -> str:
+    """Text that somebody else wrote, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
@@ -142,10 +147,10 @@ def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
     result = QueryResult(query=options.query or f"like {options.like}", hits=hits)
     if options.png:
         write_search_sheet(options.png, [result])
-        print(f"picture: {options.png}")
+        print(f"picture: {options.png}", file=sys.stderr)
     if options.html:
         write_search_page(options.html, [result])
-        print(f"page: {options.html}")
+        print(f"page: {options.html}", file=sys.stderr)
     if (options.png or options.html) and hits and not any(hit.image for hit in hits):
         print(
             "tbps: no picture may be shown: name the folders that images may be read from with --images, or index with "
@@ -178,8 +183,8 @@ def add_index(commands: Commands) -> None:
     command.add_argument("--metadata", type=Path, metavar="FILE",
                          help='lines of JSON: {"file": "a/1.jpg", "camera": "c1", "timestamp": "2026-05-01T14:30"}',
                          )  # fmt: skip
-    command.add_argument("--dtype", default="float32", choices=("float32", "float16", "int8"),
-                         help="numbers that a new gallery keeps (default float32; int8 takes a quarter)")  # fmt: skip
+    command.add_argument("--dtype", choices=("float32", "float16", "int8"),
+                         help="numbers that a new gallery keeps (default float32; int8: a quarter)")  # fmt: skip
     command.add_argument("--thumbnails", action="store_true", help="keep a small picture of each image")
     command.add_argument("--skip-bad", action="store_true", help="go on past files that are no readable image")
     command.add_argument("--json", action="store_true", help="print ids and count as JSON")
@@ -192,7 +197,7 @@ def add_search(commands: Commands) -> None:
                           'tbps search model people "a woman in a red coat" --images crops --html hits.html\n'
                           "tbps search model people --like crops/000_0.png --k 3 --json\n"
                           'tbps search model small "a man" --camera c1 --camera c2 --since 2026-05-01 --one-per source',
-                          "The exit status is 1 where nothing fits.")  # fmt: skip
+                          "The exit status is 3 where nothing fits.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="the checkpoint that made the gallery")
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     command.add_argument("query", metavar="SENTENCE", nargs="?", help='"a woman in a red coat with a black backpack"')
@@ -201,14 +206,16 @@ def add_search(commands: Commands) -> None:
     command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")
     command.add_argument("--camera", action="append", default=[], help="only of this camera; may be repeated")
     command.add_argument("--source", action="append", default=[], help="only of this source; may be repeated")
-    command.add_argument("--since", metavar="TIME", help="only from this time on, as 2026-05-01T14:30")
+    command.add_argument("--since", metavar="TIME", help="only from this time on, as 2026-05-01T14:30 (UTC)")
     command.add_argument("--until", metavar="TIME", help="only before this time")
     command.add_argument("--metadata", action="append", default=[], type=metadata_pair, metavar="NAME=VALUE",
                          help="only with this value; may be repeated")  # fmt: skip
     command.add_argument("--exclude", action="append", default=[], metavar="ID", help="not this image; may be repeated")
     command.add_argument("--exclude-alike", type=float, metavar="LIKENESS",
                          help="nor images that look so much like an excluded one (cosine)")  # fmt: skip
-    command.add_argument("--one-per", metavar="NAME", help="one hit for each value of a metadata name, as source")
+    command.add_argument(
+        "--one-per", metavar="NAME", help="one hit for each value of a metadata name; images without it are kept"
+    )
     command.add_argument("--min-score", type=float, help="leave out hits below")
     command.add_argument("--calibration", type=Path, metavar="FILE",
                          help="of `tbps gallery calibrate`: sets --min-score and --exclude-alike")  # fmt: skip

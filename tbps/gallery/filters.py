@@ -91,9 +91,13 @@ def seconds(name: str, moment: Moment | None) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if isinstance(moment, bool) or not isinstance(moment, int | float):
         raise TypeError(f"{name}={moment!r}: expected a datetime, ISO 8601 text or seconds since 1970.")
+    try:
+        moment = float(moment)
+    except OverflowError:
+        moment = math.inf
     if not math.isfinite(moment):
         raise ValueError(f"{name}={moment!r}: expected a finite number of seconds since 1970.")
-    return float(moment)
+    return moment
 
 
 def _names(name: str, asked: Scalar | Collection[Scalar] | None) -> list[str] | None:

@@ -1,5 +1,6 @@
 """Gallery: add images once, search them by sentences ever after."""
 
+import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
@@ -57,7 +58,7 @@ class Gallery:
         model: TBPSModel,
         processor: TBPSProcessor,
         *,
-        dtype: Dtype = "float32",
+        dtype: Dtype | None = None,
         roots: Sequence[str | Path] = (),
         token: str | None = None,
     ) -> "Gallery":
@@ -67,22 +68,27 @@ class Gallery:
         Args:
             where: a folder; or an address of Milvus: a file that ends in `.db` (Milvus Lite), or
                 `http(s)://host:port/collection`. Milvus needs `pip install tbps[milvus]`.
-            dtype: how a new gallery in a folder keeps vectors: float32, float16 (half the room) or int8 (a quarter).
-                Milvus keeps float32.
+            dtype: how a new gallery in a folder keeps vectors: float32 (if None), float16 (half the room) or int8 (a
+                quarter). Milvus keeps float32.
             roots: folders below which images of hits may be opened to be shown. What a gallery says of paths is only
                 text, which could point anywhere.
             token: of the Milvus server, as `user:password` or an API key.
 
         Raises:
-            GalleryError: it is damaged, was made with another model, or the folder holds something else.
+            GalleryError: it is damaged, was made with another model or dtype, or the folder holds something else.
             ValueError: an unknown dtype, a root that is no folder.
             ImportError: Milvus's client is not installed.
         """
-        if dtype not in DTYPES:
+        if dtype not in (None, *DTYPES):
             raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
         config = model.config
-        layout = Layout(dtype, config.projection_dim, config.num_parts, config.part_dim)
+        layout = Layout(dtype or "float32", config.projection_dim, config.num_parts, config.part_dim)
         home = open_home(where, identify(model, processor), layout, token)
+        if dtype not in (None, home.layout.dtype):
+            raise GalleryError(
+                f"The gallery {where} keeps {home.layout.dtype} and was opened with dtype={dtype!r}: leave it out, or "
+                "export into a new gallery of that dtype."
+            )
         return cls(home, model, processor, real_roots(roots))
 
     def count(self) -> int:
@@ -110,11 +116,12 @@ class Gallery:
         The processes of a launch (accelerate, torchrun) share the work, where all call this with the same arguments.
 
         An image's id is a hash of its content: of a file's bytes, or of the pixels of a picture in memory. The same
-        file under two names is one image, with the first one's path and metadata.
+        file under two names is one image, with the first one's path and metadata; adding it again changes neither
+        those nor its thumbnail.
 
         Args:
             images: a folder (with all below it), a list of files or PIL images, or a `datasets.Dataset` with a column
-                `image`, whose other scalar columns but captions become metadata.
+                `image`, whose other columns but captions become metadata.
             metadata: one dict for each image (of a folder: in sorted order), returned with the hits. Of its names,
                 `camera`, `timestamp` (datetime, ISO 8601 or seconds since 1970), `source` and `box` (four numbers:
                 left, top, right, bottom in pixels) have a fixed meaning; the first three can be filtered by.
@@ -163,6 +170,7 @@ class Gallery:
         Raises:
             GalleryError: another process is writing to this gallery.
         """
+        check_ids("ids", ids)
         with self._home.writing():
             return self._home.remove(ids)
 
@@ -208,7 +216,7 @@ class Gallery:
         return self._home
 
     def export(
-        self, where: str | Path, *, dtype: Dtype = "float32", token: str | None = None, progress: bool = True
+        self, where: str | Path, *, dtype: Dtype | None = None, token: str | None = None, progress: bool = True
     ) -> int:
         """
         Copy all images' rows and vectors into the gallery at another address, made if it is new; the number copied.
@@ -216,12 +224,14 @@ class Gallery:
         Those that are there already are skipped, so an export cut short can be repeated. Nothing is encoded.
 
         Args:
-            where, dtype, token: of the other gallery, as for `open`.
+            where, token: of the other gallery, as for `open`. dtype: of a new one; None is that of this gallery.
 
         Raises:
             GalleryError: the other one is another model's, or is being written to.
         """
-        target = open_home(where, self._home.model, replace(self._home.layout, dtype=dtype), token)
+        target = open_home(
+            where, self._home.model, replace(self._home.layout, dtype=dtype or self._home.layout.dtype), token
+        )
         return copy_rows(self._home, target, progress)
 
     def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
@@ -299,6 +309,13 @@ class Gallery:
         matrix = self._checked(queries)
         if mode not in MODES:
             raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}.")
+        for name, level in (("min_score", min_score), ("exclude_alike", exclude_alike)):
+            if level is not None and not math.isfinite(level):
+                raise ValueError(f"{name}={level}: expected a finite number, or None.")
+        for name, number in (("candidates", candidates), ("probes", probes)):
+            if number is not None:
+                check_positive(name, number)
+        check_ids("exclude", exclude)
         excluded = same_person(self._home, exclude, exclude_alike)
         count = max(k, candidates or max(_LEAST_CANDIDATES, 10 * k))
         wanted = Wanted(k, mode, count, probes, where, excluded)
@@ -327,6 +344,12 @@ class Gallery:
             raise GalleryError(f"The gallery {self._home.where} is empty: add images before searching.")
         if k > count:
             raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")
+
+
+def check_ids(name: str, ids: Collection[str]) -> None:
+    """Refuse a single text, whose letters would be taken for ids."""
+    if isinstance(ids, str):
+        raise TypeError(f"{name}={ids!r}: expected a list of ids.")
 
 
 def check_positive(name: str, value: int) -> None:

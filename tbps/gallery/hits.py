@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tbps.gallery.home import Found
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.home import Found, Row
 from tbps.gallery.manifest import Layout
 
 
@@ -37,15 +38,25 @@ def make_hit(found: Found, query: np.ndarray, layout: Layout, roots: Sequence[Pa
     products = query * found.vector
     parts = (products[: layout.prefix_dim].sum(), *products[layout.prefix_dim :].reshape(layout.num_parts, -1).sum(1))
     image = allowed_path(row.path, roots) or row.thumbnail
-    return Hit(row.id, found.score, row.path, json.loads(row.metadata), tuple(map(float, parts)), image)
+    return Hit(row.id, found.score, row.path, _parsed(row), tuple(map(float, parts)), image)
+
+
+def _parsed(row: Row) -> dict[str, Any]:
+    try:
+        return dict(json.loads(row.metadata))
+    except (ValueError, TypeError) as error:
+        raise GalleryError(f"The metadata of the image {row.id!r} is no JSON object: remove that image.") from error
 
 
 def allowed_path(path: str | None, roots: Sequence[Path]) -> Path | None:
     """The path, if it leads to a file within one of the roots once links and ".." are followed."""
-    if path is None:
+    if path is None or not roots:
         return None
-    real = Path(os.path.realpath(path))
-    return real if any(real.is_relative_to(root) for root in roots) and real.is_file() else None
+    try:
+        real = Path(os.path.realpath(path))
+        return real if any(real.is_relative_to(root) for root in roots) and real.is_file() else None
+    except (OSError, ValueError):  # a name that no file can have
+        return None
 
 
 def real_roots(roots: Sequence[str | Path]) -> tuple[Path, ...]:

@@ -95,6 +95,13 @@ class Manifest:
         """The names of all files."""
         return {entry.file for entry in (*self.shards, self.index) if entry is not None}
 
+    def is_past(self, name: str) -> bool:
+        """Whether a file was replaced, or left by a writer that was killed. A file of a number still to come is not:
+        it may have been written after a copy of the manifest was made that somebody has put back."""
+        if not _FILE_NAME.fullmatch(name):
+            return False
+        return name not in self.files() and int(name.split("-")[1].split(".")[0]) < self.next_file
+
     def write(self, directory: Path) -> None:
         """Replace the gallery's manifest in one step."""
         content = {**asdict(self), "rows": self.rows}

@@ -47,17 +47,14 @@ def same_person(home: Home, ids: Collection[str], likeness: float | None) -> fro
     Raises:
         GalleryError: an id is not in the gallery.
     """
-    given = list(ids)
-    if isinstance(ids, str):
-        raise TypeError(f"exclude={ids!r}: expected a list of ids.")
-    if not given or likeness is None:
-        return frozenset(given)
-    known = home.get(given)
-    for one, found in zip(given, known, strict=True):
-        if found is None:
-            raise GalleryError(f"exclude: no image of the gallery {home.where} has the id {one!r}.")
-    vectors = [found.vector for found in known if found is not None]
-    return frozenset(given).union(*(_alike(home, vector, likeness) for vector in vectors))
+    given = frozenset(ids)
+    missing = given - home.known(sorted(given))
+    if missing:
+        raise GalleryError(f"exclude: no image of the gallery {home.where} has the id {min(missing)!r}.")
+    if likeness is None:
+        return given
+    vectors = [found.vector for found in home.get(sorted(given)) if found is not None]
+    return given.union(*(_alike(home, vector, likeness) for vector in vectors))
 
 
 def _alike(home: Home, vector: np.ndarray, likeness: float) -> set[str]:

@@ -1,8 +1,9 @@
 """The rows of the largest inner product with a query, found by 8-bit codes and decided by whole vectors.
 
 Exactness: the product of a query q with a stored vector x differs from that with its code by at most |q| |x - code|
-(Cauchy-Schwarz), which is known when the shard is written. With e the largest such difference, a row among the k best
-has an approximate score of at least the k-th best approximate score minus 2 e: only those rows are scored in full.
+(Cauchy-Schwarz), which is known when the shard is written, and rounding the query adds a bound of its own. With e the
+largest such difference, a row among the k best has an approximate score of at least the k-th best approximate score
+minus 2 e: only those rows are scored in full.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tbps.gallery.codes import products
+from tbps.gallery.codes import Products, products
 from tbps.gallery.home import Wanted
 from tbps.gallery.index import Index
 from tbps.gallery.scoring import row_scores
@@ -58,8 +59,7 @@ def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np
     if not count:
         return [np.empty(0, np.int64) for _ in queries]
     dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
-    rounds = 1 if coarse else 2
-    rough = [_rough(queries[:, :dim], shard, chosen, rounds) for shard, chosen in zip(shards, allowed, strict=True)]
+    rough = [_rough(queries[:, :dim], shard, chosen) for shard, chosen in zip(shards, allowed, strict=True)]
     scores = torch.cat([some for some, _ in rough], dim=1)  # (Q, rows)
     least = scores.topk(count, dim=1).values[:, -1].numpy()  # (Q,)
     if not coarse:
@@ -78,17 +78,17 @@ def _by_index(queries: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, 
     ]  # fmt: skip
 
 
-def _rough(queries: np.ndarray, shard: Shard, chosen: np.ndarray, rounds: int) -> tuple[torch.Tensor, np.ndarray]:
+def _rough(queries: np.ndarray, shard: Shard, chosen: np.ndarray) -> Products:
     """Approximate scores (Q, N), minus infinity for rows that may not be found, and a bound (Q,) on their error."""
     dim = queries.shape[1]
     share = np.count_nonzero(chosen)
     codes = shard.codes[:, :dim]
     if share == len(shard):
-        scores, error = products(queries, codes, shard.steps[:dim], rounds)
+        scores, error = products(queries, codes, shard.steps[:dim], shard.reach)
     else:
         places = torch.from_numpy(np.flatnonzero(chosen))
         sparse = share * _SPARSE < len(shard)
-        some, error = products(queries, codes[places] if sparse else codes, shard.steps[:dim], rounds)
+        some, error = products(queries, codes[places] if sparse else codes, shard.steps[:dim], shard.reach)
         scores = torch.full((len(queries), len(shard)), -torch.inf)
         scores[:, places] = some if sparse else some[:, places]
     return scores, error + np.linalg.norm(queries, axis=1) * shard.slack

@@ -17,7 +17,7 @@ from tbps.gallery.home import Row
 from tbps.gallery.manifest import Dtype, ShardEntry
 
 _TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}  # of a row's fields that are no text
-_STEPS, _SLACK = b"tbps.steps", b"tbps.slack"
+_STEPS, _SLACK, _REACH = b"tbps.steps", b"tbps.slack", b"tbps.reach"
 
 
 def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype) -> ShardEntry:
@@ -37,7 +37,7 @@ def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, dtype: Dty
         columns["embedding"] = _lists(stored)
     slack = 0.0 if dtype == "int8" else codes.slack
     batch = pa.record_batch(columns).replace_schema_metadata(
-        {_STEPS: codes.steps.tobytes(), _SLACK: repr(slack).encode()}
+        {_STEPS: codes.steps.tobytes(), _SLACK: repr(slack).encode(), _REACH: repr(codes.reach).encode()}
     )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
@@ -71,7 +71,7 @@ class Shard:
         self._verified: dict[str, pa.Array] = {}
         described = self._rows.schema.metadata
         self.steps: np.ndarray = np.frombuffer(described[_STEPS], np.float32)  # (E,)
-        self.slack = float(described[_SLACK])
+        self.slack, self.reach = float(described[_SLACK]), float(described[_REACH])
         self.removed = np.zeros(entry.rows, bool)
         self.removed[list(entry.removed)] = True
 

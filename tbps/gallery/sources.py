@@ -103,14 +103,17 @@ def _dataset_maker(dataset: datasets.Dataset) -> Callable[[int, dict[str, Any]],
         row = dataset[position]
         cell = row.pop("image") or {}
         source = cell.get("bytes") or cell.get("path") or b""
-        return _item(source, f"row {position} of the dataset", {**_scalars(row), **metadata})
+        return _item(source, f"row {position} of the dataset", {**_facts(row, position), **metadata})
 
     return make
 
 
-def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
-    scalar = {key: value for key, value in row.items() if isinstance(value, str | int | float | bool)}
-    return {key: value for key, value in scalar.items() if key.lower() not in _CAPTION_COLUMNS}
+def _facts(row: Mapping[str, Any], position: int) -> dict[str, Any]:
+    """What a dataset's row says of its image; captions and what is None are left out."""
+    said = {name: value for name, value in row.items() if value is not None and name.lower() not in _CAPTION_COLUMNS}
+    facts = _plain(said)
+    _check_entry(f"row {position} of the dataset", facts)
+    return facts
 
 
 def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
@@ -153,7 +156,7 @@ def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) 
     for position, entry in enumerate(metadata):
         if not isinstance(entry, Mapping):
             raise TypeError(f"metadata[{position}] is a {type(entry).__name__}: expected a dict.")
-        _check_entry(position, _plain(entry))
+        _check_entry(f"metadata[{position}]", _plain(entry))
     return lambda position: _plain(metadata[position])
 
 
@@ -162,15 +165,16 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in entry.items()}
 
 
-def _check_entry(position: int, entry: dict[str, Any]) -> None:
-    where = f"metadata[{position}]"
+def _check_entry(where: str, entry: dict[str, Any]) -> None:
     try:
-        json.dumps(entry)
+        json.dumps(entry, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{where} cannot be kept as JSON ({error}): use plain values.") from error
+        raise TypeError(
+            f"{where} cannot be kept as JSON ({error}): use text, finite numbers, truth values, lists and dicts."
+        ) from error
     seconds(f"{where}: timestamp", entry.get("timestamp"))
     for name in ("camera", "source"):
-        if not isinstance(entry.get(name), str | int | float | None):
+        if isinstance(entry.get(name), bool) or not isinstance(entry.get(name), str | int | float | None):
             raise TypeError(f"{where}: {name}={entry[name]!r}, expected text or a number.")
     box = entry.get("box")
     if box is None:

@@ -37,7 +37,7 @@ class Store:
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self._directory = directory
-        self._set_manifest(manifest)
+        self._take_up(manifest)
 
     @classmethod
     def open(cls, directory: Path, model: ModelIdentity, layout: Layout) -> "Store":
@@ -49,7 +49,7 @@ class Store:
             GalleryError: it is damaged, belongs to another model, or the folder holds something else.
         """
         if not (directory / MANIFEST_NAME).exists():
-            return cls(directory, _create(directory, model, layout))
+            _create(directory, model, layout)
         store = cls.read(directory)
         check_model(str(directory), store.manifest.model, model)
         return store
@@ -81,12 +81,22 @@ class Store:
     @property
     def model(self) -> ModelIdentity:
         """Whose vectors they are."""
-        return self._manifest.model
+        return self.manifest.model
 
     @property
     def layout(self) -> Layout:
         """How the vectors are stored."""
-        return self._manifest.layout
+        return self.manifest.layout
+
+    def _take_up(self, manifest: Manifest) -> None:
+        """`_set_manifest`, or that of a newer one, where its files were replaced while they were being opened."""
+        try:
+            self._set_manifest(manifest)
+        except GalleryError:
+            newer = Manifest.read(self._directory)
+            if newer == manifest:
+                raise
+            self._take_up(newer)
 
     def _set_manifest(self, manifest: Manifest, kept: Sequence[Shard] = ()) -> None:
         """Take up a manifest, whose first shards are open already."""
@@ -97,7 +107,7 @@ class Store:
 
     def count(self) -> int:
         """The number of rows."""
-        return self._manifest.rows
+        return self.manifest.rows
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are in the store; the shards' ids are scanned, not held in memory."""
@@ -176,24 +186,30 @@ class Store:
         """Take up what other processes have written."""
         manifest = Manifest.read(self._directory)
         if manifest != self._manifest:
-            self._set_manifest(manifest)
+            self._take_up(manifest)
 
     def _catch_up(self) -> None:
         self.refresh()
-        named = self._manifest.files()
-        for path in (*self._directory.glob("shard-*.arrow*"), *self._directory.glob("index-*.faiss*")):
-            if path.name not in named:  # a killed writer's, or replaced; of files in use the memory map stays
+        for path in self._directory.iterdir():
+            if self.manifest.is_past(path.name):  # of a file in use the memory map stays
                 path.unlink()
         for leftover in self._directory.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
         """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""
-        entry = self._write_shard(self._manifest, rows, vectors)
-        self._commit(self._manifest.with_shard(entry), self._shards)
+        entry = self._write_shard(self.manifest, rows, vectors)
+        self._commit(self.manifest.with_shard(entry), self._shards)
 
     def _write_shard(self, manifest: Manifest, rows: Sequence[Row], vectors: np.ndarray) -> ShardEntry:
-        return write_shard(self._directory / manifest.next_name(), rows, vectors, manifest.layout.dtype)
+        path = self._directory / manifest.next_name()
+        try:
+            return write_shard(path, rows, vectors, manifest.layout.dtype)
+        except OSError as error:
+            raise GalleryError(
+                f"{path} could not be written ({error.strerror}): make room and repeat the command; what the gallery "
+                "held before is kept."
+            ) from error
 
     def _commit(self, manifest: Manifest, kept: Sequence[Shard] = ()) -> None:
         manifest.write(self._directory)
@@ -205,11 +221,11 @@ class Store:
         places = [self._places(shard, wanted) for shard in self._shards]
         entries = tuple(
             replace(entry, removed=tuple(sorted({*entry.removed, *gone.tolist()})))
-            for entry, gone in zip(self._manifest.shards, places, strict=True)
+            for entry, gone in zip(self.manifest.shards, places, strict=True)
         )
         count = sum(map(len, places))
         if count:
-            self._commit(replace(self._manifest, shards=entries))
+            self._commit(replace(self.manifest, shards=entries))
         return count
 
     def compact(self, rows_per_shard: int, progress: bool = True) -> None:
@@ -220,7 +236,7 @@ class Store:
         Vectors kept as int8 are rounded anew to the steps of their new file. Needs the room of the gallery once more
         while it runs. Killed before its last step, it has changed nothing.
         """
-        new = replace(self._manifest, shards=(), index=None)
+        new = replace(self.manifest, shards=(), index=None)
         with tqdm(total=self.count(), desc="rows", disable=not progress) as bar:
             for rows, vectors in gathered(self.scan(), rows_per_shard):
                 new = new.with_shard(self._write_shard(new, rows, vectors))
@@ -236,8 +252,8 @@ class Store:
         """
         if not self._shards:
             raise GalleryError(f"The gallery {self._directory} is empty: add images before making an index.")
-        path = self._directory / self._manifest.next_name("index")
-        self._commit(self._manifest.with_index(write_index(path, self._shards, lists, progress)), self._shards)
+        path = self._directory / self.manifest.next_name("index")
+        self._commit(self.manifest.with_index(write_index(path, self._shards, lists, progress)), self._shards)
         self._catch_up()
 
     def check(self, progress: bool = True) -> None:
@@ -252,19 +268,20 @@ class Store:
             file.verify()
 
 
-def _create(directory: Path, model: ModelIdentity, layout: Layout) -> Manifest:
+def _create(directory: Path, model: ModelIdentity, layout: Layout) -> None:
     """An empty gallery. The manifest comes before any shard, so shards without one mean that it was lost."""
     from tbps import __version__  # not at the top: tbps itself imports the gallery
 
     if directory.exists() and not directory.is_dir():
         raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.")
     directory.mkdir(parents=True, exist_ok=True)
-    others = [path.name for path in directory.iterdir() if path.suffix != TEMPORARY_SUFFIX and path.name != _LOCK_NAME]
+    names = {path.name for path in directory.iterdir() if path.suffix != TEMPORARY_SUFFIX}
+    others = sorted(names - {_LOCK_NAME, MANIFEST_NAME})
     if others:
         raise GalleryError(
-            f"{directory} holds files ({', '.join(sorted(others)[:3])}, ...) but no {MANIFEST_NAME}: choose a new or "
+            f"{directory} holds files ({', '.join(others[:3])}, ...) but no {MANIFEST_NAME}: choose a new or "
             f"empty folder, or restore the {MANIFEST_NAME} that was lost."
         )
-    manifest = Manifest(model, layout, __version__)
-    manifest.write(directory)
-    return manifest
+    with FileLock(directory / _LOCK_NAME):  # processes of a launch open it together
+        if not (directory / MANIFEST_NAME).exists():
+            Manifest(model, layout, __version__).write(directory)
