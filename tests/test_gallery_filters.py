@@ -47,7 +47,7 @@ def fits(filter, metadata):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(METADATA, min_size=1, max_size=12), st.lists(FILTERS, min_size=1, max_size=5))
 def test_a_filtered_search_finds_all_rows_that_fit_and_no_others(tmp_path_factory, rows, filters):
     store = Store.open(tmp_path_factory.mktemp("store") / "s", ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2))

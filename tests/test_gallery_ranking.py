@@ -39,7 +39,7 @@ def search_problems(draw):
     return queries, vectors, np.cumsum(lengths)[:-1], allowed, draw(st.integers(1, sum(lengths)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(search_problems())
 def test_equals_a_full_sort(tmp_path_factory, problem):
     queries, vectors, cuts, allowed, k = problem

@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
+from transformers.utils import logging
 
 from tbps.commonality_tbps import same_person
 from tbps.outputs_tbps import TBPSOutput
 from tbps.training.gather import gather_labels, gather_pairs, of_first
 from tbps.training.mixture import lower_of_two
+
+logger = logging.get_logger(__name__)
 
 SCALE = 50.0  # of the similarities before the softmax; not the trained one, which would shift the losses
 WAYS = ("ignore", "weigh", "divide")
@@ -110,12 +113,12 @@ class NoisyPairs(TrainerCallback, ExportableState):
         """Take up what a checkpoint knows.
 
         Raises:
-            ValueError: it was made with another training set; the warm-up lasts the whole training.
+            ValueError: it was made with another training set.
         """
         if self.warmup >= state.num_train_epochs:
-            raise ValueError(
-                f"noisy_pairs_warmup={self.warmup} in a training of {state.num_train_epochs} epochs: all pairs would "
-                "be trusted to the end. Take fewer epochs of warm-up, or noisy_pairs: ignore."
+            logger.warning(
+                f"noisy_pairs_warmup={self.warmup} in a training of {state.num_train_epochs} epochs: all pairs are "
+                "trusted to the end. Take fewer epochs of warm-up, or noisy_pairs: ignore."
             )
         saved = state.stateful_callbacks.get(type(self).__name__)
         if saved is None:
