@@ -1,5 +1,5 @@
 """Two processes add the same folder to one gallery: `torchrun --nproc_per_node 2 distributed_gallery.py MODEL FOLDER
-GALLERY`; each prints what it sees."""
+GALLERY`; prints what each sees."""
 
 import json
 import sys
@@ -17,5 +17,8 @@ model, processor = AutoModel.from_pretrained(checkpoint).eval(), AutoProcessor.f
 gallery = tbps.Gallery.open(where, model, processor)
 added = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
 again = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
-print(json.dumps({"added": added, "again": again, "count": gallery.count()}), flush=True)
+seen = [None, None]
+dist.all_gather_object(seen, {"added": added, "again": again, "count": gallery.count()})
+if dist.get_rank() == 0:
+    print(json.dumps(seen))
 dist.destroy_process_group()
