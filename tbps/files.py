@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, and that say when they have changed."""
 
+import hashlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -8,8 +9,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 import xxhash
+from filelock import FileLock, Timeout
 
 TEMPORARY_SUFFIX = ".tmp"
+
+
+@contextmanager
+def locked(path: Path, busy: Exception) -> Iterator[None]:
+    """Hold a lock, which is a file; where another process holds it, `busy` is raised at once."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -47,18 +63,14 @@ def _sync_directory(directory: Path) -> None:
 
 
 def checksum(data: bytes | memoryview) -> str:
-    """CRC-32 in hex. It is against accidents, of which one in four thousand million would pass, not against attack;
-    a gallery is read through on opening, and this is several times as fast as a cryptographic hash."""
+    """CRC-32 in hex. It is against accidents, of which one in four thousand million would pass, not against attack."""
     return f"{zlib.crc32(data):08x}"
 
 
 def content_hash(path: Path) -> str:
     """xxh3 of a file's contents in hex, read piece by piece: for files of gigabytes, at the speed of the disk."""
-    value = xxhash.xxh3_64()
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            value.update(piece)
-    return value.hexdigest()
+        return hashlib.file_digest(file, xxhash.xxh3_64).hexdigest()
 
 
 def file_checksum(path: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoProcessor
 import tbps
+from kill_at import kill_at
 from tbps.gallery import Gallery
 
 base, steps = Path(sys.argv[1]), int(sys.argv[2])
@@ -32,18 +34,7 @@ model, processor = AutoModel.from_pretrained(base / "model"), AutoProcessor.from
 
 
 def add_until(step):
-    left = step
-
-    def counted(call):
-        def call_or_die(*arguments):
-            nonlocal left
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left -= 1
-            return call(*arguments)
-        return call_or_die
-
-    os.fsync, os.replace = counted(os.fsync), counted(os.replace)
+    kill_at(step, "fsync", "replace")
     Gallery.open(base / f"killed{step}", model, processor).add(base / "crops", commit_every=2, progress=False)
 
 
@@ -80,7 +71,7 @@ def test_killed_at_any_step_it_opens_with_what_was_committed(tmp_path, full, cro
     tiny_processor.save_pretrained(tmp_path / "model")
     steps = 3 + 2 * 6  # a commit writes two files, each of them: flush the file, rename it, flush the folder
     command = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path), str(steps + 1)]
-    died = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    died = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.split()
     assert died == ["True"] * steps + ["False"]
     counts = []
     for step in range(steps):

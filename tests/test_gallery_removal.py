@@ -1,11 +1,11 @@
 """Removal that erases, and compaction that a kill cannot hurt."""
 
 import os
-import signal
 import sys
 
 import numpy as np
 import pytest
+from kill_at import kill_at
 
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, GalleryError
@@ -125,19 +125,7 @@ def test_killed_at_any_step_of_a_compaction_nothing_is_lost(store, tmp_path):
 
 
 def compact_until(directory, step):
-    left = step
-
-    def counted(call):
-        def call_or_die(*arguments):
-            nonlocal left
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left -= 1
-            return call(*arguments)
-
-        return call_or_die
-
-    os.fsync, os.replace, os.unlink = counted(os.fsync), counted(os.replace), counted(os.unlink)
+    kill_at(step, "fsync", "replace", "unlink")
     store = Store.read(directory)
     with store.writing():
         store.compact(16, progress=False)

@@ -1,44 +1,16 @@
 """Retrieval by the global part alone, by the parts alone, and by the whole vector for every weight of the parts."""
 
-from dataclasses import dataclass
-
-import datasets
-import numpy as np
 import torch
 
-from tbps import TBPSModel, TBPSProcessor
-from tbps.data.images import image_source
-from tbps.encoding import encode_images, encode_texts
+from tbps import TBPSModel
+from tbps.evaluation import SplitVectors
 from tbps.metrics import RetrievalMetrics
 
 WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # part weights w, of which val chooses one
 KEPT = ("rank_1", "rank_5", "mAP")
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """A split embedded: texts (T, E) and images (I, E) as the model makes them at its own w, and their person ids."""
-
-    texts: torch.Tensor
-    images: torch.Tensor
-    text_ids: torch.Tensor
-    image_ids: torch.Tensor
-
-
-def embed(model: TBPSModel, processor: TBPSProcessor, rows: datasets.Dataset) -> Vectors:
-    """Every caption and every image of a split."""
-    captions = rows["captions"][:]
-    image_ids = torch.as_tensor(np.asarray(rows["person_id"][:]))
-    sources = [image_source(image) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
-    return Vectors(
-        texts=encode_texts(model, processor, [text for row in captions for text in row], progress=False),
-        images=encode_images(model, processor, sources, batch_size=256, progress=False),
-        text_ids=image_ids.repeat_interleave(torch.tensor([len(row) for row in captions])),
-        image_ids=image_ids,
-    )
-
-
-def scores(model: TBPSModel, vectors: Vectors) -> tuple[torch.Tensor, torch.Tensor]:
+def scores(model: TBPSModel, vectors: SplitVectors) -> tuple[torch.Tensor, torch.Tensor]:
     """(T, I) scores by the global embeddings, and by the parts with the sentence's weights of them."""
     width, weight = model.config.projection_dim, model.config.part_weight
     by_global = vectors.texts[:, :width] @ vectors.images[:, :width].T / (1 - weight)
@@ -46,16 +18,16 @@ def scores(model: TBPSModel, vectors: Vectors) -> tuple[torch.Tensor, torch.Tens
     return by_global, by_parts / weight if weight else by_parts
 
 
-def metrics(matrix: torch.Tensor, vectors: Vectors) -> dict[str, float]:
+def metrics(matrix: torch.Tensor, vectors: SplitVectors) -> dict[str, float]:
     """R@1, R@5 and mAP of a score matrix (T, I), in [0, 1]."""
-    found = RetrievalMetrics(vectors.image_ids)
-    for rows, ids in zip(matrix.split(1000), vectors.text_ids.split(1000), strict=True):
+    found = RetrievalMetrics(vectors.gallery_ids)
+    for rows, ids in zip(matrix.split(1000), vectors.query_ids.split(1000), strict=True):
         found.update(rows, ids)
     computed = found.compute()
     return {name: computed[name] for name in KEPT}
 
 
-def measure(model: TBPSModel, val: Vectors, test: Vectors) -> dict[str, object]:
+def measure(model: TBPSModel, val: SplitVectors, test: SplitVectors) -> dict[str, object]:
     """What each way to rank reaches; the weight of the parts is the best one on val."""
     val_global, val_parts = scores(model, val)
     test_global, test_parts = scores(model, test)

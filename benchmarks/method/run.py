@@ -19,11 +19,12 @@ from benchmarks.method.localisation import assign, localisation
 from benchmarks.method.parts import read_parts
 from benchmarks.method.plan import Planned
 from benchmarks.method.regions import BODY
-from benchmarks.method.retrieval import embed, measure
+from benchmarks.method.retrieval import measure
 from benchmarks.method.start import SETTINGS, from_start
 from benchmarks.method.worlds import splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.commonality_tbps import COMMONALITY
+from tbps.evaluation import embed_split
 from tbps.toypedes import read_ground_truth
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.setup import make_processor
@@ -59,7 +60,8 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     trainer = make_trainer(model, processor, rows, planned, regime, out / "training" / str(os.getpid()))
     step_seconds = round(trainer.train().metrics["train_runtime"] / regime.steps, 4)
     model.eval()
-    result = measure(model, embed(model, processor, rows["val"]), embed(model, processor, rows["test"]))
+    val, test = (embed_split(model, processor, rows[split], progress=False) for split in ("val", "test"))
+    result = measure(model, val, test)
     if model.config.part_weight:
         result["truth"] = ground_truth(model, processor, rows, root)
     if trainer.noisy_pairs is not None:

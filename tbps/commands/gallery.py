@@ -38,7 +38,8 @@ def folder(options: argparse.Namespace) -> "Store":
 
 def info(options: argparse.Namespace) -> None:
     """`tbps gallery info`"""
-    from tbps.gallery.homes import existing_home, is_milvus
+    from tbps.gallery.homes import existing_home
+    from tbps.gallery.store import Store
 
     home = existing_home(options.gallery, token())
     layout = home.layout
@@ -49,8 +50,8 @@ def info(options: argparse.Namespace) -> None:
         "fingerprint": home.model.fingerprint,
         "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
     }
-    if not is_milvus(options.gallery):
-        facts |= file_facts(folder(options).manifest)
+    if isinstance(home, Store):
+        facts |= file_facts(home.manifest)
     if options.json:
         print(json.dumps(facts))
         return

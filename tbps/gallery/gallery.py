@@ -17,7 +17,7 @@ from tbps.fingerprint import identify
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, make_hit, real_roots
-from tbps.gallery.home import MODES, Home, Mode, Wanted
+from tbps.gallery.home import MODES, Found, Home, Mode, Wanted
 from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.intake import Intake
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
@@ -326,7 +326,7 @@ class Gallery:
         hits = [[self._hit(row, query) for row in rows] for query, rows in zip(matrix, found, strict=True)]
         return [[hit for hit in row if min_score is None or hit.score >= min_score] for row in hits]
 
-    def _hit(self, found: Any, query: np.ndarray) -> Hit:
+    def _hit(self, found: Found, query: np.ndarray) -> Hit:
         return make_hit(found, query, self._home.layout, self._roots)
 
     def _checked(self, queries: torch.Tensor) -> np.ndarray:

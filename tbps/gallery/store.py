@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from tqdm.auto import tqdm
 
-from tbps.files import TEMPORARY_SUFFIX
+from tbps.files import TEMPORARY_SUFFIX, locked
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
@@ -169,18 +169,10 @@ class Store:
         Raises:
             GalleryError: another process is writing.
         """
-        lock = FileLock(self._directory / _LOCK_NAME)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise GalleryError(
-                f"Another process is writing to the gallery {self._directory}: wait until it has ended, then try again."
-            ) from None
-        try:
+        busy = f"Another process is writing to the gallery {self._directory}: wait until it has ended, then try again."
+        with locked(self._directory / _LOCK_NAME, GalleryError(busy)):
             self._catch_up()
             yield
-        finally:
-            lock.release()
 
     def refresh(self) -> None:
         """Take up what other processes have written."""

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.index import INDEX, CorpusIndex, read_index
+from tbps.files import locked
 
 LOCK = "corpus.lock"
 OPTIONS = {"entries_per_shard": " (--rows-per-shard)", "images": " (--images)"}
@@ -22,17 +21,9 @@ def alone(out: Path) -> Iterator[None]:
         CorpusError: one is at work there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise CorpusError(
-            f"Another conversion is writing to {out}: wait until it has ended, or choose another folder."
-        ) from None
-    try:
+    busy = f"Another conversion is writing to {out}: wait until it has ended, or choose another folder."
+    with locked(out / LOCK, CorpusError(busy)):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
