@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what the user can mend is said in one line, without a traceback.
 
     Returns:
-        The exit status: 0; 1 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard.
+        The exit status: 0; 3 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard.
     """
     options = build_parser().parse_args(arguments)
     try:

@@ -87,7 +87,9 @@ def add_shard(data: Commands) -> None:
                           "tbps data shard mals MALS/train.json shards --images MALS/images --workers 4",
                           "Stopped half-way, the same command goes on after the last whole shard.")  # fmt: skip
     command.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
-    command.add_argument("sources", metavar="SOURCE", type=Path, nargs="+", help="JSON files of the corpus")
+    command.add_argument(
+        "sources", metavar="SOURCE", type=Path, nargs="+", help="JSON files of the corpus (MALS: or .parquet)"
+    )
     command.add_argument("out", metavar="OUT", type=Path, help="folder of the shards; made if it is not there")
     command.add_argument("--images", type=Path, help="folder the paths start from (default: that of the first SOURCE)")
     command.add_argument("--rows-per-shard", type=positive, default=1000, help="images of a shard (default 1000)")

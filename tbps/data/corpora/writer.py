@@ -43,7 +43,7 @@ def write_corpus(
     Rows hold image (the bytes of the file, unchanged), captions, person_id and file_path, as `load_benchmark` gives.
 
     Args:
-        name: a key of `FORMATS`. sources: its JSON files. images: the folder that their paths start from.
+        name: a key of `FORMATS`. sources: its files. images: the folder that their paths start from.
         entries_per_shard: of the JSON, and thus rows of a shard, less those left out. workers: threads that read and
             decode images. progress: show a bar.
         skip_bad: leave out images that cannot be read and blank captions, which are named in the log and the index.
