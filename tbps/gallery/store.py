@@ -1,14 +1,14 @@
 """The home of a gallery in a folder: shards of rows under a manifest."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from tbps.files import TEMPORARY_SUFFIX, locked
@@ -26,6 +26,7 @@ from tbps.gallery.shards import Shard, write_shard
 
 ROWS_PER_FILE = 65536  # of a compacted gallery: a quarter of a gigabyte at E = 1024
 _LOCK_NAME = "gallery.lock"
+_PATIENCE = 0.1  # seconds
 _SCANNED = 4096  # rows at a time: as many as `Gallery.add` commits
 
 
@@ -268,12 +269,15 @@ def _create(directory: Path, model: ModelIdentity, layout: Layout) -> None:
         raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.")
     directory.mkdir(parents=True, exist_ok=True)
     names = {path.name for path in directory.iterdir() if path.suffix != TEMPORARY_SUFFIX}
-    others = sorted(names - {_LOCK_NAME, MANIFEST_NAME})
-    if others:
+    others = sorted(names - {_LOCK_NAME})
+    if others and MANIFEST_NAME not in names:
         raise GalleryError(
             f"{directory} holds files ({', '.join(others[:3])}, ...) but no {MANIFEST_NAME}: choose a new or "
             f"empty folder, or restore the {MANIFEST_NAME} that was lost."
         )
-    with FileLock(directory / _LOCK_NAME):  # processes of a launch open it together
-        if not (directory / MANIFEST_NAME).exists():
-            Manifest(model, layout, __version__).write(directory)
+    # processes of a launch open it together: whoever finds it made must not wait for the maker, who may be writing to
+    # it by now and waiting for this process
+    while not (directory / MANIFEST_NAME).exists():
+        with suppress(Timeout), FileLock(directory / _LOCK_NAME, timeout=_PATIENCE):
+            if not (directory / MANIFEST_NAME).exists():
+                Manifest(model, layout, __version__).write(directory)
