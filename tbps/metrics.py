@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 DEFAULT_RANKS = (1, 5, 10)
+FEW_MATCHES = 32  # up to which counting by passes beats a sort, measured on 20,000 scores
+QUERIES_AT_A_TIME = 64  # by one thread: handing over a single one takes a good part of the time that it needs
 SHOWN = 5  # how many of the queries at fault an error names
 
 
@@ -40,6 +42,7 @@ class RetrievalMetrics:
             raise ValueError("gallery_ids is empty: expected the person id of at least one gallery image.")
         if any(k < 1 for k in self.ranks):
             raise ValueError(f"ranks is {self.ranks}: ranks count from 1, expected positive integers.")
+        self._places = positions(self.gallery_ids.cpu().numpy())
         self._num_queries = 0
         self._first_ranks: list[int] = []  # of every query
         self._average_precisions: list[float] = []
@@ -62,14 +65,18 @@ class RetrievalMetrics:
             return
         self._check_finite(scores)
         self._check_matched(query_ids)
-        gallery = self.gallery_ids.cpu().numpy()
 
-        def ranks_of(row: np.ndarray, person: int) -> np.ndarray:
-            return match_ranks(row, gallery == person)
+        rows, people = as_numpy(scores), query_ids.tolist()
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy sorts without holding the interpreter
-            for ranks in pool.map(ranks_of, as_numpy(scores), query_ids.tolist()):
-                self._accumulate(ranks)
+        def ranks_of(start: int) -> list[np.ndarray]:
+            stop = start + QUERIES_AT_A_TIME
+            pairs = zip(rows[start:stop], people[start:stop], strict=True)
+            return [match_ranks(row, self._places[person]) for row, person in pairs]
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy compares and sorts without the interpreter
+            for found in pool.map(ranks_of, range(0, len(rows), QUERIES_AT_A_TIME)):
+                for ranks in found:
+                    self._accumulate(ranks)
         self._num_queries += len(query_ids)
 
     def compute(self) -> dict[str, float]:
@@ -121,23 +128,41 @@ class RetrievalMetrics:
         )
 
 
-def match_ranks(scores: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """Ranks of a query's matches, best first, under the pessimistic tie rule.
+def positions(ids: np.ndarray) -> dict[int, np.ndarray]:
+    """Where each id stands: id -> ascending positions."""
+    order = np.argsort(ids, kind="stable")
+    found, starts = np.unique(ids[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
 
-    Only the scores that are not below the worst match are sorted, which is why this takes a fraction of the time of
-    ranking the whole gallery.
+
+def match_ranks(scores: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Ranks of a query's matches, best first, under the pessimistic tie rule, without ranking the whole gallery.
 
     Args:
         scores: (G,), finite.
-        matches: (G,) booleans, at least one True.
+        matches: positions of the matches in the gallery, (m,) integers, at least one.
 
     Returns:
-        Ranks from 1, (m,) for m matches.
+        Ranks from 1, (m,).
     """
-    own = np.sort(scores[matches])[::-1]  # (m,), best first
-    others = np.sort(scores[~matches & (scores >= own[-1])])
-    before = len(others) - np.searchsorted(others, own)  # others with score >= the match's
-    return before + np.arange(1, len(own) + 1)
+    own = np.sort(scores[matches])  # (m,), worst first
+    as_good = _count_by_passes(scores, own) if len(own) <= FEW_MATCHES else _count_by_sorting(scores, own)
+    before = as_good - (len(own) - np.searchsorted(own, own))  # others with a score >= the match's
+    return before[::-1] + np.arange(1, len(own) + 1)
+
+
+def _count_by_passes(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """How many scores (G,) are not below each of `own` (m,): a comparison of the row, which lies in the processor's
+    cache, takes a few microseconds, and a sort of it as long as some dozens of them. In few large steps, counted bit by
+    bit: between small ones, threads would wait for the interpreter."""
+    as_good = np.packbits(np.less_equal.outer(own, scores), axis=1)
+    return np.bitwise_count(as_good).sum(axis=1, dtype=np.int64)
+
+
+def _count_by_sorting(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The same for many matches, `own` ascending; only what is not below the worst of them is sorted."""
+    near = np.sort(scores[scores >= own[0]])
+    return len(near) - np.searchsorted(near, own)
 
 
 def as_numpy(scores: Tensor) -> np.ndarray:

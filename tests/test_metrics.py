@@ -58,10 +58,13 @@ def test_literal_matrix():
     assert result["mINP"] == pytest.approx((3 / 6 + 2 / 6 + 1 / 6 + 3 / 5) / 4)
 
 
-@settings(max_examples=150, deadline=None)
-@given(retrieval_problems())
-def test_equals_the_slow_loop(problem):
-    assert metrics_of(*problem) == pytest.approx(slow_metrics(*problem))
+@pytest.mark.parametrize("few_matches", [0, 2, 32], ids=["by sorting", "by either", "by passes"])
+@settings(max_examples=80, deadline=None)
+@given(problem=retrieval_problems())
+def test_equals_the_slow_loop(few_matches, problem):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tbps.metrics.FEW_MATCHES", few_matches)
+        assert metrics_of(*problem) == pytest.approx(slow_metrics(*problem))
 
 
 @settings(max_examples=50, deadline=None)
