@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.method.collect import WAYS, against, collect, metric, regions_of, truth
-from benchmarks.method.contenders import ABLATED, CONTENDERS
+from benchmarks.method.contenders import ABLATED, CONTENDERS, TOWERS
 from benchmarks.method.picture import draw
 from benchmarks.method.run import Regime
 from benchmarks.method.statistics import Spread, spread
@@ -104,7 +104,7 @@ def suspicion_table(contenders: dict[str, Results]) -> list[str]:
 
 def truth_table(runs: Results) -> list[str]:
     """Region by measure, with chance levels and best constant answers in brackets."""
-    chance = f"chance 1/K = {1 / first(runs)['settings'].get('num_parts', 8):.2f}"
+    chance = f"chance 1/K = {1 / first(runs)['settings'].get('num_parts', TOWERS['num_parts']):.2f}"
     labels = [
         f"{label} ({chance})" if key in ("agreement", "moves_most") else label
         for key, (label, _, _) in MEASURES.items()
