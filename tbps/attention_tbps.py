@@ -55,17 +55,19 @@ class PartAttention(nn.Module):
         tokens: torch.Tensor,
         content: torch.Tensor,
         need_weights: bool,
+        keys: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
             queries: (B, K, D). tokens: (B, N, D). content: (B, N) bool, True where a token may be looked at, somewhere
                 in every row. need_weights: compute the weights even where the fused kernel would do without.
+            keys: (B, N, D) by which tokens are chosen, where it is not by themselves.
         Returns:
             (B, K, D) and, where they were computed, the weights (B, heads, K, N).
         """
         query, key, value = (
             x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
-            for x in (self.q_proj(queries), self.k_proj(tokens), self.v_proj(tokens))
+            for x in (self.q_proj(queries), self.k_proj(tokens if keys is None else keys), self.v_proj(tokens))
         )
         dropout = self.dropout if self.training else 0.0
         content = content[:, None, None, :]

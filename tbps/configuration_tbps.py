@@ -49,6 +49,9 @@ class TBPSConfig(PreTrainedConfig):
             token, as slots do) or "both" (dual softmax); see `attention_tbps`.
         part_image_layer: hidden state of the vision tower whose patches the parts read (0 is the tower's input), by a
             projection of its own. Early patches know their own place best. None takes the tower's output.
+        part_image_key_layer, part_text_key_layer: hidden states of the towers by which the parts choose what they read
+            (the keys of their attention), by projections of their own: later ones know what is around them. None
+            chooses by the very tokens that are read.
         pooling: how tokens become the global embedding: "tower" as the tower defines it (CLIP: CLS and end token),
             "max" (the maximum over words or patches, as in arXiv 2501.00318) or "mean" over them.
         part_weight: share w of the parts in the retrieval vector, 0 <= w < 1. 0 compares global embeddings only.
@@ -64,8 +67,8 @@ class TBPSConfig(PreTrainedConfig):
         learn_logit_scale: train the scale (CLIP does); SDM is defined for a fixed one.
         global_loss: "sdm" (IRRA, CVPR 2023, eq. 6), "itc" (CLIP's InfoNCE, with all images of a person as positives)
             or "tal" (RDE, CVPR 2024), on global embeddings.
-        global_loss_weight, id_loss_weight, cmr_loss_weight, part_matching_loss_weight, part_independence_loss_weight:
-            coefficients of the loss terms; a term with coefficient 0 is not computed.
+        global_loss_weight, id_loss_weight, cmr_loss_weight, part_matching_loss_weight, part_independence_loss_weight,
+            part_compactness_loss_weight: coefficients of the loss terms; a term with coefficient 0 is not computed.
         part_matching_loss, part_matching_scale: the loss of the matched sets of parts, one of those of `global_loss`,
             and the scale of its similarities: weighted means of cosines lie closer together than the cosines do.
         cmr_margin, cmr_margin_floor: full margin m and its floor m_min of the commonality-based margin ranking loss.
@@ -97,6 +100,8 @@ class TBPSConfig(PreTrainedConfig):
     part_dim: int = 32
     part_attention: str = "both"
     part_image_layer: int | None = None
+    part_image_key_layer: int | None = None
+    part_text_key_layer: int | None = None
     decoder_layers: int = 2
     decoder_attention_heads: int = 8
     decoder_intermediate_size: int | None = None
@@ -118,6 +123,7 @@ class TBPSConfig(PreTrainedConfig):
     part_matching_loss: str = "itc"
     part_matching_scale: float | int = 50.0
     part_independence_loss_weight: float | int = 5.0
+    part_compactness_loss_weight: float | int = 0.0
     cmr_margin: float | int = 0.3
     cmr_margin_floor: float | int = 0.0
     commonality: str = "resembling_pair"
@@ -207,14 +213,17 @@ class TBPSConfig(PreTrainedConfig):
                 f"decoder_attention_heads={self.decoder_attention_heads}: change one of them."
             )
 
-    def validate_part_image_layer(self) -> None:
-        """Part of `@strict`: the layer must be one that the vision tower has."""
-        layers = getattr(self.vision_config, "num_hidden_layers", None)
-        if self.part_image_layer is not None and layers is not None and not 0 <= self.part_image_layer <= layers:
-            raise ValueError(
-                f"part_image_layer={self.part_image_layer}: the vision tower has {layers} layers; expected 0 (what its "
-                f"first layer reads) to {layers}, or None for the tower's output."
-            )
+    def validate_part_layers(self) -> None:
+        """Part of `@strict`: the layers must be some that the towers have."""
+        towers = (("part_image_layer", "vision"), ("part_image_key_layer", "vision"), ("part_text_key_layer", "text"))
+        for name, tower in towers:
+            layer = getattr(self, name)
+            layers = getattr(getattr(self, f"{tower}_config"), "num_hidden_layers", None)
+            if layer is not None and layers is not None and not 0 <= layer <= layers:
+                raise ValueError(
+                    f"{name}={layer}: the {tower} tower has {layers} layers; expected 0 (what its first layer reads) "
+                    f"to {layers}, or None."
+                )
 
     def validate_losses(self) -> None:
         """Part of `@strict`: names and ranges of the loss settings."""

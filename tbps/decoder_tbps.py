@@ -29,9 +29,10 @@ class PartDecoderLayer(GradientCheckpointingLayer):
         tokens: torch.Tensor,
         content: torch.Tensor,
         need_weights: bool,
+        keys: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, K, D), (B, N, D) -> (B, K, D) and the attention (B, heads, K, N) or None (see `PartAttention`)."""
-        read, weights = self.cross_attn(self.cross_attn_norm(parts), tokens, content, need_weights)
+        read, weights = self.cross_attn(self.cross_attn_norm(parts), tokens, content, need_weights, keys)
         parts = parts + self.dropout(read)
         parts = parts + self.dropout(self.fc2(F.gelu(self.fc1(self.mlp_norm(parts)))))
         return parts, weights
@@ -55,23 +56,29 @@ class PartDecoder(nn.Module):
         self.part_projection = nn.Linear(config.projection_dim, config.part_dim)
 
     def forward(
-        self, tokens: torch.Tensor, norm: nn.LayerNorm, content: torch.Tensor, output_attentions: bool = False
+        self,
+        tokens: torch.Tensor,
+        norm: nn.LayerNorm,
+        content: torch.Tensor,
+        output_attentions: bool = False,
+        keys: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """
         Args:
             tokens: (B, N, D) projected tokens of one modality. norm: `self.image_norm` or `self.text_norm`.
             content: (B, N) bool, False where a token is padding or special and may not be looked at;
                 True somewhere in every row.
+            keys: (B, N, D) by which the parts choose among the tokens that they read; None: by the tokens themselves.
         Returns:
             parts (B, K, d) of unit norm; what they were projected from, (B, K, D); and the last layer's attention
             (B, K, N), mean over heads, where `output_attentions`, else None.
         """
-        tokens = norm(tokens)
+        tokens, keys = norm(tokens), None if keys is None else norm(keys)
         parts = self.queries.to(tokens.dtype).expand(tokens.shape[0], -1, -1)  # (B, K, D)
         content = content | ~content.any(dim=1, keepdim=True)  # a row without content looks at everything, not at NaN
         weights = None
         for layer in self.layers:
-            parts, weights = layer(parts, tokens, content, output_attentions)
+            parts, weights = layer(parts, tokens, content, output_attentions, keys)
         states = self.final_norm(parts)
         attention = weights.mean(dim=1) if output_attentions and weights is not None else None
         return F.normalize(self.part_projection(states), dim=-1), states, attention

@@ -14,7 +14,7 @@ from .part_losses_tbps import part_independence, part_matching
 from .ranking_tbps import commonality_margin_ranking
 
 CHUNK = 512  # anchors of the ranking loss at a time: B = 4096, K = 8 then needs under 1 GiB
-PART_LOSSES = ("cmr", "part_matching", "part_independence")
+PART_LOSSES = ("cmr", "part_matching", "part_independence", "part_compactness")
 
 
 def instance_loss(
@@ -47,6 +47,7 @@ def tbps_losses(
     person_ids: torch.Tensor,
     scale: torch.Tensor,
     text_part_weights: torch.Tensor | None = None,
+    image_part_spread: torch.Tensor | None = None,
     id_head: nn.Linear | None = None,
     pair_weights: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -55,11 +56,11 @@ def tbps_losses(
     Args:
         text_global, image_global: (B, D). text_parts, image_parts: (B, K, d). All of unit norm.
         person_ids: (B,). scale: scalar, similarity scale of the global loss.
-        text_part_weights: (B, K) or None. id_head: classifier of the N training identities, or None.
+        text_part_weights, image_part_spread: (B, K) or None. id_head: classifier of the N training identities, or None.
         pair_weights: (B,) in [0, 1], how far each pair is trusted (`pair_weights_tbps`); None is 1 for all.
     Returns:
-        {"global", "id", "cmr", "part_matching", "part_independence"}, less those of coefficient 0. The name times
-        `_loss_weight` of the configuration is the coefficient.
+        {"global", "id", "cmr", "part_matching", "part_independence", "part_compactness"}, less those of coefficient 0.
+        The name times `_loss_weight` of the configuration is the coefficient.
     """
     losses = {}
     if config.global_loss_weight:
@@ -95,4 +96,6 @@ def tbps_losses(
         )
     if config.part_independence_loss_weight:
         losses["part_independence"] = part_independence(text_parts, image_parts, person_ids)
+    if config.part_compactness_loss_weight and image_part_spread is not None:
+        losses["part_compactness"] = image_part_spread.mean()
     return losses

@@ -17,6 +17,7 @@ from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
+from .part_losses_tbps import part_spread
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
 from .pretrained_tbps import check_fields, put_towers, tower_weights
@@ -41,10 +42,10 @@ class TBPSModel(TBPSPreTrainedModel):
         self.text_model = build_tower(config.text_config)
         self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
-        early = config.part_image_layer is not None
-        self.part_visual_projection = (
-            nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False) if early else None
-        )
+        vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
+        self.part_visual_projection = _own_projection(config, vision, config.part_image_layer)
+        self.part_visual_key_projection = _own_projection(config, vision, config.part_image_key_layer)
+        self.part_text_key_projection = _own_projection(config, text, config.part_text_key_layer)
         self.part_decoder = PartDecoder(config)
         self.part_weighting = nn.Linear(config.projection_dim, 1) if config.text_part_weights else None
         self.id_head = nn.Linear(config.projection_dim, config.num_identities) if config.num_identities else None
@@ -57,8 +58,8 @@ class TBPSModel(TBPSPreTrainedModel):
         super()._init_weights(module)
         if module is self:
             init.constant_(self.logit_scale, self.config.logit_scale_init_value)
-            for projection in (self.visual_projection, self.text_projection, self.part_visual_projection):
-                if projection is not None:
+            for name, projection in self.named_children():
+                if name.endswith("_projection"):
                     init.normal_(projection.weight, std=projection.in_features**-0.5)
 
     def freeze(self) -> None:
@@ -128,15 +129,22 @@ class TBPSModel(TBPSPreTrainedModel):
         check_length(input_ids, self.config.text_config.max_position_embeddings)
         if position_ids is not None:
             kwargs["position_ids"] = position_ids
-        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **{**kwargs, "return_dict": True})
         config = self.config
+        hidden = kwargs.pop("output_hidden_states", config.output_hidden_states)
+        output = self.text_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            **{**kwargs, "return_dict": True, "output_hidden_states": hidden or config.part_text_key_layer is not None},
+        )
         end_id = config.text_config.eos_token_id
         content = content_mask(
             input_ids, attention_mask, config.masked_token_ids, end_id if isinstance(end_id, int) else None
         )
         embedded = self._embed_global(output, self.text_projection, content)
+        keys = _early(self.part_text_key_projection, output, config.part_text_key_layer)
+        embedded.hidden_states = output.hidden_states if hidden else None
         embedded.part_embeds, states, embedded.part_attentions = self.part_decoder(
-            embedded.token_embeds, self.part_decoder.text_norm, content, output_part_attentions
+            embedded.token_embeds, self.part_decoder.text_norm, content, output_part_attentions, keys
         )
         if self.part_weighting is not None:
             embedded.part_weights = self.part_weighting(states)[:, :, 0].softmax(dim=-1)  # (B, K)
@@ -158,32 +166,39 @@ class TBPSModel(TBPSPreTrainedModel):
         check_pictures(pixel_values, self.config.image_size)
         if self.stem is not None:
             pixel_values = self.stem(pixel_values.to(self.dtype))
-        layer = self.config.part_image_layer
-        hidden = kwargs.pop("output_hidden_states", self.config.output_hidden_states)
+        config = self.config
+        early = (config.part_image_layer, config.part_image_key_layer) != (None, None)
+        hidden = kwargs.pop("output_hidden_states", config.output_hidden_states)
         output = self.vision_model(
             pixel_values=pixel_values,
-            **{**kwargs, "return_dict": True, "output_hidden_states": hidden or layer is not None},
+            **{**kwargs, "return_dict": True, "output_hidden_states": hidden or early},
         )
-        rows, columns = self.config.patch_grid
+        rows, columns = config.patch_grid
         batch, count = output.last_hidden_state.shape[:2]
         content = torch.ones(batch, count, dtype=torch.bool, device=output.last_hidden_state.device)
         prefix = count - rows * columns  # CLS and its kin stand before the patches
         if prefix < 0:
             raise ValueError(
-                f"The vision tower ({self.config.vision_config.model_type}) gives {count} tokens, its configuration "
+                f"The vision tower ({config.vision_config.model_type}) gives {count} tokens, its configuration "
                 f"speaks of {rows}x{columns} patches: towers that merge patches, as Swin does, are not supported."
             )
         content[:, :prefix] = False
         embedded = self._embed_global(output, self.visual_projection, content)
-        tokens = embedded.token_embeds
-        if self.part_visual_projection is not None:
-            tokens = self.part_visual_projection(output.hidden_states[layer])
-            embedded.hidden_states = output.hidden_states if hidden else None
-        embedded.part_embeds, _, embedded.part_attentions = self.part_decoder(
-            tokens, self.part_decoder.image_norm, content, output_part_attentions
+        tokens = _early(self.part_visual_projection, output, config.part_image_layer)
+        keys = _early(self.part_visual_key_projection, output, config.part_image_key_layer)
+        embedded.hidden_states = output.hidden_states if hidden else None
+        compact = bool(config.part_compactness_loss_weight)
+        embedded.part_embeds, _, attention = self.part_decoder(
+            embedded.token_embeds if tokens is None else tokens,
+            self.part_decoder.image_norm,
+            content,
+            output_part_attentions or compact,
+            keys,
         )
-        if embedded.part_attentions is not None:
-            embedded.part_attentions = embedded.part_attentions[..., prefix:].unflatten(-1, (rows, columns))
+        if attention is not None:
+            attention = attention[..., prefix:].unflatten(-1, (rows, columns))
+            embedded.part_spread = part_spread(attention) if compact else None
+            embedded.part_attentions = attention if output_part_attentions else None
         embedded.pooler_output = self._retrieval_vector(embedded)
         return embedded
 
@@ -280,6 +295,7 @@ class TBPSModel(TBPSPreTrainedModel):
         if image is not None:
             output.image_embeds, output.image_global_embeds = image.pooler_output, image.global_embeds
             output.image_part_embeds, output.image_part_attentions = image.part_embeds, image.part_attentions
+            output.image_part_spread = image.part_spread
         if text is not None and image is not None:
             output.logits_per_text = self.logit_scale.exp() * text.pooler_output @ image.pooler_output.T
             output.logits_per_image = output.logits_per_text.T
@@ -312,6 +328,7 @@ class TBPSModel(TBPSPreTrainedModel):
                 text_parts=output["text_part_embeds"].float(),
                 image_parts=output["image_part_embeds"].float(),
                 text_part_weights=output.text_part_weights,
+                image_part_spread=output.image_part_spread,
                 person_ids=person_ids,
                 scale=self.logit_scale.exp().clamp(max=100),
                 id_head=self.id_head if self.training else None,
@@ -331,6 +348,16 @@ class TBPSModel(TBPSPreTrainedModel):
         """Forget the instance-loss head: it belongs to the training set and is left out of what is shared."""
         self.id_head = None
         self.config.num_identities = 0
+
+
+def _own_projection(config: TBPSConfig, width: int, layer: int | None) -> nn.Linear | None:
+    """A projection of a tower's hidden state for the part decoder, where one is asked for."""
+    return None if layer is None else nn.Linear(width, config.projection_dim, bias=False)
+
+
+def _early(projection: nn.Linear | None, output: BaseModelOutputWithPooling, layer: int | None) -> torch.Tensor | None:
+    """A tower's hidden state of a layer, projected: (B, N, D)."""
+    return None if projection is None else projection(output.hidden_states[layer])
 
 
 def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:

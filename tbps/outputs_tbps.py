@@ -20,6 +20,7 @@ class TBPSEmbeddingOutput(BaseModelOutputWithPooling):
         part_weights: (B, K) of a sentence, rows sum to 1; None for images and where `config.text_part_weights` is off.
         part_attentions: where `output_part_attentions`: images (B, K, rows, columns), texts (B, K, L); each part's map
             sums to 1.
+        part_spread: (B, K) of images, where `config.part_compactness_loss_weight` asks for it; see `part_spread`.
     """
 
     token_embeds: torch.Tensor | None = None
@@ -27,6 +28,7 @@ class TBPSEmbeddingOutput(BaseModelOutputWithPooling):
     part_embeds: torch.Tensor | None = None
     part_weights: torch.Tensor | None = None
     part_attentions: torch.Tensor | None = None
+    part_spread: torch.Tensor | None = None
 
 
 @dataclass
@@ -54,6 +56,7 @@ class TBPSOutput(ModelOutput):
     text_part_weights: torch.Tensor | None = None
     text_part_attentions: torch.Tensor | None = None
     image_part_attentions: torch.Tensor | None = None
+    image_part_spread: torch.Tensor | None = None
     losses: dict[str, torch.Tensor] | None = None
     text_model_output: TBPSEmbeddingOutput | None = None
     vision_model_output: TBPSEmbeddingOutput | None = None

@@ -1,4 +1,5 @@
-"""Losses of all parts together: matching by their weighted sum, and independence of one part from another.
+"""Losses of all parts together: matching by their weighted sum, independence of one part from another, and how far
+the attention of each is spread.
 
 Neither needs the (K, B, B) similarities of all parts: memory grows with B squared at most once, not K times.
 """
@@ -67,3 +68,23 @@ def sum_of_products(text_parts: torch.Tensor, image_parts: torch.Tensor) -> torc
     s_k = <t_k, i_k> it is the inner product of sum_t t_k t_l^T and sum_i i_k i_l^T."""
     text, image = (torch.einsum("bkc,bld->klcd", parts, parts) for parts in (text_parts, image_parts))
     return (text * image).sum(dim=(2, 3))
+
+
+def part_spread(attention: torch.Tensor) -> torch.Tensor:
+    """How far each part's attention to an image is spread: the variance of the place that it looks at, the sum of its
+    two directions, in squared heights of the picture. Its mean over a batch is the compactness loss: a part of a person
+    is in one place (the concentration loss of SCOPS, Hung et al., CVPR 2019, eq. 1, on attention).
+
+    Args:
+        attention: (B, K, rows, columns) of square patches, each map summing to 1.
+    Returns:
+        (B, K) float32, 0 where a part looks at a single patch.
+    """
+    attention = attention.float()
+    rows, columns = attention.shape[-2:]
+    spread = attention.new_zeros(attention.shape[:2])
+    for size, along in ((rows, attention.sum(dim=3)), (columns, attention.sum(dim=2))):
+        place = torch.arange(size, device=along.device) / rows
+        mean = (along * place).sum(dim=-1, keepdim=True)
+        spread = spread + (along * (place - mean).square()).sum(dim=-1)
+    return spread

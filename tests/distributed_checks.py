@@ -25,6 +25,7 @@ WEIGHTS = (
     "cmr_loss_weight",
     "part_matching_loss_weight",
     "part_independence_loss_weight",
+    "part_compactness_loss_weight",
 )
 NONE = dict.fromkeys(WEIGHTS, 0.0)
 CASES: dict[str, dict[str, Any]] = {
@@ -35,9 +36,10 @@ CASES: dict[str, dict[str, Any]] = {
         for name in ("sdm", "itc")
     },
     "independence": {**NONE, "part_independence_loss_weight": 1.0},
+    "compactness": {**NONE, "part_compactness_loss_weight": 1.0},
     **{f"cmr, {name}": {**NONE, "commonality": name, "cmr_loss_weight": 1.0} for name in COMMONALITIES},
     "all": {},
-    "all, in chunks": {"chunk": 3},  # uneven: a process has four pairs
+    "all, in chunks": {"chunk": 3, "part_compactness_loss_weight": 1.0},  # uneven: a process has four pairs
     "all, gradient checkpointing": {"checkpointing": True},
 }
 

@@ -81,12 +81,42 @@ def test_parts_read_the_layer_that_is_asked_for(model_factory: Factory, batch: B
     assert len(model.get_image_features(batch["pixel_values"], output_hidden_states=True).hidden_states) == 3
 
 
+def test_keys_choose_what_is_read(model_factory: Factory, batch: BatchFeature) -> None:
+    fields = {"part_image_layer": 1, "part_image_key_layer": 0, "part_text_key_layer": 0, "decoder_layers": 1}
+    model = model_factory(**fields)
+    before = model(**batch, output_part_attentions=True)
+    with torch.no_grad():
+        for layer in (*model.vision_model.encoder.layers, *model.text_model.encoder.layers):
+            for weight in layer.parameters():
+                weight.mul_(1.5)
+    after = model(**batch, output_part_attentions=True)
+    for side in ("text", "image"):  # the keys come before the layers that changed, what is read after
+        assert torch.equal(before[f"{side}_part_attentions"], after[f"{side}_part_attentions"])
+        assert not torch.allclose(before[f"{side}_part_embeds"], after[f"{side}_part_embeds"])
+    assert before.text_model_output.hidden_states is None
+    assert len(model.get_text_features(batch["input_ids"], output_hidden_states=True).hidden_states) == 3
+
+
+def test_keys_of_their_own_equal_plain_attention_where_they_are_the_tokens(model_factory: Factory) -> None:
+    attention = model_factory().part_decoder.layers[0].cross_attn
+    queries, tokens = torch.randn(2, 3, 24), torch.randn(2, 5, 24)
+    content = torch.ones(2, 5, dtype=torch.bool)
+    plain, _ = attention(queries, tokens, content, True)
+    same, _ = attention(queries, tokens, content, True, tokens.clone())
+    other, weights = attention(queries, tokens, content, True, tokens.flip(1))
+    assert torch.allclose(plain, same)
+    swapped, found = attention(queries, tokens.flip(1), content, True)
+    assert torch.allclose(weights, found)  # chosen by the keys alone
+    assert not torch.allclose(other, swapped)
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
         ({"part_attention": "slots"}, "expected one of tokens, parts, both"),
         ({"part_image_layer": 3}, "the vision tower has 2 layers"),
         ({"part_image_layer": -1}, "part_image_layer=-1"),
+        ({"part_text_key_layer": 7}, "part_text_key_layer=7: the text tower has 2 layers"),
         ({"cmr_negatives": "all"}, "expected one of violating, semi_hard, hardest"),
         ({"part_matching_loss": "kl"}, "expected one of sdm, itc, tal"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tbps.loss_tbps import instance_loss
 from tbps.matching_tbps import image_text_contrast, similarity_distribution_matching, triplet_alignment
-from tbps.part_losses_tbps import part_independence, part_matching
+from tbps.part_losses_tbps import part_independence, part_matching, part_spread
 
 SCALE = 10.0
 
@@ -226,3 +226,13 @@ def test_losses_are_finite_in_half_precision(dtype: torch.dtype) -> None:
     (gradient,) = torch.autograd.grad(total, text)
     assert total.isfinite()
     assert gradient.isfinite().all()
+
+
+def test_spread_of_attention_by_hand() -> None:
+    maps = torch.zeros(1, 4, 4, 2)
+    maps[0, 0, 3, 1] = 1  # one patch
+    maps[0, 1, 0, 0] = maps[0, 1, 2, 0] = 0.5  # two patches, two apart: a variance of 1 patch squared
+    maps[0, 2, 1, 0] = maps[0, 2, 1, 1] = 0.5  # neighbours in a row
+    maps[0, 3] = 1 / 8  # everywhere: 5/4 down and 1/4 across
+    expected = torch.tensor([[0.0, 1.0, 0.25, 1.5]]) / 4**2  # in heights of four patches
+    assert torch.allclose(part_spread(maps), expected)

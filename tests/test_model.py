@@ -163,10 +163,12 @@ def test_loss_is_the_weighted_sum_of_its_terms(model_factory: Factory, batch: Ba
         "cmr_loss_weight": 2.0,
         "part_matching_loss_weight": 3,
         "part_independence_loss_weight": 0.75,
+        "part_compactness_loss_weight": 1.25,
     }
-    model = model_factory(num_identities=3, text_part_weights=True, **weights).train()
+    early = {"part_image_layer": 0, "part_image_key_layer": 1, "part_text_key_layer": 1}
+    model = model_factory(num_identities=3, text_part_weights=True, **weights, **early).train()
     out = model(**batch, person_ids=torch.tensor([0, 1, 2, 2]))
-    assert set(out.losses) == {"global", "id", "cmr", "part_matching", "part_independence"}
+    assert set(out.losses) == {"global", "id", "cmr", "part_matching", "part_independence", "part_compactness"}
     expected = sum(weight * out.losses[name.removesuffix("_loss_weight")] for name, weight in weights.items())
     assert torch.allclose(out.loss, expected)
     out.loss.backward()

@@ -16,6 +16,7 @@ GATHERED = (
     "text_part_embeds",
     "image_part_embeds",
     "text_part_weights",
+    "image_part_spread",
 )
 
 
