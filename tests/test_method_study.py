@@ -86,6 +86,15 @@ def test_parts_assigned_to_the_wrong_region_get_none(perfect: Parts) -> None:
     assert not found["upper"]["covered"]
 
 
+def test_of_parts_that_look_alike_the_one_that_reads_is_assigned(perfect: Parts) -> None:
+    attention, reading = perfect.image_attention.clone(), perfect.text_reading.copy()
+    attention[:, 5] = attention[:, 0]
+    reading[:, [0, 5], 0] = reading[:, [5, 0], 0]
+    twins = Parts(**{**vars(perfect), "image_attention": attention, "text_reading": reading})
+    assert assign(twins) == {0: 5, 1: 1, 2: 2, 3: 3, 4: 4}
+    assert localisation(twins, {**assign(twins), 0: 0})["head"]["agreement"] == 0
+
+
 def test_uniform_attention_is_at_chance(perfect: Parts) -> None:
     uniform = Parts(**{**vars(perfect), "image_attention": torch.full((120, K, 12, 6), 1 / 72)})
     share, constant = inside(uniform)

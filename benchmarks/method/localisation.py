@@ -43,24 +43,28 @@ def pointing(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(hits, axis=1), np.array(constant)
 
 
-def assign(parts: Parts) -> dict[int, int]:
-    """Region (index in `BODY`) -> part: one to one, of the largest sum of shares inside. To be made on val."""
-    regions, chosen = linear_sum_assignment(-inside(parts)[0].T)
-    return {int(region): int(part) for region, part in zip(regions, chosen, strict=True)}
-
-
-def reading_agreement(parts: Parts, assignment: dict[int, int]) -> dict[int, float]:
-    """For each region: of the captions that speak of it, the share in which the part that reads its words most is the
-    one that looks at it in images. Chance 1 / K."""
+def reads_most(parts: Parts) -> np.ndarray:
+    """(K, 5): of the captions that speak of a region, the share in which part k reads its words most. Chance 1 / K."""
     reader, spoken = parts.text_reading.argmax(axis=1), parts.spoken_of()  # (N, 5) each
-    return {region: float((reader[spoken[:, region], region] == part).mean()) for region, part in assignment.items()}
+    count = parts.text_reading.shape[1]
+    return np.stack([
+        np.bincount(reader[said, region], minlength=count) / max(1, said.sum())
+        for region, said in enumerate(spoken.T)
+    ], axis=1)  # fmt: skip
+
+
+def assign(parts: Parts) -> dict[int, int]:
+    """Region (index in `BODY`) -> part: one to one, of the largest sum of the attention inside the region and of how
+    often the part reads its words most. To be made on val."""
+    regions, chosen = linear_sum_assignment(-(inside(parts)[0] + reads_most(parts)).T)
+    return {int(region): int(part) for region, part in zip(regions, chosen, strict=True)}
 
 
 def localisation(test: Parts, assignment: dict[int, int]) -> dict[str, dict[str, Any]]:
     """By region: what its part reaches on test, its chance level and the best constant answer."""
     share, share_constant = inside(test)
     hits, hits_constant = pointing(test)
-    area, agreement = areas(test), reading_agreement(test, assignment)
+    area, agreement = areas(test), reads_most(test)
     return {
         BODY[region].name.lower(): {
             "part": part,
@@ -70,7 +74,7 @@ def localisation(test: Parts, assignment: dict[int, int]) -> dict[str, dict[str,
             "covered": bool((share[part] / area).argmax() == region),
             "pointing": float(hits[part, region]),
             "pointing_constant": float(hits_constant[region]),
-            "agreement": agreement[region],
+            "agreement": float(agreement[part, region]),
         }
         for region, part in assignment.items()
     }
