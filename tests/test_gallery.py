@@ -232,7 +232,6 @@ def test_bad_pictures_in_memory_are_named_by_their_position(gallery, folder, tmp
         (["a.png"], [], ValueError, "0 metadata dicts for 1 images"),
         (["a.png"], ["x"], TypeError, r"metadata\[0\] is a str"),
         ([Image.new("RGB", (4, 4))], [{"x": object()}], TypeError, r"metadata\[0\] cannot be kept as JSON"),
-        (["a\udcff.png"], None, ValueError, "not UTF-8"),
         ("no/such/folder", None, FileNotFoundError, "no/such/folder"),
         (datasets.Dataset.from_dict({"img": [1]}), None, ValueError, r"columns \['img'\]"),
     ],
@@ -276,7 +275,7 @@ def test_a_model_that_gives_no_numbers_is_noticed(tmp_path, folder, tiny_model, 
     with torch.no_grad():
         tiny_model.visual_projection.weight.fill_(torch.nan)
     gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
-    with pytest.raises(GalleryError, match=r"no finite vector for image 0"):
+    with pytest.raises(GalleryError, match=r"no finite vector for .*a/0\.png"):
         gallery.add(folder)
     assert gallery.count() == 0
 

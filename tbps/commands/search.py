@@ -127,6 +127,8 @@ def as_json(hit: "Hit") -> dict[str, Any]:
 
 def print_table(hits: list["Hit"]) -> None:
     """Rank, score, the global embedding's share of it, the image."""
+    from tbps.data.images import printable
+
     if not hits:
         print("no good match")
         return
@@ -135,16 +137,12 @@ def print_table(hits: list["Hit"]) -> None:
         print(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {printable(hit.path or hit.id)}")
 
 
-def printable(text: str) -> str:
-    """Text that somebody else wrote, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
 def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
     """The picture and the page, where they are asked for."""
+    from tbps.data.images import printable
     from tbps.report import QueryResult, write_search_page, write_search_sheet
 
-    result = QueryResult(query=options.query or f"like {options.like}", hits=hits)
+    result = QueryResult(query=options.query or f"like {printable(str(options.like))}", hits=hits)
     if options.png:
         write_search_sheet(options.png, [result])
         print(f"picture: {options.png}", file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
-from tbps.data.images import BadImageError, ImageSource, list_images, open_image
+from tbps.data.images import BadImageError, ImageSource, list_images, open_image, shown
 from tbps.gallery.filters import seconds
 from tbps.gallery.home import Row
 
@@ -23,7 +23,7 @@ _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence"
 
 @dataclass(frozen=True)
 class Item:
-    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it."""
+    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it, as text."""
 
     row: Row
     source: ImageSource
@@ -34,12 +34,15 @@ class Item:
         The picture, RGB.
 
         Raises:
-            BadImageError: it cannot be read; the message names it.
+            BadImageError: it cannot be read, or its file's name cannot be stored; the message names it.
         """
+        path = self.row.path
+        if path is not None and not _is_utf8(path):
+            raise BadImageError(f"{self.name}: this name is not UTF-8 and cannot be stored. Rename the file.")
         try:
             return open_image(self.source)
         except BadImageError as error:
-            raise BadImageError(str(error) if self.row.path else f"{self.name}: {error}") from error
+            raise BadImageError(str(error) if path else f"{self.name}: {error}") from error
 
 
 def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tuple[int, Iterator[Item]]:
@@ -53,7 +56,7 @@ def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tup
 
     Raises:
         TypeError: images of another kind, or metadata that JSON cannot hold.
-        ValueError: another number of dicts than of images, a dataset without images, a name that is not UTF-8.
+        ValueError: another number of dicts than of images, or a dataset without images.
         FileNotFoundError: a folder that is not there.
     """
     if isinstance(images, datasets.Dataset):
@@ -84,8 +87,6 @@ def _list_maker(images: list[Any]) -> Callable[[int, dict[str, Any]], Item]:
     for position, image in enumerate(images):
         if not isinstance(image, str | Path | Image.Image):
             raise TypeError(f"Image {position} is a {type(image).__name__}: expected a path or a PIL image.")
-        if not isinstance(image, Image.Image):
-            _check_name(os.fspath(image))
 
     def make(position: int, metadata: dict[str, Any]) -> Item:
         return _item(images[position], f"image {position} of the list", metadata)
@@ -117,8 +118,11 @@ def _facts(row: Mapping[str, Any], position: int) -> dict[str, Any]:
 
 
 def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
+    """`name` is what an image that is no file is called."""
     path = os.path.abspath(source) if isinstance(source, str | Path) else None
-    return Item(make_row(_content_id(source, name), path, metadata), source, name)
+    id = _content_id(source) if path is None or _is_utf8(path) else None
+    # what has no content, or no name, is never stored: opening it fails where bad images are dealt with
+    return Item(make_row(id or name, path, metadata), source, shown(path) if path else name)
 
 
 def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
@@ -134,18 +138,17 @@ def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
     )
 
 
-def _content_id(source: ImageSource, name: str) -> str:
+def _content_id(source: ImageSource) -> str | None:
     """The same content gets the same id in every run and under every name, so that adding again skips it."""
     content = source if isinstance(source, bytes) else b""
     if isinstance(source, str | Path):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: a NUL in the path
             content = Path(source).read_bytes()
     if isinstance(source, Image.Image):
         with suppress(BadImageError):
             picture = open_image(source)
             content = f"{picture.size}".encode() + picture.tobytes()
-    # what has no content is never stored: opening it fails where bad images are dealt with
-    return hashlib.blake2b(content, digest_size=16).hexdigest() if content else name
+    return hashlib.blake2b(content, digest_size=16).hexdigest() if content else None
 
 
 def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) -> Callable[[int], dict[str, Any]]:
@@ -183,8 +186,10 @@ def _check_entry(where: str, entry: dict[str, Any]) -> None:
         raise TypeError(f"{where}: box={box!r}, expected four numbers: left, top, right, bottom.")
 
 
-def _check_name(path: str) -> None:
+def _is_utf8(path: str) -> bool:
+    """A name on Linux is any bytes; those that are no UTF-8 come as half surrogates, which cannot be stored as text."""
     try:
         path.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"The file name {path!r} is not UTF-8 and cannot be stored: rename the file.") from error
+    except UnicodeEncodeError:
+        return False
+    return True
