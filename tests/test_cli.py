@@ -129,6 +129,10 @@ def test_a_bad_file_stops_the_index_but_loses_nothing(
 def test_nothing_is_made_where_there_is_nothing(tmp_path: Path, checkpoint: str) -> None:
     assert main(["index", checkpoint, str(tmp_path / "none"), str(tmp_path / "gallery")]) == 2
     assert not (tmp_path / "gallery").exists()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0.png").write_text("no image")
+    assert main(["index", checkpoint, str(tmp_path / "bad"), str(tmp_path / "gallery")]) == 2
+    assert not (tmp_path / "gallery").exists()
     (tmp_path / "empty").mkdir()
     assert main(["search", checkpoint, str(tmp_path / "empty"), "a man"]) == 2
     assert not list((tmp_path / "empty").iterdir())

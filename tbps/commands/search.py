@@ -19,7 +19,7 @@ def index(options: argparse.Namespace) -> None:
     from tbps.data.images import list_images
     from tbps.gallery import Gallery
 
-    images = list_images(options.images)  # first: no gallery is made where there is nothing to add
+    images = list_images(options.images)  # first: a wrong path is said at once
     metadata = None if options.metadata is None else read_metadata(options.metadata, images, options.images)
     model, processor = load(options.model)
     gallery = Gallery.open(options.gallery, model, processor, dtype=options.dtype, token=token())

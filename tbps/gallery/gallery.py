@@ -39,7 +39,7 @@ class Gallery:
     """
     Images of people, searched by sentences, in a folder or in a Milvus collection.
 
-    In a folder: persistent from the first `add`; a process may be killed at any moment and the gallery opens with all
+    In a folder: there from its first image on; a process may be killed at any moment and the gallery opens with all
     that was committed. Opening checks the lengths of files; their contents are verified when they are first read.
     Search is exact and walks over a memory map, so the gallery may be larger than memory. One process may write while
     others search; those see what was there when they opened.
@@ -63,7 +63,7 @@ class Gallery:
         token: str | None = None,
     ) -> "Gallery":
         """
-        The gallery at `where`, made if it is new.
+        The gallery at `where`, or a new one. A folder is made when the first images are added, a collection at once.
 
         Args:
             where: a folder; or an address of Milvus: a file that ends in `.db` (Milvus Lite), or
