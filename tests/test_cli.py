@@ -121,9 +121,35 @@ def test_a_bad_file_stops_the_index_but_loses_nothing(
     command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
     assert main(command) == 2
     assert "zzz.png" in capsys.readouterr().err
-    with pytest.warns(UserWarning, match=r"zzz\.png"):
-        assert main([*command, "--skip-bad"]) == 0
-    assert "0 images added, 12 in" in capsys.readouterr().out
+    assert main([*command, "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert "0 images added, 12 in" in out
+    assert f"tbps: skipped 1 bad images:\n  {folder / 'zzz.png'} is not an image" in err
+
+
+def test_ten_skipped_images_are_named_and_all_of_them_in_json(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(12):
+        (folder / f"bad{n:02d}.jpg").write_text(f"no image {n}")
+    assert main(["index", checkpoint, str(folder), str(tmp_path / "gallery"), "--skip-bad", "--json"]) == 0
+    out, err = capsys.readouterr()
+    printed = json.loads(out)
+    assert (len(printed["added"]), printed["unchanged"], printed["count"]) == (12, 0, 12)
+    assert [one["name"] for one in printed["skipped"]] == [str(folder / f"bad{n:02d}.jpg") for n in range(12)]
+    assert "bad09.jpg is not an image" in err
+    assert "bad10.jpg" not in err
+    assert "and 2 more" in err
+
+
+def test_where_no_image_can_be_read_skipping_is_an_error(
+    tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0.png").write_text("no image")
+    assert main(["index", checkpoint, str(tmp_path / "bad"), str(tmp_path / "gallery"), "--skip-bad"]) == 2
+    assert "None of the 1 images could be read" in capsys.readouterr().err
+    assert not (tmp_path / "gallery").exists()
 
 
 def test_nothing_is_made_where_there_is_nothing(tmp_path: Path, checkpoint: str) -> None:

@@ -290,9 +290,9 @@ def test_a_gallery_is_the_same_in_every_home(place, tmp_path, tiny_model, tiny_p
 
     reference, gallery = opened(tmp_path / "reference"), opened(place.where, place.token)
     for one in (reference, gallery):
-        ids = one.add(pictures[:7], metadata[:7], progress=False, thumbnails=True)
-        assert len(one.add(pictures, metadata, progress=False, batch_size=2, commit_every=3)) == 5
-        assert one.add(pictures, progress=False) == []
+        ids = one.add(pictures[:7], metadata[:7], progress=False, thumbnails=True).added
+        assert len(one.add(pictures, metadata, progress=False, batch_size=2, commit_every=3).added) == 5
+        assert one.add(pictures, progress=False).added == []
     assert_equal(gallery, reference)
     for one in (reference, gallery):
         assert one.remove([ids[0], ids[5], "never"]) == 2

@@ -244,7 +244,7 @@ def test_columns_of_a_dataset_become_metadata(gallery, pictures):
     table = datasets.Dataset.from_dict({"image": [pictures[0].rotate(33)], "timestamp": [when], "box": [[0, 0, 9.5, 9]],
                                         "extra": [{"floor": 2}], "nothing": [None], "caption": ["a man"]},
                                        ).cast_column("image", datasets.Image())  # fmt: skip
-    [known] = gallery.add(table)
+    [known] = gallery.add(table).added
     assert gallery.get([known])[0].metadata == {"timestamp": when.isoformat(), "box": [0.0, 0.0, 9.5, 9.0],
                                                 "extra": {"floor": 2}}  # fmt: skip
     assert [hit.id for hit in gallery.search(SENTENCE, where=Filter(since=when))] == [known]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ from tbps.commands.options import WHERE, Commands, add_command, load, say, token
 
 if TYPE_CHECKING:
     from tbps.gallery import Filter, Gallery, Hit, Query
+    from tbps.gallery.add_result import Skipped
 
 NO_MATCH = 3  # exit status
+SKIPPED_SHOWN = 10
 
 
 def index(options: argparse.Namespace) -> None:
@@ -24,13 +27,26 @@ def index(options: argparse.Namespace) -> None:
     model, processor = load(options.model)
     gallery = Gallery.open(options.gallery, model, processor, dtype=options.dtype, token=token())
     try:
-        added = gallery.add(images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails)
+        result = gallery.add(images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails)
     except TypeError as error:  # what a line of the metadata says
         raise ValueError(str(error)) from error
     if options.json:
-        say(json.dumps({"added": added, "count": gallery.count()}))
+        say(json.dumps({**asdict(result), "count": gallery.count()}))
+    else:
+        say(f"{len(result.added)} images added, {gallery.count()} in {options.gallery}")
+    say_skipped(result.skipped)
+    if result.skipped and not gallery.count():
+        raise ValueError(f"None of the {len(images)} images could be read: {options.gallery} is still empty.")
+
+
+def say_skipped(skipped: list["Skipped"]) -> None:
+    """Name the images that were left out."""
+    if not skipped:
         return
-    say(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
+    lines = [f"  {one.reason}" for one in skipped[:SKIPPED_SHOWN]]
+    more = len(skipped) - len(lines)
+    lines += [f"  and {more} more; --json lists all"] if more else []
+    say("\n".join([f"tbps: skipped {len(skipped)} bad images:", *lines]), file=sys.stderr)
 
 
 def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str, Any]]:
@@ -174,7 +190,8 @@ def add_index(commands: Commands) -> None:
                           "tbps index model crops people\n"
                           "tbps index model crops small --dtype int8 --thumbnails --metadata crops.jsonl",
                           "Cut off, the same command goes on where it was. Under torchrun or `accelerate launch` "
-                          "processes share the work.")  # fmt: skip
+                          "processes share the work. The exit status is 2 after an error; with --skip-bad, bad images are "
+                          "one only where nothing is in the gallery then.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
     command.add_argument("gallery", metavar="GALLERY", help=f"{WHERE}; made if it is not there")
@@ -184,8 +201,10 @@ def add_index(commands: Commands) -> None:
     command.add_argument("--dtype", choices=("float32", "float16", "int8"),
                          help="numbers that a new gallery keeps (default float32; int8: a quarter)")  # fmt: skip
     command.add_argument("--thumbnails", action="store_true", help="keep a small picture of each image")
-    command.add_argument("--skip-bad", action="store_true", help="go on past files that are no readable image")
-    command.add_argument("--json", action="store_true", help="print ids and count as JSON")
+    command.add_argument(
+        "--skip-bad", action="store_true", help="go on past images that cannot be read, and name them at the end"
+    )
+    command.add_argument("--json", action="store_true", help="print what became of the images as JSON")
     command.set_defaults(run=index)
 
 

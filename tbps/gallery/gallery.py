@@ -1,7 +1,6 @@
 """Gallery: add images once, search them by sentences ever after."""
 
 import math
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,6 +13,8 @@ import torch
 from tqdm.auto import tqdm
 
 from tbps.fingerprint import identify
+from tbps.gallery.add_result import AddResult
+from tbps.gallery.checks import check_ids, check_positive
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, make_hit, real_roots
@@ -31,7 +32,6 @@ from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import is_first, wait_for_all
 
 _DEFAULT_K = 10
-_SKIPPED_SHOWN = 10
 _LEAST_CANDIDATES = 100
 
 
@@ -110,7 +110,7 @@ class Gallery:
         batch_size: int = 64,
         commit_every: int = 4096,
         progress: bool = True,
-    ) -> list[str]:
+    ) -> AddResult:
         """
         Encode images and keep them; those whose id is there already are skipped, so a run cut short can be repeated.
         The processes of a launch (accelerate, torchrun) share the work, where all call this with the same arguments.
@@ -125,13 +125,13 @@ class Gallery:
             metadata: one dict for each image (of a folder: in sorted order), returned with the hits. Of its names,
                 `camera`, `timestamp` (datetime, ISO 8601 or seconds since 1970), `source` and `box` (four numbers:
                 left, top, right, bottom in pixels) have a fixed meaning; the first three can be filtered by.
-            skip_bad: go on after an image that cannot be read, and name all of them in one warning at the end.
+            skip_bad: go on after an image that cannot be read; the result names them.
             thumbnails: also keep a small JPEG of each image, for reports without the files.
             batch_size: images encoded at once.
             commit_every: images after which those encoded are on disk; each commit makes one file.
 
         Returns:
-            The ids added, in order.
+            The ids added, in order; how many were there already; what was skipped, and why.
 
         Raises:
             BadImageError: an image cannot be read; those before it have been added.
@@ -148,9 +148,7 @@ class Gallery:
                 intake.add(block)
         wait_for_all()  # process 0 may still be writing
         self.refresh()
-        if intake.skipped:
-            _warn_of_skipped(intake.skipped)
-        return intake.added
+        return intake.result
 
     def refresh(self) -> None:
         """Take up what other processes have written since the gallery was opened."""
@@ -344,23 +342,3 @@ class Gallery:
             raise GalleryError(f"The gallery {self._home.where} is empty: add images before searching.")
         if k > count:
             raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")
-
-
-def check_ids(name: str, ids: Collection[str]) -> None:
-    """Refuse a single text, whose letters would be taken for ids."""
-    if isinstance(ids, str):
-        raise TypeError(f"{name}={ids!r}: expected a list of ids.")
-
-
-def check_positive(name: str, value: int) -> None:
-    """Refuse what is no whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r}: expected a whole number.")
-    if value < 1:
-        raise ValueError(f"{name}={value}: expected 1 or more.")
-
-
-def _warn_of_skipped(skipped: list[str]) -> None:
-    shown = "\n  ".join(skipped[:_SKIPPED_SHOWN])
-    more = f"\n  and {len(skipped) - _SKIPPED_SHOWN} more" if len(skipped) > _SKIPPED_SHOWN else ""
-    warnings.warn(f"{len(skipped)} images could not be read and were skipped:\n  {shown}{more}", stacklevel=3)
