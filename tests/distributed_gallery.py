@@ -18,8 +18,12 @@ model, processor = AutoModel.from_pretrained(checkpoint).eval(), AutoProcessor.f
 gallery = tbps.Gallery.open(where, model, processor)
 first = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
 again = gallery.add(folder, skip_bad=True, batch_size=2, commit_every=8, progress=False)
+cameras = [{"camera": n % 2} for n in range(19)]
+updated = gallery.add(folder, cameras, skip_bad=True, update=True, batch_size=2, commit_every=8, progress=False)
 seen = [None, None]
-dist.all_gather_object(seen, {"first": asdict(first), "again": asdict(again), "count": gallery.count()})
+dist.all_gather_object(
+    seen, {"first": asdict(first), "again": asdict(again), "updated": asdict(updated), "count": gallery.count()}
+)
 if dist.get_rank() == 0:
     print(json.dumps(seen))
 dist.destroy_process_group()

@@ -142,6 +142,28 @@ def test_ten_skipped_images_are_named_and_all_of_them_in_json(
     assert "and 2 more" in err
 
 
+def test_metadata_of_images_already_there_is_updated_on_request(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"file": f"{n:03d}_0.png", "camera": f"c{n}"}) for n in range(6)]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
+    main(command)
+    command += ["--metadata", str(tmp_path / "lines.jsonl")]
+    capsys.readouterr()
+    search = ["search", checkpoint, str(tmp_path / "gallery"), "a man", "--camera", "c3", "--json"]
+    assert main(command) == 0
+    assert main(search) == 3, "without --update what is there stays"
+    capsys.readouterr()
+    assert main([*command, "--update"]) == 0
+    assert "0 images added, 6 updated, 12 in" in capsys.readouterr().out
+    assert main(search) == 0
+    assert [Path(hit["path"]).name for hit in json.loads(capsys.readouterr().out)] == ["003_0.png"]
+    assert main([*command, "--update", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["updated"], printed["unchanged"], printed["count"]) == ([], 12, 12)
+
+
 def test_where_no_image_can_be_read_skipping_is_an_error(
     tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,6 +265,8 @@ def test_search_for_programs_and_people(
     [
         ('{"file": 5}', "is not among the 12 images"),
         ("[]", "Expected"),
+        ("\ufeff[]", "line 1: TypeError"),
+        ('{"file": "FIRST", "place": "\xe9"}', "is not UTF-8"),
         ('{"file": "FIRST", "timestamp": "noon"}', "timestamp='noon' is no time"),
         ('{"file": "FIRST", "camera": []}', "camera=[]"),
         ('{"file": "FIRST", "height": NaN}', "finite numbers"),
@@ -251,7 +275,8 @@ def test_search_for_programs_and_people(
 def test_metadata_lines_at_fault_are_named(
     line: str, message: str, tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", min(folder.iterdir()).name))
+    encoding = "latin-1" if "\xe9" in line else "utf-8"
+    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", min(folder.iterdir()).name), encoding=encoding)
     command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
     assert main([*command, "--metadata", str(tmp_path / "lines.jsonl")]) == 2
     assert message in capsys.readouterr().err

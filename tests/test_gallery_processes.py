@@ -30,7 +30,8 @@ def test_two_processes_share_the_work_and_write_each_image_once(tmp_path, pictur
     expected = asdict(alone.add(crops, skip_bad=True, batch_size=2, commit_every=8))
     assert (len(expected["added"]), [skipped["name"] for skipped in expected["skipped"]]) == (18, [f"{crops}/07.png"])
     again = {**expected, "added": [], "unchanged": 18}
-    assert seen == [{"first": expected, "again": again, "count": 18}] * 2
+    updated = {**again, "updated": expected["added"], "unchanged": 0}
+    assert seen == [{"first": expected, "again": again, "updated": updated, "count": 18}] * 2
     together = Gallery.open(tmp_path / "two", tiny_model, tiny_processor)
     for one, other in zip(together.search("a red coat", k=18), alone.search("a red coat", k=18), strict=True):
         assert (one.id, one.path) == (other.id, other.path)

@@ -27,13 +27,16 @@ def index(options: argparse.Namespace) -> None:
     model, processor = load(options.model)
     gallery = Gallery.open(options.gallery, model, processor, dtype=options.dtype, token=token())
     try:
-        result = gallery.add(images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails)
+        result = gallery.add(
+            images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails, update=options.update
+        )
     except TypeError as error:  # what a line of the metadata says
         raise ValueError(str(error)) from error
     if options.json:
         say(json.dumps({**asdict(result), "count": gallery.count()}))
     else:
-        say(f"{len(result.added)} images added, {gallery.count()} in {options.gallery}")
+        updated = f"{len(result.updated)} updated, " if options.update else ""
+        say(f"{len(result.added)} images added, {updated}{gallery.count()} in {options.gallery}")
     say_skipped(result.skipped)
     if result.skipped and not gallery.count():
         raise ValueError(f"None of the {len(images)} images could be read: {options.gallery} is still empty.")
@@ -53,11 +56,15 @@ def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str
     """The metadata of each image, from lines of JSON objects whose `file` is a path below the folder.
 
     Raises:
-        ValueError: a line is no such object, or speaks of a file that is not among the images.
+        ValueError: a line is no such object, or speaks of a file that is not among the images; or no UTF-8.
     """
     places = {image: place for place, image in enumerate(images)}
     found: list[dict[str, Any]] = [{} for _ in images]
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 ({error}): save it as such.") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -188,10 +195,11 @@ def add_index(commands: Commands) -> None:
     """The command that adds images."""
     command = add_command(commands, "index", "add a folder of images to a gallery",
                           "tbps index model crops people\n"
-                          "tbps index model crops small --dtype int8 --thumbnails --metadata crops.jsonl",
+                          "tbps index model crops small --dtype int8 --thumbnails --metadata crops.jsonl\n"
+                          "tbps index model crops people --metadata crops.jsonl --update",
                           "Cut off, the same command goes on where it was. Under torchrun or `accelerate launch` "
-                          "processes share the work. The exit status is 2 after an error; with --skip-bad, bad images are "
-                          "one only where nothing is in the gallery then.")  # fmt: skip
+                          "processes share the work. The exit status is 2 after an error; with --skip-bad, bad images "
+                          "are one only where nothing is in the gallery then.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
     command.add_argument("gallery", metavar="GALLERY", help=f"{WHERE}; made if it is not there")
@@ -201,6 +209,8 @@ def add_index(commands: Commands) -> None:
     command.add_argument("--dtype", choices=("float32", "float16", "int8"),
                          help="numbers that a new gallery keeps (default float32; int8: a quarter)")  # fmt: skip
     command.add_argument("--thumbnails", action="store_true", help="keep a small picture of each image")
+    command.add_argument("--update", action="store_true",
+                         help="of images that are there already take up path, --metadata and --thumbnails")  # fmt: skip
     command.add_argument(
         "--skip-bad", action="store_true", help="go on past images that cannot be read, and name them at the end"
     )

@@ -17,10 +17,12 @@ class AddResult:
     """
     What `Gallery.add` did with each image.
 
-    `added` are the ids of the new ones, in order; `unchanged` is the number of those that were in the gallery already,
-    or came twice; `skipped` are those that could not be added, with `skip_bad`.
+    `added` are the ids of the new ones, in order; `updated` the ids of those whose path, metadata or thumbnail changed,
+    with `update`; `unchanged` is the number of those that were in the gallery already, or came twice; `skipped` are
+    those that could not be added, with `skip_bad`.
     """
 
     added: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
     unchanged: int = 0
     skipped: list[Skipped] = field(default_factory=list)

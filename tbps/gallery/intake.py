@@ -12,8 +12,10 @@ from tbps.encoding import batches, encode_images
 from tbps.gallery.add_result import AddResult, Skipped
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Home, Row
+from tbps.gallery.rows import changed_row, metadata_of
 from tbps.gallery.sources import Item
 from tbps.gallery.thumbnails import thumbnail
+from tbps.gallery.updates import update_rows
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import from_first, gather_lists, is_first, own_share
@@ -42,18 +44,23 @@ class Intake:
     batch_size: int
     skip_bad: bool
     thumbnails: bool
+    update: bool
     bar: Any
     result: AddResult = field(default_factory=AddResult)
+    _seen: set[str] = field(default_factory=set)  # by process 0: of an image that comes twice the first one counts
 
     def add(self, block: Sequence[Item]) -> None:
         """
-        Commit those of a block that are new; also when it ends in an error, what was encoded before it.
+        Commit those of a block that are new, or that are there and differ; also when it ends in an error, what was
+        encoded before it.
 
         Raises:
             BadImageError: an image cannot be read, unless those are skipped.
         """
-        new = [block[place] for place in from_first(lambda: self._new(block))]
-        self.result.unchanged += len(block) - len(new)
+        places, updated = from_first(lambda: self._look_up(block))
+        new = [block[place] for place in places]
+        self.result.updated += updated
+        self.result.unchanged += len(block) - len(new) - len(updated)
         self.bar.update(len(block) - len(new))
         own: list[Encoded] = []
         try:
@@ -67,14 +74,23 @@ class Intake:
             self._commit([one for one in encoded if one.rows])
         self._report([bad for one in encoded for bad in one.bad])
 
-    def _new(self, block: Sequence[Item]) -> list[int]:
-        """The places of the items not in the home, of each id the first."""
+    def _look_up(self, block: Sequence[Item]) -> tuple[list[int], list[str]]:
+        """The places of the items not in the home, of each id the first; the others, where they differ, are updated,
+        and their ids given too."""
         known = self.home.known([item.row.id for item in block])
         first: dict[str, int] = {}
         for place, item in enumerate(block):
-            if item.row.id not in known:
-                first.setdefault(item.row.id, place)
-        return list(first.values())
+            first.setdefault(item.row.id, place)
+        new = [place for id, place in first.items() if id not in known]
+        if not self.update:
+            return new, []
+        there = [block[place] for id, place in first.items() if id in known and id not in self._seen]
+        self._seen.update(first)
+        return new, update_rows(self.home, [item.row.id for item in there], lambda n, row: self._changed(there[n], row))
+
+    def _changed(self, item: Item, row: Row) -> Row:
+        changed = changed_row(row, item.row.path, metadata_of(item.row))
+        return self._row(changed, item.open()) if row.thumbnail is None and self.thumbnails else changed
 
     def _commit(self, encoded: Sequence[Encoded]) -> None:
         rows = [row for one in encoded for row in one.rows]
@@ -91,7 +107,7 @@ class Intake:
         if not finite.all():
             name = items[int(finite.argmin())].name
             raise GalleryError(f"The model gives no finite vector for {name}: check its weights and its dtype.")
-        rows = [self._row(item, picture) for item, picture in zip(items, pictures, strict=True)]
+        rows = [self._row(item.row, picture) for item, picture in zip(items, pictures, strict=True)]
         return Encoded(rows, vectors, bad)
 
     def _open(self, batch: Sequence[Item]) -> tuple[list[Item], list[Image.Image], list[Skipped]]:
@@ -109,8 +125,8 @@ class Intake:
                     break
         return readable, pictures, bad
 
-    def _row(self, item: Item, picture: Image.Image) -> Row:
-        return replace(item.row, thumbnail=thumbnail(picture)) if self.thumbnails else item.row
+    def _row(self, row: Row, picture: Image.Image) -> Row:
+        return replace(row, thumbnail=thumbnail(picture)) if self.thumbnails else row
 
     def _report(self, bad: list[Skipped]) -> None:
         if bad and not self.skip_bad:

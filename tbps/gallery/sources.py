@@ -1,12 +1,10 @@
 """What users have (a folder, paths, pictures, a dataset) as items to be encoded one after the other."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,9 @@ import datasets
 from PIL import Image
 
 from tbps.data.images import BadImageError, ImageSource, list_images, open_image, shown
-from tbps.gallery.filters import seconds
 from tbps.gallery.home import Row
+from tbps.gallery.metadata import checked
+from tbps.gallery.rows import make_row
 
 # sentences that come with an image describe it for training; they are not facts about it
 _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence", "sentences", "description"})
@@ -112,9 +111,7 @@ def _dataset_maker(dataset: datasets.Dataset) -> Callable[[int, dict[str, Any]],
 def _facts(row: Mapping[str, Any], position: int) -> dict[str, Any]:
     """What a dataset's row says of its image; captions and what is None are left out."""
     said = {name: value for name, value in row.items() if value is not None and name.lower() not in _CAPTION_COLUMNS}
-    facts = _plain(said)
-    _check_entry(f"row {position} of the dataset", facts)
-    return facts
+    return checked(f"row {position} of the dataset", said)
 
 
 def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
@@ -123,19 +120,6 @@ def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
     id = _content_id(source) if path is None or _is_utf8(path) else None
     # what has no content, or no name, is never stored: opening it fails where bad images are dealt with
     return Item(make_row(id or name, path, metadata), source, shown(path) if path else name)
-
-
-def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
-    """A row whose typed fields are those that its metadata has."""
-    camera, source = metadata.get("camera"), metadata.get("source")
-    return Row(
-        id=id,
-        path=path,
-        metadata=json.dumps(metadata),
-        camera=None if camera is None else str(camera),
-        timestamp=seconds("timestamp", metadata.get("timestamp")),
-        source=None if source is None else str(source),
-    )
 
 
 def _content_id(source: ImageSource) -> str | None:
@@ -156,34 +140,13 @@ def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) 
         return lambda position: {}
     if len(metadata) != count:
         raise ValueError(f"Got {len(metadata)} metadata dicts for {count} images: expected one for each image.")
-    for position, entry in enumerate(metadata):
-        if not isinstance(entry, Mapping):
-            raise TypeError(f"metadata[{position}] is a {type(entry).__name__}: expected a dict.")
-        _check_entry(f"metadata[{position}]", _plain(entry))
-    return lambda position: _plain(metadata[position])
 
+    def entry(position: int) -> dict[str, Any]:
+        return checked(f"metadata[{position}]", metadata[position])
 
-def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata with moments as text, which JSON can hold."""
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in entry.items()}
-
-
-def _check_entry(where: str, entry: dict[str, Any]) -> None:
-    try:
-        json.dumps(entry, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{where} cannot be kept as JSON ({error}): use text, finite numbers, truth values, lists and dicts."
-        ) from error
-    seconds(f"{where}: timestamp", entry.get("timestamp"))
-    for name in ("camera", "source"):
-        if isinstance(entry.get(name), bool) or not isinstance(entry.get(name), str | int | float | None):
-            raise TypeError(f"{where}: {name}={entry[name]!r}, expected text or a number.")
-    box = entry.get("box")
-    if box is None:
-        return
-    if not isinstance(box, list | tuple) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
-        raise TypeError(f"{where}: box={box!r}, expected four numbers: left, top, right, bottom.")
+    for position in range(count):  # all of them before the first image is encoded
+        entry(position)
+    return entry
 
 
 def _is_utf8(path: str) -> bool:

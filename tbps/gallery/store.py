@@ -229,18 +229,29 @@ class Store:
         manifest.write(self._directory)
         self._set_manifest(manifest, kept)
 
+    def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+        """Commit N known rows and their vectors (N, E) in the place of what is there, all in one step. What was there
+        stays in the files until `compact`."""
+        entry = self._write_shard(self.manifest, rows, vectors)
+        left, _ = self._without([row.id for row in rows])
+        self._commit(left.with_shard(entry))
+
     def remove(self, ids: Collection[str]) -> int:
         """Take rows out of every search, in one step; their bytes stay in the files until `compact`."""
+        left, count = self._without(ids)
+        if count:
+            self._commit(left)
+        return count
+
+    def _without(self, ids: Collection[str]) -> tuple[Manifest, int]:
+        """The manifest in which some rows are marked as removed, and the number of those that were there."""
         wanted = pa.array(sorted(ids), pa.string())
         places = [self._places(shard, wanted) for shard in self._shards]
         entries = tuple(
             replace(entry, removed=tuple(sorted({*entry.removed, *gone.tolist()})))
             for entry, gone in zip(self.manifest.shards, places, strict=True)
         )
-        count = sum(map(len, places))
-        if count:
-            self._commit(replace(self.manifest, shards=entries))
-        return count
+        return replace(self.manifest, shards=entries), sum(map(len, places))
 
     def compact(self, rows_per_shard: int, progress: bool = True) -> None:
         """
