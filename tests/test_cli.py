@@ -260,6 +260,27 @@ def test_search_for_programs_and_people(
     assert "--exclude ID" in capsys.readouterr().err
 
 
+def test_an_image_and_a_sentence_in_any_order(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])
+    capsys.readouterr()
+    like = ["--like", str(min(folder.iterdir())), "--html", str(tmp_path / "page.html")]
+    begin = ["search", checkpoint, str(tmp_path / "gallery")]
+    printed = []
+    for command in ([*begin, "but in red", *like], [*begin, *like, "but in red"]):
+        assert main(command) == 0
+        printed.append(capsys.readouterr().out)
+        page = (tmp_path / "page.html").read_text()
+        assert "but in red" in page
+        assert f"like {min(folder.iterdir())}" in page
+    assert printed[0] == printed[1]
+    for wrong in ([*begin, *like, "but", "in", "red"], [*begin, "a man", "in red"], [*begin, "a man", "--blue"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(wrong)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

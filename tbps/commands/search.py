@@ -165,7 +165,8 @@ def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
     from tbps.data.images import printable
     from tbps.report import QueryResult, write_search_page, write_search_sheet
 
-    result = QueryResult(query=options.query or f"like {printable(str(options.like))}", hits=hits)
+    like = None if options.like is None else f"like {printable(str(options.like))}"
+    result = QueryResult(options.query or like or "", hits, note=like if options.query else None)
     if options.png:
         write_search_sheet(options.png, [result])
         print(f"picture: {options.png}", file=sys.stderr)
