@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from tbps.commands.data import add_data
 from tbps.commands.gallery import add_gallery
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 3 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard.
     """
     options = parse(arguments)
+    print_any_text()
     try:
         return options.run(options) or 0
     except (ValueError, OSError, ImportError) as error:
@@ -27,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ntbps: stopped; what a gallery was given, and shards that were written, are kept.", file=sys.stderr)
         return STOPPED
+
+
+def print_any_text() -> None:
+    """Names of files come from anywhere: what the terminal has no letters for is escaped, not an error."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -258,6 +259,16 @@ def test_search_for_programs_and_people(
     assert "no good match" in capsys.readouterr().out
     assert main([*search, "--exclude-alike", "0.9"]) == 2
     assert "--exclude ID" in capsys.readouterr().err
+
+
+def test_names_that_the_terminal_cannot_print_are_escaped(tmp_path: Path, checkpoint: str, folder: Path) -> None:
+    min(folder.iterdir()).rename(folder / "ü名.png")
+    main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])
+    command = [sys.executable, "-m", "tbps", "search", checkpoint, str(tmp_path / "gallery"), "a man", "--k", "12"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    run = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert rb"\xfc\u540d.png" in run.stdout
 
 
 def test_an_image_and_a_sentence_in_any_order(
