@@ -197,7 +197,7 @@ def test_a_reader_takes_up_what_was_written_when_it_is_told_to(tmp_path, gallery
 @pytest.mark.parametrize(
     ("entry", "match"),
     [({"timestamp": "noon"}, r"metadata\[0\]: timestamp='noon' is no time"), ({"box": [1, 2]}, r"box=\[1, 2\]"),
-     ({"camera": ["a"]}, r"camera=\['a'\]")],
+     ({"camera": ["a"]}, r"camera=\['a'\]"), ({"camera": "\ud800"}, r"metadata\[0\] cannot be kept.*surrogates")],
 )  # fmt: skip
 def test_metadata_of_fixed_meaning_is_checked(gallery, pictures, entry, match):
     with pytest.raises((TypeError, ValueError), match=match):

@@ -23,7 +23,7 @@ def checked(where: str, entry: Any) -> dict[str, Any]:
         raise TypeError(f"{where} is a {type(entry).__name__}: expected a dict.")
     plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in entry.items()}
     try:
-        json.dumps(plain, allow_nan=False).encode()
+        json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()  # half surrogates are no text
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{where} cannot be kept as JSON ({error}): use text, finite numbers, truth values, lists and dicts."
