@@ -97,3 +97,27 @@ def test_a_disk_that_is_full_at_the_first_image_leaves_nothing_behind(gallery, f
     with pytest.raises(GalleryError, match="what the gallery held before is kept"):
         gallery.add([Image.new("RGB", (16, 32))])
     assert Gallery.open(tmp_path / "gallery", gallery._model, gallery._processor).count() == 4
+
+
+@pytest.mark.parametrize(("step", "kept"), [(0, 0), (1, 0), (2, 4)])
+def test_interrupted_after_any_rename_of_the_first_commit_it_opens_and_goes_on(
+    gallery, folder, tmp_path, monkeypatch, step, kept
+):
+    """Renamed are the empty manifest, the images' file, and the manifest that names it."""
+    rename, renamed = os.replace, []
+
+    def interrupted(*arguments):
+        rename(*arguments)
+        renamed.append(arguments)
+        if len(renamed) > step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gallery.add(folder)
+    monkeypatch.undo()
+    again = Gallery.open(tmp_path / "gallery", gallery._model, gallery._processor)
+    assert again.count() == kept
+    for one in (again, gallery):
+        one.add(folder)
+        assert one.count() == 4

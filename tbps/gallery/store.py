@@ -180,8 +180,8 @@ class Store:
             try:
                 yield
             finally:
-                if was_new and not self.manifest.shards:
-                    self._is_new = True
+                if was_new and {path.name for path in self._directory.glob("*")} <= {MANIFEST_NAME, _LOCK_NAME}:
+                    self._is_new = True  # nothing was written: a file without its manifest would be lost
                     (self._directory / MANIFEST_NAME).unlink(missing_ok=True)
 
     def refresh(self) -> None:
