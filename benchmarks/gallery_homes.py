@@ -27,7 +27,7 @@ from tbps.gallery.filters import Filter
 from tbps.gallery.home import Home, Wanted
 from tbps.gallery.homes import open_home
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
-from tbps.gallery.sources import make_row
+from tbps.gallery.rows import make_row
 
 WIDTH = 1024
 MODEL = ModelIdentity("random vectors", "0" * 32, WIDTH)

@@ -28,8 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = AutoModel.from_pretrained(options.checkpoint).eval()
     processor = AutoProcessor.from_pretrained(options.checkpoint)
     gallery = tbps.Gallery.open(options.gallery, model, processor)
-    added = gallery.add(options.folder, skip_bad=True)  # what cannot be read is named in a warning
-    print(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
+    result = gallery.add(options.folder, skip_bad=True)
+    print(f"{len(result.added)} images added, {gallery.count()} in {options.gallery}")
+    for skipped in result.skipped:
+        print(f"skipped: {skipped.reason}")
 
     for hit in gallery.search(options.sentence, k=min(options.k, gallery.count())):
         print(f"{hit.score:.3f}  {hit.path}")

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from tbps.commands.data import add_data
 from tbps.commands.gallery import add_gallery
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 3 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard.
     """
-    options = build_parser().parse_args(arguments)
+    options = parse(arguments)
+    print_any_text()
     try:
         return options.run(options) or 0
     except (ValueError, OSError, ImportError) as error:
@@ -27,6 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ntbps: stopped; what a gallery was given, and shards that were written, are kept.", file=sys.stderr)
         return STOPPED
+
+
+def print_any_text() -> None:
+    """Names of files come from anywhere: what the terminal has no letters for is escaped, not an error."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command, which ends with a usage message where they are wrong.
+
+    A sentence may come behind options too, which argparse before Python 3.12.7 takes for one word too many.
+    """
+    parser = build_parser()
+    options, left = parser.parse_known_args(arguments)
+    if len(left) == 1 and not left[0].startswith("-") and getattr(options, "query", "") is None:
+        options.query = left[0]
+    elif left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,12 +20,35 @@ def locked(path: Path, busy: Exception) -> Iterator[None]:
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, FileNotFoundError):  # FileNotFoundError: the other one removes its folder
         raise busy from None
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def locked_folder(directory: Path, lock_name: str, busy: Exception) -> Iterator[None]:
+    """Hold a lock on a folder, which is made if it is not there. Where nothing has come into it by the end, the lock's
+    file is gone, and so are the folders that were made."""
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError):  # the other one is removing what it had made
+        raise busy from None
+    try:
+        with locked(directory / lock_name, busy):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows keeps open files
+                    if [path.name for path in directory.iterdir()] == [lock_name]:
+                        (directory / lock_name).unlink()
+    finally:
+        for folder in made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 @contextmanager

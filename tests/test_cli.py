@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -121,13 +122,65 @@ def test_a_bad_file_stops_the_index_but_loses_nothing(
     command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
     assert main(command) == 2
     assert "zzz.png" in capsys.readouterr().err
-    with pytest.warns(UserWarning, match=r"zzz\.png"):
-        assert main([*command, "--skip-bad"]) == 0
-    assert "0 images added, 12 in" in capsys.readouterr().out
+    assert main([*command, "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert "0 images added, 12 in" in out
+    assert f"tbps: skipped 1 bad images:\n  {folder / 'zzz.png'} is not an image" in err
+
+
+def test_ten_skipped_images_are_named_and_all_of_them_in_json(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(12):
+        (folder / f"bad{n:02d}.jpg").write_text(f"no image {n}")
+    assert main(["index", checkpoint, str(folder), str(tmp_path / "gallery"), "--skip-bad", "--json"]) == 0
+    out, err = capsys.readouterr()
+    printed = json.loads(out)
+    assert (len(printed["added"]), printed["unchanged"], printed["count"]) == (12, 0, 12)
+    assert [one["name"] for one in printed["skipped"]] == [str(folder / f"bad{n:02d}.jpg") for n in range(12)]
+    assert "bad09.jpg is not an image" in err
+    assert "bad10.jpg" not in err
+    assert "and 2 more" in err
+
+
+def test_metadata_of_images_already_there_is_updated_on_request(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"file": f"{n:03d}_0.png", "camera": f"c{n}"}) for n in range(6)]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
+    main(command)
+    command += ["--metadata", str(tmp_path / "lines.jsonl")]
+    capsys.readouterr()
+    search = ["search", checkpoint, str(tmp_path / "gallery"), "a man", "--camera", "c3", "--json"]
+    assert main(command) == 0
+    assert main(search) == 3, "without --update what is there stays"
+    capsys.readouterr()
+    assert main([*command, "--update"]) == 0
+    assert "0 images added, 6 updated, 12 in" in capsys.readouterr().out
+    assert main(search) == 0
+    assert [Path(hit["path"]).name for hit in json.loads(capsys.readouterr().out)] == ["003_0.png"]
+    assert main([*command, "--update", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["updated"], printed["unchanged"], printed["count"]) == ([], 12, 12)
+
+
+def test_where_no_image_can_be_read_skipping_is_an_error(
+    tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0.png").write_text("no image")
+    assert main(["index", checkpoint, str(tmp_path / "bad"), str(tmp_path / "gallery"), "--skip-bad"]) == 2
+    assert "None of the 1 images could be read" in capsys.readouterr().err
+    assert not (tmp_path / "gallery").exists()
 
 
 def test_nothing_is_made_where_there_is_nothing(tmp_path: Path, checkpoint: str) -> None:
     assert main(["index", checkpoint, str(tmp_path / "none"), str(tmp_path / "gallery")]) == 2
+    assert not (tmp_path / "gallery").exists()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0.png").write_text("no image")
+    assert main(["index", checkpoint, str(tmp_path / "bad"), str(tmp_path / "gallery")]) == 2
     assert not (tmp_path / "gallery").exists()
     (tmp_path / "empty").mkdir()
     assert main(["search", checkpoint, str(tmp_path / "empty"), "a man"]) == 2
@@ -208,11 +261,44 @@ def test_search_for_programs_and_people(
     assert "--exclude ID" in capsys.readouterr().err
 
 
+def test_names_that_the_terminal_cannot_print_are_escaped(tmp_path: Path, checkpoint: str, folder: Path) -> None:
+    min(folder.iterdir()).rename(folder / "ü名.png")
+    main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])
+    command = [sys.executable, "-m", "tbps", "search", checkpoint, str(tmp_path / "gallery"), "a man", "--k", "12"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    run = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert rb"\xfc\u540d.png" in run.stdout
+
+
+def test_an_image_and_a_sentence_in_any_order(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])
+    capsys.readouterr()
+    like = ["--like", str(min(folder.iterdir())), "--html", str(tmp_path / "page.html")]
+    begin = ["search", checkpoint, str(tmp_path / "gallery")]
+    printed = []
+    for command in ([*begin, "but in red", *like], [*begin, *like, "but in red"]):
+        assert main(command) == 0
+        printed.append(capsys.readouterr().out)
+        page = (tmp_path / "page.html").read_text()
+        assert "but in red" in page
+        assert f"like {min(folder.iterdir())}" in page
+    assert printed[0] == printed[1]
+    for wrong in ([*begin, *like, "but", "in", "red"], [*begin, "a man", "in red"], [*begin, "a man", "--blue"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(wrong)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ('{"file": 5}', "is not among the 12 images"),
         ("[]", "Expected"),
+        ("\ufeff[]", "line 1: TypeError"),
+        ('{"file": "FIRST", "place": "\xe9"}', "is not UTF-8"),
         ('{"file": "FIRST", "timestamp": "noon"}', "timestamp='noon' is no time"),
         ('{"file": "FIRST", "camera": []}', "camera=[]"),
         ('{"file": "FIRST", "height": NaN}', "finite numbers"),
@@ -221,7 +307,8 @@ def test_search_for_programs_and_people(
 def test_metadata_lines_at_fault_are_named(
     line: str, message: str, tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", min(folder.iterdir()).name))
+    encoding = "latin-1" if "\xe9" in line else "utf-8"
+    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", min(folder.iterdir()).name), encoding=encoding)
     command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
     assert main([*command, "--metadata", str(tmp_path / "lines.jsonl")]) == 2
     assert message in capsys.readouterr().err

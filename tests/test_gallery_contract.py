@@ -17,7 +17,7 @@ from tbps.gallery.filters import Filter
 from tbps.gallery.home import Row, Wanted
 from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.manifest import Layout
-from tbps.gallery.sources import make_row
+from tbps.gallery.rows import make_row
 from tbps.gallery.transfer import copy_rows
 
 WIDTH = 16
@@ -222,6 +222,31 @@ def test_another_that_has_it_open_sees_what_was_written(place):
     assert_found(reader.search(QUERIES[:1], Wanted(3))[0], QUERIES[0], best(QUERIES[0], 3))
 
 
+def test_replaced_rows_are_found_as_what_they_are_now_and_come_last(place):
+    chosen = [KEPT[n] for n in (100, 0, 57, 58, len(KEPT) - 1)]
+    new = [make_row(ROWS[n].id, f"/moved/{n}.png", {"camera": f"new {n}", "colour": "new"}) for n in chosen]
+
+    def check(home):
+        got = home.get([row.id for row in new])
+        assert [one.row for one in got] == new
+        np.testing.assert_array_equal([one.vector for one in got], VECTORS[chosen])
+        assert home.count() == len(KEPT)
+        assert [row for rows, _ in home.scan() for row in rows] == [ROWS[n] for n in KEPT if n not in chosen] + new
+        [found] = home.search(QUERIES[:1], Wanted(9, filter=Filter(metadata={"colour": "new"})))
+        assert {one.row.id for one in found} == {row.id for row in new}
+        for camera in {ROWS[n].camera for n in chosen} - {None}:
+            [found] = home.search(QUERIES[:1], Wanted(150, filter=Filter(camera=camera)))
+            assert {row.id for row in new}.isdisjoint(one.row.id for one in found), "not as what they were"
+
+    home = open_place(place)
+    fill(home)
+    with home.writing():
+        home.replace(new, VECTORS[chosen])
+    check(home)
+    place.stop()
+    check(open_place(place))
+
+
 def test_what_is_not_there_is_not_made_by_reading(place):
     with pytest.raises(GalleryError, match="is no gallery"):
         existing_home(place.where, place.token)
@@ -290,9 +315,16 @@ def test_a_gallery_is_the_same_in_every_home(place, tmp_path, tiny_model, tiny_p
 
     reference, gallery = opened(tmp_path / "reference"), opened(place.where, place.token)
     for one in (reference, gallery):
-        ids = one.add(pictures[:7], metadata[:7], progress=False, thumbnails=True)
-        assert len(one.add(pictures, metadata, progress=False, batch_size=2, commit_every=3)) == 5
-        assert one.add(pictures, progress=False) == []
+        ids = one.add(pictures[:7], metadata[:7], progress=False, thumbnails=True).added
+        assert len(one.add(pictures, metadata, progress=False, batch_size=2, commit_every=3).added) == 5
+        assert one.add(pictures, progress=False).added == []
+    assert_equal(gallery, reference)
+    changes = {ids[2]: {"camera": 1, "track": None}, ids[3]: {"timestamp": "2026-05-09"}, "never": {"camera": 1}}
+    for one in (reference, gallery):
+        assert [one.update(changes), one.update(changes)] == [2, 0]
+        again = one.add(pictures[4:6], [{"camera": 1}, {"camera": 1}], progress=False, update=True)
+        assert (again.added, again.updated, again.unchanged) == ([], ids[5:6], 1), "picture 4 was of that camera before"
+        assert one.get(ids[2:3])[0].metadata == {"camera": 1, "timestamp": "2026-05-03"}
     assert_equal(gallery, reference)
     for one in (reference, gallery):
         assert one.remove([ids[0], ids[5], "never"]) == 2

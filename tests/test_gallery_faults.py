@@ -195,7 +195,7 @@ def test_leftovers_are_ignored_on_opening_and_cleaned_on_adding(tmp_path, full, 
     (where / "shard-000002.arrow").write_text("renamed, but never named in the manifest")
     gallery = Gallery.open(where, tiny_model, tiny_processor)
     assert gallery.count() == 4
-    assert len(gallery.add(pictures[:1])) == 1
+    assert len(gallery.add(pictures[:1]).added) == 1
     assert not list(where.glob("*.tmp"))
     assert Gallery.open(where, tiny_model, tiny_processor).count() == 5
 
@@ -204,7 +204,7 @@ def test_two_cannot_add_at_once(tmp_path, full, pictures, tiny_model, tiny_proce
     other = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
     with other.writing(), pytest.raises(GalleryError, match="Another process is writing"):
         full.add(pictures)
-    assert len(full.add(pictures)) == 4
+    assert len(full.add(pictures).added) == 4
 
 
 def test_the_width_of_the_vectors_is_part_of_the_identity(tmp_path, full, tiny_model, tiny_processor):

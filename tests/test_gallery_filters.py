@@ -11,7 +11,7 @@ from tbps.fingerprint import ModelIdentity
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Wanted
 from tbps.gallery.manifest import Layout
-from tbps.gallery.sources import make_row
+from tbps.gallery.rows import make_row
 from tbps.gallery.store import Store
 
 SCALARS = st.sampled_from(["1", 1, 1.0, True, False, 0, "a\"b'", "ä", ""])

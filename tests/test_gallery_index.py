@@ -53,6 +53,16 @@ def test_what_was_removed_is_not_a_candidate(store):
     assert numbers(found) == numbers(store.search(QUERIES, Wanted(5)))
 
 
+def test_replaced_rows_are_found_once_and_as_what_they_are_now(store):
+    places = np.unique(best(VECTORS, 1))
+    with store.writing():
+        store.replace([Row(str(n), f"/moved/{n}", "{}") for n in places], VECTORS[places])
+    found = store.search(QUERIES, Wanted(5, "index", 100, probes=20))
+    assert [sorted(row) for row in numbers(found)] == [sorted(row) for row in best(VECTORS).tolist()]
+    moved = {one.row.id: one.row.path for row in found for one in row}
+    assert {n: path for n, path in moved.items() if path} == {str(n): f"/moved/{n}" for n in places}
+
+
 def test_rows_added_later_are_searched_beside_the_index(store):
     with store.writing():
         store.append([Row(str(2000 + n), None, "{}") for n in range(10)], 2 * QUERIES)

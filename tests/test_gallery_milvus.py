@@ -21,7 +21,7 @@ from tbps.gallery.homes import open_home
 from tbps.gallery.manifest import Layout
 from tbps.gallery.milvus_address import Address, parse_address
 from tbps.gallery.milvus_filters import digest, expression, tags
-from tbps.gallery.sources import make_row
+from tbps.gallery.rows import make_row
 
 MODEL = ModelIdentity("a model", "0" * 32, 4)
 LAYOUT = Layout("float16", 2, 1, 2)
@@ -178,7 +178,7 @@ def test_numbers_texts_and_truth_values_have_digests_of_their_own():
 KILLED = """
 import os, signal
 from tbps.gallery.milvus_client import Collection
-from test_gallery_milvus import MODEL, LAYOUT, many_rows, open_home
+from test_gallery_milvus import MODEL, LAYOUT, many_rows, new_rows, open_home
 import numpy as np
 
 call, calls = Collection.call, []
@@ -190,7 +190,7 @@ def killing(self, name, **arguments):
     return call(self, name, **arguments)
 
 Collection.call = killing
-open_home({where!r}, MODEL, LAYOUT).append(many_rows(), np.ones((1500, 4)))
+open_home({where!r}, MODEL, LAYOUT).append({rows}(), np.ones((1500, 4)))
 """
 
 
@@ -211,8 +211,12 @@ def many_rows():
     return [Row(f"{n}", None, "{}") for n in range(1500)]
 
 
+def new_rows():
+    return [make_row(f"{n}", None, {"camera": "new"}) for n in range(1500)]
+
+
 def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_twice(place):
-    killed = run_elsewhere(KILLED.format(where=place.where))
+    killed = run_elsewhere(KILLED.format(where=place.where, rows="many_rows"))
     assert killed.returncode == -signal.SIGKILL
     home = open_home(place.where, MODEL, LAYOUT)
     known = home.known([row.id for row in many_rows()])
@@ -221,6 +225,19 @@ def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_tw
     home.append(left, np.ones((500, 4)))
     assert home.count() == 1500
     assert [row for rows, _ in home.scan() for row in rows] == many_rows()
+
+
+def test_killed_in_the_middle_of_an_update_every_row_is_old_or_new_and_it_can_be_repeated(place):
+    home = open_home(place.where, MODEL, LAYOUT)
+    home.append(many_rows(), np.ones((1500, 4)))
+    place.stop()
+    assert run_elsewhere(KILLED.format(where=place.where, rows="new_rows")).returncode == -signal.SIGKILL
+    home = open_home(place.where, MODEL, LAYOUT)
+    assert home.count() == 1500
+    found = {row.id: row for rows, _ in home.scan() for row in rows}
+    assert list(found.values()) == many_rows()[1000:] + new_rows()[:1000]
+    home.replace(new_rows(), np.ones((1500, 4)))
+    assert [row for rows, _ in home.scan() for row in rows] == new_rows()
 
 
 def test_a_file_in_use_by_another_process_says_so(home, place):

@@ -2,6 +2,8 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from launch import torchrun
 
 from tbps import Gallery
 from tbps.fingerprint import ModelIdentity
-from tbps.gallery import store
+from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Layout
 from tbps.gallery.store import Store
@@ -25,21 +27,62 @@ def test_two_processes_share_the_work_and_write_each_image_once(tmp_path, pictur
     (crops / "07.png").write_text("no image")
     seen = json.loads(torchrun("distributed_gallery.py", tmp_path / "model", crops, tmp_path / "two"))
     alone = Gallery.open(tmp_path / "one", tiny_model, tiny_processor)
-    with pytest.warns(UserWarning, match=r"1 images could not be read.*\n.*07\.png"):
-        expected = alone.add(crops, skip_bad=True, batch_size=2, commit_every=8)
-    assert seen == [{"added": expected, "again": [], "count": 18}] * 2
+    expected = asdict(alone.add(crops, skip_bad=True, batch_size=2, commit_every=8))
+    assert (len(expected["added"]), [skipped["name"] for skipped in expected["skipped"]]) == (18, [f"{crops}/07.png"])
+    again = {**expected, "added": [], "unchanged": 18}
+    updated = {**again, "updated": expected["added"], "unchanged": 0}
+    assert seen == [{"first": expected, "again": again, "updated": updated, "count": 18}] * 2
     together = Gallery.open(tmp_path / "two", tiny_model, tiny_processor)
     for one, other in zip(together.search("a red coat", k=18), alone.search("a red coat", k=18), strict=True):
         assert (one.id, one.path) == (other.id, other.path)
         assert one.score == pytest.approx(other.score, abs=1e-6)
 
 
-def test_who_opens_a_gallery_that_another_process_just_made_does_not_wait_for_it(tmp_path):
+def new_store(directory):
+    return Store.open(directory, ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4))
+
+
+def add_row(store, id):
+    store.append([Row(id, None, "{}")], np.ones((1, 16), np.float32))
+
+
+def test_who_opens_a_gallery_that_another_process_is_making_does_not_wait_for_it(tmp_path):
     """The other one may be adding already, and waiting for this one to take its share."""
-    identity, layout = ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4)
-    maker = Store.open(tmp_path / "gallery", identity, layout)
+    maker, other = new_store(tmp_path / "gallery"), new_store(tmp_path / "gallery")
     with ThreadPoolExecutor(1) as pool, maker.writing():
-        maker.append([Row("a", None, "{}")], np.ones((1, 16), np.float32))
-        # what Store.open does where the manifest was not there a moment ago
-        pool.submit(store._create, tmp_path / "gallery", identity, layout).result(timeout=30)
+        assert pool.submit(lambda: new_store(tmp_path / "gallery").count()).result(timeout=30) == 0
+        add_row(maker, "a")
+        assert pool.submit(lambda: new_store(tmp_path / "gallery").count()).result(timeout=30) == 1
+    other.refresh()
+    assert other.count() == 1
+
+
+def test_of_two_that_make_a_gallery_with_different_models_the_later_is_refused(tmp_path):
+    first, second = (
+        new_store(tmp_path / "gallery"),
+        Store.open(tmp_path / "gallery", ModelIdentity("another", "g", 16), Layout("float32", 8, 2, 4)),
+    )
+    with first.writing():
+        add_row(first, "a")
+    with pytest.raises(GalleryError, match=r"made with 'm'.*opened with 'another'"), second.writing():
+        add_row(second, "b")
     assert Store.read(tmp_path / "gallery").count() == 1
+
+
+def test_makers_that_fail_take_nothing_from_those_that_do_not(tmp_path):
+    """Some fail before their first row, which removes what they made, while others come and go."""
+
+    def make(directory, worker):
+        store = new_store(directory)
+        with suppress(GalleryError, KeyboardInterrupt), store.writing():
+            if worker % 2:
+                raise KeyboardInterrupt
+            add_row(store, f"{worker}")
+            return 1
+        return 0
+
+    with ThreadPoolExecutor(6) as pool:
+        for attempt in range(25):
+            directory = tmp_path / f"{attempt}" / "gallery"
+            made = sum(pool.map(make, [directory] * 12, range(12)))
+            assert new_store(directory).count() == made

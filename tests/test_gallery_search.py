@@ -197,7 +197,7 @@ def test_a_reader_takes_up_what_was_written_when_it_is_told_to(tmp_path, gallery
 @pytest.mark.parametrize(
     ("entry", "match"),
     [({"timestamp": "noon"}, r"metadata\[0\]: timestamp='noon' is no time"), ({"box": [1, 2]}, r"box=\[1, 2\]"),
-     ({"camera": ["a"]}, r"camera=\['a'\]")],
+     ({"camera": ["a"]}, r"camera=\['a'\]"), ({"camera": "\ud800"}, r"metadata\[0\] cannot be kept.*surrogates")],
 )  # fmt: skip
 def test_metadata_of_fixed_meaning_is_checked(gallery, pictures, entry, match):
     with pytest.raises((TypeError, ValueError), match=match):
@@ -244,7 +244,7 @@ def test_columns_of_a_dataset_become_metadata(gallery, pictures):
     table = datasets.Dataset.from_dict({"image": [pictures[0].rotate(33)], "timestamp": [when], "box": [[0, 0, 9.5, 9]],
                                         "extra": [{"floor": 2}], "nothing": [None], "caption": ["a man"]},
                                        ).cast_column("image", datasets.Image())  # fmt: skip
-    [known] = gallery.add(table)
+    [known] = gallery.add(table).added
     assert gallery.get([known])[0].metadata == {"timestamp": when.isoformat(), "box": [0.0, 0.0, 9.5, 9.0],
                                                 "extra": {"floor": 2}}  # fmt: skip
     assert [hit.id for hit in gallery.search(SENTENCE, where=Filter(since=when))] == [known]

@@ -1,13 +1,14 @@
 """Every kind of image comes out RGB and upright; every kind of bad file is named."""
 
 import contextlib
+import os
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tbps.data.images import BadImageError, image_source, list_images, open_image
+from tbps.data.images import BadImageError, image_source, list_images, open_image, shown
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
@@ -159,3 +160,17 @@ def test_pixels_of_32_bits_are_refused(tmp_path, mode):
     Image.new(mode, (4, 8), 1).save(path)
     with pytest.raises(BadImageError, match=rf"deep\.tiff.* has 32-bit pixel values \(mode {mode}\): convert it"):
         open_image(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a/Straße 7.jpg", "a/Straße 7.jpg"),
+        (os.fsdecode(b"photo \xe9/\xc3\xa9.jpg"), "photo \\xe9/é.jpg"),
+        ("two\nlines\x1b[2J", "two\\nlines\\x1b[2J"),
+        ("\ud800", "\\ud800"),
+        ("x" * 300 + "y" * 300, "x" * 200 + "..." + "y" * 200),
+    ],
+)
+def test_paths_are_shown_without_what_a_terminal_would_obey(path, text):
+    assert shown(path) == text

@@ -140,6 +140,15 @@ def test_sheet_is_as_high_as_its_rows(tmp_path, results):
         assert one.height < two.height < 2.2 * one.height
 
 
+def test_a_sheet_without_hits_says_so(tmp_path, results):
+    write_search_sheet(tmp_path / "none.png", [QueryResult("nobody", [])])
+    write_search_sheet(tmp_path / "some.png", [QueryResult("nobody", results[0].hits)])
+    with Image.open(tmp_path / "none.png") as none, Image.open(tmp_path / "some.png") as some:
+        below = none.convert("L").crop((0, 66, none.width, none.height))  # the sentence is one line
+        assert below.getextrema()[0] < 128
+        assert none.height < some.height
+
+
 def test_sheet_frames_right_and_wrong(tmp_path, results):
     write_search_sheet(tmp_path / "marked.png", results[:1])
     write_search_sheet(tmp_path / "plain.png", [QueryResult("a red coat", results[0].hits)])

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from tbps.data.benchmarks import BENCHMARKS
 
@@ -58,12 +58,12 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
     return TBPSModel.from_pretrained(checkpoint).eval().to(device), AutoProcessor.from_pretrained(checkpoint)
 
 
-def say(text: str) -> None:
+def say(text: str, file: TextIO | None = None) -> None:
     """Print a result, once in a launch."""
     from tbps.spread import is_first
 
     if is_first():
-        print(text)
+        print(text, file=file)
 
 
 def add_benchmark(command: argparse.ArgumentParser) -> None:

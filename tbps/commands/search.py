@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ from tbps.commands.options import WHERE, Commands, add_command, load, say, token
 
 if TYPE_CHECKING:
     from tbps.gallery import Filter, Gallery, Hit, Query
+    from tbps.gallery.add_result import Skipped
 
 NO_MATCH = 3  # exit status
+SKIPPED_SHOWN = 10
 
 
 def index(options: argparse.Namespace) -> None:
@@ -19,29 +22,49 @@ def index(options: argparse.Namespace) -> None:
     from tbps.data.images import list_images
     from tbps.gallery import Gallery
 
-    images = list_images(options.images)  # first: no gallery is made where there is nothing to add
+    images = list_images(options.images)  # first: a wrong path is said at once
     metadata = None if options.metadata is None else read_metadata(options.metadata, images, options.images)
     model, processor = load(options.model)
     gallery = Gallery.open(options.gallery, model, processor, dtype=options.dtype, token=token())
     try:
-        added = gallery.add(images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails)
+        result = gallery.add(
+            images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails, update=options.update
+        )
     except TypeError as error:  # what a line of the metadata says
         raise ValueError(str(error)) from error
     if options.json:
-        say(json.dumps({"added": added, "count": gallery.count()}))
+        say(json.dumps({**asdict(result), "count": gallery.count()}))
+    else:
+        updated = f"{len(result.updated)} updated, " if options.update else ""
+        say(f"{len(result.added)} images added, {updated}{gallery.count()} in {options.gallery}")
+    say_skipped(result.skipped)
+    if result.skipped and not gallery.count():
+        raise ValueError(f"None of the {len(images)} images could be read: {options.gallery} is still empty.")
+
+
+def say_skipped(skipped: list["Skipped"]) -> None:
+    """Name the images that were left out."""
+    if not skipped:
         return
-    say(f"{len(added)} images added, {gallery.count()} in {options.gallery}")
+    lines = [f"  {one.reason}" for one in skipped[:SKIPPED_SHOWN]]
+    more = len(skipped) - len(lines)
+    lines += [f"  and {more} more; --json lists all"] if more else []
+    say("\n".join([f"tbps: skipped {len(skipped)} bad images:", *lines]), file=sys.stderr)
 
 
 def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str, Any]]:
     """The metadata of each image, from lines of JSON objects whose `file` is a path below the folder.
 
     Raises:
-        ValueError: a line is no such object, or speaks of a file that is not among the images.
+        ValueError: a line is no such object, or speaks of a file that is not among the images; or no UTF-8.
     """
     places = {image: place for place, image in enumerate(images)}
     found: list[dict[str, Any]] = [{} for _ in images]
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 ({error}): save it as such.") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -127,6 +150,8 @@ def as_json(hit: "Hit") -> dict[str, Any]:
 
 def print_table(hits: list["Hit"]) -> None:
     """Rank, score, the global embedding's share of it, the image."""
+    from tbps.data.images import printable
+
     if not hits:
         print("no good match")
         return
@@ -135,16 +160,13 @@ def print_table(hits: list["Hit"]) -> None:
         print(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {printable(hit.path or hit.id)}")
 
 
-def printable(text: str) -> str:
-    """Text that somebody else wrote, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
 def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
     """The picture and the page, where they are asked for."""
+    from tbps.data.images import printable
     from tbps.report import QueryResult, write_search_page, write_search_sheet
 
-    result = QueryResult(query=options.query or f"like {options.like}", hits=hits)
+    like = None if options.like is None else f"like {printable(str(options.like))}"
+    result = QueryResult(options.query or like or "", hits, note=like if options.query else None)
     if options.png:
         write_search_sheet(options.png, [result])
         print(f"picture: {options.png}", file=sys.stderr)
@@ -174,9 +196,11 @@ def add_index(commands: Commands) -> None:
     """The command that adds images."""
     command = add_command(commands, "index", "add a folder of images to a gallery",
                           "tbps index model crops people\n"
-                          "tbps index model crops small --dtype int8 --thumbnails --metadata crops.jsonl",
+                          "tbps index model crops small --dtype int8 --thumbnails --metadata crops.jsonl\n"
+                          "tbps index model crops people --metadata crops.jsonl --update",
                           "Cut off, the same command goes on where it was. Under torchrun or `accelerate launch` "
-                          "processes share the work.")  # fmt: skip
+                          "processes share the work. The exit status is 2 after an error; with --skip-bad, bad images "
+                          "are one only where nothing is in the gallery then.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
     command.add_argument("gallery", metavar="GALLERY", help=f"{WHERE}; made if it is not there")
@@ -186,8 +210,12 @@ def add_index(commands: Commands) -> None:
     command.add_argument("--dtype", choices=("float32", "float16", "int8"),
                          help="numbers that a new gallery keeps (default float32; int8: a quarter)")  # fmt: skip
     command.add_argument("--thumbnails", action="store_true", help="keep a small picture of each image")
-    command.add_argument("--skip-bad", action="store_true", help="go on past files that are no readable image")
-    command.add_argument("--json", action="store_true", help="print ids and count as JSON")
+    command.add_argument("--update", action="store_true",
+                         help="of images that are there already take up path, --metadata and --thumbnails")  # fmt: skip
+    command.add_argument(
+        "--skip-bad", action="store_true", help="go on past images that cannot be read, and name them at the end"
+    )
+    command.add_argument("--json", action="store_true", help="print what became of the images as JSON")
     command.set_defaults(run=index)
 
 

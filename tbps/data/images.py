@@ -72,9 +72,20 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def shown(path: str | Path) -> str:
-    """A path as messages show it: a long one without its middle, and control characters escaped."""
-    text = str(path) if str(path).isprintable() else ascii(str(path))
+    """A path as messages show it: `printable`, and a long one without its middle."""
+    text = printable(str(path))
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
+
+
+def printable(text: str) -> str:
+    """Text that somebody else wrote, without what would steer a terminal; of a file name that is not UTF-8 the bytes at
+    fault, as `photo \\xe9.jpg`."""
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    foreign = 0xDC80 <= ord(letter) <= 0xDCFF  # how Python spells a byte of a name that is no UTF-8
+    return f"\\x{ord(letter) - 0xDC00:02x}" if foreign else ascii(letter)[1:-1]
 
 
 def _describe(source: ImageSource) -> str:

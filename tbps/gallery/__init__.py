@@ -1,9 +1,10 @@
 """A persistent gallery of person crops that is searched by sentences."""
 
+from tbps.gallery.add_result import AddResult
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.gallery import Gallery
 from tbps.gallery.hits import Hit
 from tbps.gallery.queries import Query
 
-__all__ = ["Filter", "Gallery", "GalleryError", "Hit", "Query"]
+__all__ = ["AddResult", "Filter", "Gallery", "GalleryError", "Hit", "Query"]

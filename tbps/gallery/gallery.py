@@ -1,7 +1,6 @@
 """Gallery: add images once, search them by sentences ever after."""
 
 import math
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,7 +12,10 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from tbps.encoding import batches
 from tbps.fingerprint import identify
+from tbps.gallery.add_result import AddResult
+from tbps.gallery.checks import check_ids, check_positive
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, make_hit, real_roots
@@ -21,25 +23,28 @@ from tbps.gallery.home import MODES, Found, Home, Mode, Wanted
 from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.intake import Intake
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
+from tbps.gallery.metadata import checked
 from tbps.gallery.picking import one_per_group, same_person
 from tbps.gallery.queries import Query, as_query, query_vectors
+from tbps.gallery.rows import changed_row
 from tbps.gallery.sources import read_items
 from tbps.gallery.store import ROWS_PER_FILE, Store
 from tbps.gallery.transfer import copy_rows
+from tbps.gallery.updates import update_rows
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import is_first, wait_for_all
 
 _DEFAULT_K = 10
-_SKIPPED_SHOWN = 10
 _LEAST_CANDIDATES = 100
+_UPDATED_AT_ONCE = 4096
 
 
 class Gallery:
     """
     Images of people, searched by sentences, in a folder or in a Milvus collection.
 
-    In a folder: persistent from the first `add`; a process may be killed at any moment and the gallery opens with all
+    In a folder: there from its first image on; a process may be killed at any moment and the gallery opens with all
     that was committed. Opening checks the lengths of files; their contents are verified when they are first read.
     Search is exact and walks over a memory map, so the gallery may be larger than memory. One process may write while
     others search; those see what was there when they opened.
@@ -63,7 +68,7 @@ class Gallery:
         token: str | None = None,
     ) -> "Gallery":
         """
-        The gallery at `where`, made if it is new.
+        The gallery at `where`, or a new one. A folder is made when the first images are added, a collection at once.
 
         Args:
             where: a folder; or an address of Milvus: a file that ends in `.db` (Milvus Lite), or
@@ -107,17 +112,18 @@ class Gallery:
         *,
         skip_bad: bool = False,
         thumbnails: bool = False,
+        update: bool = False,
         batch_size: int = 64,
         commit_every: int = 4096,
         progress: bool = True,
-    ) -> list[str]:
+    ) -> AddResult:
         """
         Encode images and keep them; those whose id is there already are skipped, so a run cut short can be repeated.
         The processes of a launch (accelerate, torchrun) share the work, where all call this with the same arguments.
 
         An image's id is a hash of its content: of a file's bytes, or of the pixels of a picture in memory. The same
-        file under two names is one image, with the first one's path and metadata; adding it again changes neither
-        those nor its thumbnail.
+        file under two names is one image, with the first one's path and metadata; adding it again changes nothing,
+        unless `update` is set.
 
         Args:
             images: a folder (with all below it), a list of files or PIL images, or a `datasets.Dataset` with a column
@@ -125,13 +131,15 @@ class Gallery:
             metadata: one dict for each image (of a folder: in sorted order), returned with the hits. Of its names,
                 `camera`, `timestamp` (datetime, ISO 8601 or seconds since 1970), `source` and `box` (four numbers:
                 left, top, right, bottom in pixels) have a fixed meaning; the first three can be filtered by.
-            skip_bad: go on after an image that cannot be read, and name all of them in one warning at the end.
+            skip_bad: go on after an image that cannot be read; the result names them.
             thumbnails: also keep a small JPEG of each image, for reports without the files.
+            update: of an image that is there already take up the path and the metadata given here, as `update` does,
+                and a thumbnail if it has none; it is not encoded again.
             batch_size: images encoded at once.
             commit_every: images after which those encoded are on disk; each commit makes one file.
 
         Returns:
-            The ids added, in order.
+            The ids added and updated, in order; how many were there already; what was skipped, and why.
 
         Raises:
             BadImageError: an image cannot be read; those before it have been added.
@@ -143,14 +151,12 @@ class Gallery:
         count, items = read_items(images, metadata)
         writing = self._home.writing() if is_first() else nullcontext()
         with writing, tqdm(total=count, desc="images", disable=not progress) as bar:
-            intake = Intake(self._home, self._model, self._processor, batch_size, skip_bad, thumbnails, bar)
+            intake = Intake(self._home, self._model, self._processor, batch_size, skip_bad, thumbnails, update, bar)
             while block := list(islice(items, commit_every)):
                 intake.add(block)
         wait_for_all()  # process 0 may still be writing
         self.refresh()
-        if intake.skipped:
-            _warn_of_skipped(intake.skipped)
-        return intake.added
+        return intake.result
 
     def refresh(self) -> None:
         """Take up what other processes have written since the gallery was opened."""
@@ -160,6 +166,28 @@ class Gallery:
         """What is kept of images, by their ids: hits with a score of 0; None for an id that is not there."""
         nothing = np.zeros(self._model.config.embedding_dim, np.float32)
         return [None if found is None else self._hit(found, nothing) for found in self._home.get(ids)]
+
+    def update(self, metadata: Mapping[str, Mapping[str, Any]]) -> int:
+        """
+        Change the metadata of images that are there; the number of those that are different now.
+
+        They count as added last from then on. In a folder what they had before is erased by `compact`; vectors kept as
+        int8 are rounded anew.
+
+        Args:
+            metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay. Ids
+                that are not there are left out.
+
+        Raises:
+            GalleryError: another process is writing to this gallery.
+            TypeError, ValueError: metadata that cannot be kept; nothing has been changed.
+        """
+        changes = {id: checked(f"metadata[{id!r}]", entry) for id, entry in metadata.items()}
+        count = 0
+        with self._home.writing():
+            for ids in batches(list(changes), _UPDATED_AT_ONCE):
+                count += len(update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id])))
+        return count
 
     def remove(self, ids: Collection[str]) -> int:
         """
@@ -344,23 +372,3 @@ class Gallery:
             raise GalleryError(f"The gallery {self._home.where} is empty: add images before searching.")
         if k > count:
             raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")
-
-
-def check_ids(name: str, ids: Collection[str]) -> None:
-    """Refuse a single text, whose letters would be taken for ids."""
-    if isinstance(ids, str):
-        raise TypeError(f"{name}={ids!r}: expected a list of ids.")
-
-
-def check_positive(name: str, value: int) -> None:
-    """Refuse what is no whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r}: expected a whole number.")
-    if value < 1:
-        raise ValueError(f"{name}={value}: expected 1 or more.")
-
-
-def _warn_of_skipped(skipped: list[str]) -> None:
-    shown = "\n  ".join(skipped[:_SKIPPED_SHOWN])
-    more = f"\n  and {len(skipped) - _SKIPPED_SHOWN} more" if len(skipped) > _SKIPPED_SHOWN else ""
-    warnings.warn(f"{len(skipped)} images could not be read and were skipped:\n  {shown}{more}", stacklevel=3)

@@ -1,6 +1,5 @@
 """What a search gives: images found, each with what its parts contribute, and a picture where one may be shown."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tbps.gallery.errors import GalleryError
-from tbps.gallery.home import Found, Row
+from tbps.gallery.home import Found
 from tbps.gallery.manifest import Layout
+from tbps.gallery.rows import metadata_of
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,7 @@ def make_hit(found: Found, query: np.ndarray, layout: Layout, roots: Sequence[Pa
     products = query * found.vector
     parts = (products[: layout.prefix_dim].sum(), *products[layout.prefix_dim :].reshape(layout.num_parts, -1).sum(1))
     image = allowed_path(row.path, roots) or row.thumbnail
-    return Hit(row.id, found.score, row.path, _parsed(row), tuple(map(float, parts)), image)
-
-
-def _parsed(row: Row) -> dict[str, Any]:
-    try:
-        return dict(json.loads(row.metadata))
-    except (ValueError, TypeError) as error:
-        raise GalleryError(f"The metadata of the image {row.id!r} is no JSON object: remove that image.") from error
+    return Hit(row.id, found.score, row.path, metadata_of(row), tuple(map(float, parts)), image)
 
 
 def allowed_path(path: str | None, roots: Sequence[Path]) -> Path | None:

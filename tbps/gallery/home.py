@@ -84,7 +84,7 @@ class Home(Protocol):
         """Those of `ids` that are there."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """Around `append` and `remove`.
+        """Around `append`, `replace` and `remove`.
 
         Raises:
             GalleryError: another process is writing.
@@ -95,6 +95,10 @@ class Home(Protocol):
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
         """Commit N rows, none of them known, and their vectors (N, E) float32."""
+
+    def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+        """Commit N rows, all of them known, and their vectors (N, E) in the place of what is there. From then on they
+        are the last in the order of insertion. A reader, or a kill, finds each of them old or new."""
 
     def remove(self, ids: Collection[str]) -> int:
         """Take rows out; the number of those that were there."""

@@ -15,7 +15,7 @@ def is_milvus(where: str | Path) -> bool:
 
 def open_home(where: str | Path, model: ModelIdentity, layout: Layout, token: str | None = None) -> Home:
     """
-    The home at `where`, made if it is new.
+    The home at `where`, or a new one: a folder is made when rows are added, a collection at once.
 
     Raises:
         GalleryError: it is damaged or another model's.

@@ -132,6 +132,10 @@ class MilvusHome:
         for batch in batches(entities, _AT_ONCE):
             self._collection.write("upsert", data=batch)  # insert would keep a row twice that two machines add
 
+    def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+        """Commit N known rows and their vectors (N, E) in the place of what is there, some at a time."""
+        self.append(rows, vectors)
+
     def remove(self, ids: Several[str]) -> int:
         """Take rows out; the number of those that were there."""
         known = sorted(self.known(list(ids)))

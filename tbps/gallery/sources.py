@@ -1,21 +1,20 @@
 """What users have (a folder, paths, pictures, a dataset) as items to be encoded one after the other."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import datasets
 from PIL import Image
 
-from tbps.data.images import BadImageError, ImageSource, list_images, open_image
-from tbps.gallery.filters import seconds
+from tbps.data.images import BadImageError, ImageSource, list_images, open_image, shown
 from tbps.gallery.home import Row
+from tbps.gallery.metadata import checked
+from tbps.gallery.rows import make_row
 
 # sentences that come with an image describe it for training; they are not facts about it
 _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence", "sentences", "description"})
@@ -23,7 +22,7 @@ _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence"
 
 @dataclass(frozen=True)
 class Item:
-    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it."""
+    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it, as text."""
 
     row: Row
     source: ImageSource
@@ -34,12 +33,15 @@ class Item:
         The picture, RGB.
 
         Raises:
-            BadImageError: it cannot be read; the message names it.
+            BadImageError: it cannot be read, or its file's name cannot be stored; the message names it.
         """
+        path = self.row.path
+        if path is not None and not _is_utf8(path):
+            raise BadImageError(f"{self.name}: this name is not UTF-8 and cannot be stored. Rename the file.")
         try:
             return open_image(self.source)
         except BadImageError as error:
-            raise BadImageError(str(error) if self.row.path else f"{self.name}: {error}") from error
+            raise BadImageError(str(error) if path else f"{self.name}: {error}") from error
 
 
 def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tuple[int, Iterator[Item]]:
@@ -53,7 +55,7 @@ def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tup
 
     Raises:
         TypeError: images of another kind, or metadata that JSON cannot hold.
-        ValueError: another number of dicts than of images, a dataset without images, a name that is not UTF-8.
+        ValueError: another number of dicts than of images, or a dataset without images.
         FileNotFoundError: a folder that is not there.
     """
     if isinstance(images, datasets.Dataset):
@@ -84,8 +86,6 @@ def _list_maker(images: list[Any]) -> Callable[[int, dict[str, Any]], Item]:
     for position, image in enumerate(images):
         if not isinstance(image, str | Path | Image.Image):
             raise TypeError(f"Image {position} is a {type(image).__name__}: expected a path or a PIL image.")
-        if not isinstance(image, Image.Image):
-            _check_name(os.fspath(image))
 
     def make(position: int, metadata: dict[str, Any]) -> Item:
         return _item(images[position], f"image {position} of the list", metadata)
@@ -111,41 +111,28 @@ def _dataset_maker(dataset: datasets.Dataset) -> Callable[[int, dict[str, Any]],
 def _facts(row: Mapping[str, Any], position: int) -> dict[str, Any]:
     """What a dataset's row says of its image; captions and what is None are left out."""
     said = {name: value for name, value in row.items() if value is not None and name.lower() not in _CAPTION_COLUMNS}
-    facts = _plain(said)
-    _check_entry(f"row {position} of the dataset", facts)
-    return facts
+    return checked(f"row {position} of the dataset", said)
 
 
 def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
+    """`name` is what an image that is no file is called."""
     path = os.path.abspath(source) if isinstance(source, str | Path) else None
-    return Item(make_row(_content_id(source, name), path, metadata), source, name)
+    id = _content_id(source) if path is None or _is_utf8(path) else None
+    # what has no content, or no name, is never stored: opening it fails where bad images are dealt with
+    return Item(make_row(id or name, path, metadata), source, shown(path) if path else name)
 
 
-def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
-    """A row whose typed fields are those that its metadata has."""
-    camera, source = metadata.get("camera"), metadata.get("source")
-    return Row(
-        id=id,
-        path=path,
-        metadata=json.dumps(metadata),
-        camera=None if camera is None else str(camera),
-        timestamp=seconds("timestamp", metadata.get("timestamp")),
-        source=None if source is None else str(source),
-    )
-
-
-def _content_id(source: ImageSource, name: str) -> str:
+def _content_id(source: ImageSource) -> str | None:
     """The same content gets the same id in every run and under every name, so that adding again skips it."""
     content = source if isinstance(source, bytes) else b""
     if isinstance(source, str | Path):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: a NUL in the path
             content = Path(source).read_bytes()
     if isinstance(source, Image.Image):
         with suppress(BadImageError):
             picture = open_image(source)
             content = f"{picture.size}".encode() + picture.tobytes()
-    # what has no content is never stored: opening it fails where bad images are dealt with
-    return hashlib.blake2b(content, digest_size=16).hexdigest() if content else name
+    return hashlib.blake2b(content, digest_size=16).hexdigest() if content else None
 
 
 def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) -> Callable[[int], dict[str, Any]]:
@@ -153,38 +140,19 @@ def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) 
         return lambda position: {}
     if len(metadata) != count:
         raise ValueError(f"Got {len(metadata)} metadata dicts for {count} images: expected one for each image.")
-    for position, entry in enumerate(metadata):
-        if not isinstance(entry, Mapping):
-            raise TypeError(f"metadata[{position}] is a {type(entry).__name__}: expected a dict.")
-        _check_entry(f"metadata[{position}]", _plain(entry))
-    return lambda position: _plain(metadata[position])
+
+    def entry(position: int) -> dict[str, Any]:
+        return checked(f"metadata[{position}]", metadata[position])
+
+    for position in range(count):  # all of them before the first image is encoded
+        entry(position)
+    return entry
 
 
-def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata with moments as text, which JSON can hold."""
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in entry.items()}
-
-
-def _check_entry(where: str, entry: dict[str, Any]) -> None:
-    try:
-        json.dumps(entry, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{where} cannot be kept as JSON ({error}): use text, finite numbers, truth values, lists and dicts."
-        ) from error
-    seconds(f"{where}: timestamp", entry.get("timestamp"))
-    for name in ("camera", "source"):
-        if isinstance(entry.get(name), bool) or not isinstance(entry.get(name), str | int | float | None):
-            raise TypeError(f"{where}: {name}={entry[name]!r}, expected text or a number.")
-    box = entry.get("box")
-    if box is None:
-        return
-    if not isinstance(box, list | tuple) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
-        raise TypeError(f"{where}: box={box!r}, expected four numbers: left, top, right, bottom.")
-
-
-def _check_name(path: str) -> None:
+def _is_utf8(path: str) -> bool:
+    """A name on Linux is any bytes; those that are no UTF-8 come as half surrogates, which cannot be stored as text."""
     try:
         path.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"The file name {path!r} is not UTF-8 and cannot be stored: rename the file.") from error
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,17 +1,16 @@
 """The home of a gallery in a folder: shards of rows under a manifest."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from tbps.files import TEMPORARY_SUFFIX, locked
+from tbps.files import TEMPORARY_SUFFIX, locked_folder
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
@@ -26,31 +25,35 @@ from tbps.gallery.shards import Shard, write_shard
 
 ROWS_PER_FILE = 65536  # of a compacted gallery: a quarter of a gigabyte at E = 1024
 _LOCK_NAME = "gallery.lock"
-_PATIENCE = 0.1  # seconds
 _SCANNED = 4096  # rows at a time: as many as `Gallery.add` commits
 
 
 class Store:
     """A `Home` in a folder; it holds no vector in memory.
 
-    A reader sees the rows that were there when it opened the store. One process at a time may write.
+    A reader sees the rows that were there when it opened the store. One process at a time may write. A new store is on
+    disk from its first rows on: what fails before leaves nothing behind.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, is_new: bool = False) -> None:
         self._directory = directory
+        self._is_new = is_new
         self._take_up(manifest)
 
     @classmethod
     def open(cls, directory: Path, model: ModelIdentity, layout: Layout) -> "Store":
         """
-        The store in `directory`, made if it is new, then with this layout. Files' lengths are checked now, their
-        contents when they are first read.
+        The store in `directory`, or a new one with this layout. Files' lengths are checked now, their contents when
+        they are first read.
 
         Raises:
             GalleryError: it is damaged, belongs to another model, or the folder holds something else.
         """
         if not (directory / MANIFEST_NAME).exists():
-            _create(directory, model, layout)
+            from tbps import __version__  # not at the top: tbps itself imports the gallery
+
+            _check_free(directory)
+            return cls(directory, Manifest(model, layout, __version__), is_new=True)
         store = cls.read(directory)
         check_model(str(directory), store.manifest.model, model)
         return store
@@ -171,13 +174,23 @@ class Store:
             GalleryError: another process is writing.
         """
         busy = f"Another process is writing to the gallery {self._directory}: wait until it has ended, then try again."
-        with locked(self._directory / _LOCK_NAME, GalleryError(busy)):
+        with locked_folder(self._directory, _LOCK_NAME, GalleryError(busy)):
             self._catch_up()
-            yield
+            was_new = self._is_new
+            try:
+                yield
+            finally:
+                if was_new and {path.name for path in self._directory.glob("*")} <= {MANIFEST_NAME, _LOCK_NAME}:
+                    self._is_new = True  # nothing was written: a file without its manifest would be lost
+                    (self._directory / MANIFEST_NAME).unlink(missing_ok=True)
 
     def refresh(self) -> None:
         """Take up what other processes have written."""
+        if self._is_new and not (self._directory / MANIFEST_NAME).exists():
+            return
         manifest = Manifest.read(self._directory)
+        check_model(self.where, manifest.model, self.model)  # another process may have made it in the meantime
+        self._is_new = False
         if manifest != self._manifest:
             self._take_up(manifest)
 
@@ -191,8 +204,16 @@ class Store:
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
         """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""
+        if self._is_new:
+            self._make()
         entry = self._write_shard(self.manifest, rows, vectors)
         self._commit(self.manifest.with_shard(entry), self._shards)
+
+    def _make(self) -> None:
+        """The manifest comes before any shard, so shards without one mean that it was lost."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self.manifest.write(self._directory)
+        self._is_new = False
 
     def _write_shard(self, manifest: Manifest, rows: Sequence[Row], vectors: np.ndarray) -> ShardEntry:
         path = self._directory / manifest.next_name()
@@ -208,18 +229,29 @@ class Store:
         manifest.write(self._directory)
         self._set_manifest(manifest, kept)
 
+    def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+        """Commit N known rows and their vectors (N, E) in the place of what is there, all in one step. What was there
+        stays in the files until `compact`."""
+        entry = self._write_shard(self.manifest, rows, vectors)
+        left, _ = self._without([row.id for row in rows])
+        self._commit(left.with_shard(entry))
+
     def remove(self, ids: Collection[str]) -> int:
         """Take rows out of every search, in one step; their bytes stay in the files until `compact`."""
+        left, count = self._without(ids)
+        if count:
+            self._commit(left)
+        return count
+
+    def _without(self, ids: Collection[str]) -> tuple[Manifest, int]:
+        """The manifest in which some rows are marked as removed, and the number of those that were there."""
         wanted = pa.array(sorted(ids), pa.string())
         places = [self._places(shard, wanted) for shard in self._shards]
         entries = tuple(
             replace(entry, removed=tuple(sorted({*entry.removed, *gone.tolist()})))
             for entry, gone in zip(self.manifest.shards, places, strict=True)
         )
-        count = sum(map(len, places))
-        if count:
-            self._commit(replace(self.manifest, shards=entries))
-        return count
+        return replace(self.manifest, shards=entries), sum(map(len, places))
 
     def compact(self, rows_per_shard: int, progress: bool = True) -> None:
         """
@@ -261,23 +293,17 @@ class Store:
             file.verify()
 
 
-def _create(directory: Path, model: ModelIdentity, layout: Layout) -> None:
-    """An empty gallery. The manifest comes before any shard, so shards without one mean that it was lost."""
-    from tbps import __version__  # not at the top: tbps itself imports the gallery
-
-    if directory.exists() and not directory.is_dir():
-        raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.")
-    directory.mkdir(parents=True, exist_ok=True)
-    names = {path.name for path in directory.iterdir() if path.suffix != TEMPORARY_SUFFIX}
+def _check_free(directory: Path) -> None:
+    """Refuse a place where no new store can be."""
+    try:
+        names = {path.name for path in directory.iterdir() if path.suffix != TEMPORARY_SUFFIX}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.") from None
     others = sorted(names - {_LOCK_NAME})
     if others and MANIFEST_NAME not in names:
         raise GalleryError(
             f"{directory} holds files ({', '.join(others[:3])}, ...) but no {MANIFEST_NAME}: choose a new or "
             f"empty folder, or restore the {MANIFEST_NAME} that was lost."
         )
-    # processes of a launch open it together: whoever finds it made must not wait for the maker, who may be writing to
-    # it by now and waiting for this process
-    while not (directory / MANIFEST_NAME).exists():
-        with suppress(Timeout), FileLock(directory / _LOCK_NAME, timeout=_PATIENCE):
-            if not (directory / MANIFEST_NAME).exists():
-                Manifest(model, layout, __version__).write(directory)

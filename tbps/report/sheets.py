@@ -67,6 +67,7 @@ def write_search_sheet(
 def _draw_result(result: QueryResult, width: int, columns: int, fonts: _Fonts) -> Image.Image:
     lines = [(line, _INK, fonts.sentence) for line in wrap(result.query, fonts.sentence, width - 2 * _MARGIN)]
     lines += [(line, _FAINT, fonts.caption) for line in wrap(result.note or "", fonts.caption, width - 2 * _MARGIN)]
+    lines += [] if result.hits else [("no images", _FAINT, fonts.caption)]
     head = _MARGIN + len(lines) * _LINE_HEIGHT + _GAP
     row_height = _CELL_HEIGHT + _CAPTION_HEIGHT + _GAP
     rows = -(-len(result.hits) // columns)

@@ -1,0 +1,26 @@
+"""Other metadata for images that are in a gallery already; their vectors are kept."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tbps.gallery.home import Home, Row
+
+
+def update_rows(home: Home, ids: Sequence[str], change: Callable[[int, Row], Row]) -> list[str]:
+    """
+    Put changed rows in the place of rows of a home that is open for writing, in one commit.
+
+    Args:
+        ids: of rows, each once; those that are not there are left out.
+        change: the new row, of the place among the ids and the row that is there.
+
+    Returns:
+        The ids of those that are now different.
+    """
+    there = [(place, found) for place, found in enumerate(home.get(ids)) if found is not None]
+    changed = [(change(place, found.row), found) for place, found in there]
+    new = [(row, found.vector) for row, found in changed if row != found.row]
+    if new:
+        home.replace([row for row, _ in new], np.stack([vector for _, vector in new]))
+    return [row.id for row, _ in new]
