@@ -43,9 +43,12 @@ SDM_ID: dict[str, Any] = {"global_loss": "sdm", "id_loss_weight": 0.3}
 DECODER: dict[str, Any] = {  # the same for every contender that has parts
     "part_weight": 0.5,
     "part_attention": "both",
-    "part_image_layer": 1,
+    "part_image_layer": 0,  # what is read knows its own place alone; what it is chosen by knows what is around it
+    "part_image_key_layer": 1,
+    "part_text_key_layer": 1,
     "text_part_weights": True,
     "part_independence_loss_weight": 5.0,
+    "part_compactness_loss_weight": 32.0,
 }
 MATCHING: dict[str, Any] = {
     "part_matching_loss": "itc",
@@ -100,6 +103,7 @@ CONTENDERS: dict[str, Contender] = {
 NOISE_CONTENDERS = ("sdm_id", "sdm_id_robust", "cmr_resembling_pair", "cmr_resembling_pair_robust")  # --noise
 CONTENDERS |= {name: robust(CONTENDERS[name.removesuffix("_robust")]) for name in NOISE_CONTENDERS[1::2]}
 
+OWN_KEYS: dict[str, Any] = {"part_image_key_layer": None, "part_text_key_layer": None}
 ABLATED = "cmr_resembling_pair"  # what the ablations change one thing of
 ABLATIONS: dict[str, dict[str, Any]] = {
     "K = 8": {"num_parts": 8},
@@ -109,7 +113,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "2 decoder layers": {"decoder_layers": 2},
     "attention over tokens": {"part_attention": "tokens"},
     "attention over parts (slots)": {"part_attention": "parts"},
-    "parts read the tower's output": {"part_image_layer": None},
+    "parts read the first layer, by itself": {**OWN_KEYS, "part_image_layer": 1},
+    "parts read the tower's output, by itself": {**OWN_KEYS, "part_image_layer": None},
+    "no compactness": {"part_compactness_loss_weight": 0.0},
     "no independence": {"part_independence_loss_weight": 0.0},
     "no text-dependent weights": {"text_part_weights": False},
     "ranking weight 1": {"cmr_loss_weight": 1.0},
