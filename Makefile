@@ -8,8 +8,9 @@ RUN := $(VENV)/bin/python
 demo: $(VENV)/.installed
 	$(RUN) demo.py
 
+# A file of tests by a process each: tiny models do not gain from threads.
 test: $(VENV)/.installed
-	$(RUN) -m pytest -q
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 conformance: $(VENV)/.installed
 	$(RUN) -m conformance

@@ -111,7 +111,7 @@ def test_bad_entries_stop_or_are_left_out(tmp_path: Path, caplog: pytest.LogCapt
     ("field", "value", "message"),
     [
         ("image_id", 2**63, "has person id 9223372036854775808, expected 64 bits"),
-        ("image", "part0/a\0b.jpg", r"a\\x00b.jpg' cannot be read \(embedded null"),
+        ("image", "part0/a\0b.jpg", r"a\\x00b.jpg cannot be read \(embedded null"),
         ("image", "x" * 5000, r"x{50}\.\.\.x{50}.* cannot be read \(File name too long"),
         ("image", "", "cannot be read"),
     ],
