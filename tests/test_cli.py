@@ -85,8 +85,12 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", "MODEL", "TMP/nowhere", "a man"], "is no gallery: make one with `tbps index"),
+        (["search", "MODEL", "TMP/nowhere", "a man"], "is no gallery: it holds no gallery.json"),
+        (["search", "MODEL", "TMP/nowhere/none.db", "a man"], "is no gallery"),
         (["search", "MODEL", "TMP/gallery", " "], "' '"),
+        (["search", "MODEL", "TMP/gallery", "a \udcff man"], "no Unicode text"),
+        (["search", "MODEL", "TMP/gallery", "a man", "--metadata", "floor=null"], "floor"),
+        (["search", "MODEL", "TMP/gallery", "--like", "TMP/x", "--calibration", "TMP/c"], "give --min-score too"),
         (["search", "MODEL", "TMP/gallery", "a man", "--k", "13"], "k=13 is more than the 12 images"),
         (["search", "MODEL", "TMP/gallery", "a man", "--k", "0"], "k=0: expected 1 or more"),
         (["index", "MODEL", "TMP/none", "TMP/gallery"], "none"),
@@ -113,6 +117,7 @@ def test_what_users_can_mend_is_one_line(
     assert "tbps: error: " in said
     assert message in said
     assert "Traceback" not in said
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_bad_file_stops_the_index_but_loses_nothing(

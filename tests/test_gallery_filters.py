@@ -74,6 +74,8 @@ def test_times_are_the_same_moment_however_they_are_written():
         ({"until": float("nan")}, ValueError, "until=nan"),
         ({"camera": [None]}, TypeError, "camera=None"),
         ({"metadata": {"x": [1]}}, TypeError, r"'x'=\[1\]"),
+        ({"metadata": {"x": "\udcff"}}, ValueError, "no Unicode text"),
+        ({"camera": ["a", "\udcff"]}, ValueError, "no Unicode text"),
     ],
 )
 def test_refuses_what_no_row_could_meet(options, error, match):

@@ -136,6 +136,9 @@ def test_candidates_of_coarse_modes_are_scored_in_full(gallery, vectors, sentenc
 def test_get_tells_what_is_kept(gallery):
     [hit] = gallery.search(SENTENCE, k=1)
     assert gallery.get([hit.id, "nobody"]) == [replace(hit, score=0.0, parts=(0.0,) * 4), None]
+    with pytest.raises(TypeError, match=f"ids='{hit.id}': expected a list"):
+        gallery.get(hit.id)
+    assert gallery.search(SENTENCE, k=1, min_score=np.float32(-1)) == [hit]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_refuses_what_it_cannot_answer(gallery, query, options, error, match):
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [({}, ValueError, "asks for nothing"), ({"text": "a", "text_share": 2}, ValueError, "from 0 to 1"),
-     ({"text": 3}, TypeError, "expected a sentence")],
+     ({"text": 3}, TypeError, "expected a sentence"), ({"text": "a \udcff man"}, ValueError, "no Unicode text")],
 )  # fmt: skip
 def test_a_query_says_what_it_lacks(options, error, match):
     with pytest.raises(error, match=match):
@@ -267,7 +270,8 @@ def test_what_somebody_else_wrote_into_a_gallery_breaks_no_search_unnamed(tmp_pa
     ("options", "error", "match"),
     [({"min_score": math.nan}, ValueError, "min_score=nan"), ({"candidates": -5}, ValueError, "candidates=-5"),
      ({"exclude": ["x"], "exclude_alike": math.nan}, ValueError, "exclude_alike=nan"),
-     ({"probes": 0}, ValueError, "probes=0"), ({"exclude": ["x"]}, GalleryError, "has the id 'x'")],
+     ({"probes": 0}, ValueError, "probes=0"), ({"exclude": ["x"]}, GalleryError, "has the id 'x'"),
+     ({"min_score": "1"}, TypeError, "min_score='1'"), ({"where": {"camera": "a"}}, TypeError, "expected a Filter")],
 )  # fmt: skip
 def test_options_that_would_be_silently_something_else_are_refused(gallery, options, error, match):
     with pytest.raises(error, match=match):

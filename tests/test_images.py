@@ -106,6 +106,8 @@ def test_files_that_are_no_image(tmp_path):
             open_image(path)
     with pytest.raises(BadImageError, match="cannot be read"):
         open_image(tmp_path)
+    with pytest.raises(BadImageError, match="has 0 x 5 pixels"):
+        open_image(Image.new("RGB", (0, 5)))
 
 
 @pytest.mark.parametrize("limit", [100, 10])  # PIL warns above the limit and refuses above twice the limit

@@ -95,10 +95,9 @@ def search(options: argparse.Namespace) -> int:
 def open_gallery(options: argparse.Namespace) -> "Gallery":
     """An existing one."""
     from tbps.gallery import Gallery
-    from tbps.gallery.homes import is_milvus
+    from tbps.gallery.homes import existing_home
 
-    if not is_milvus(options.gallery) and not any(Path(options.gallery).glob("*")):
-        raise FileNotFoundError(f"{options.gallery} is no gallery: make one with `tbps index MODEL IMAGES GALLERY`.")
+    existing_home(options.gallery, token())  # before the model is loaded, and opening would make a new one
     return Gallery.open(options.gallery, *load(options.model), roots=options.images, token=token())
 
 
@@ -119,6 +118,11 @@ def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str,
     if alike is not None and not options.exclude:
         raise ValueError("--exclude-alike is about images that look like an excluded one: name it with --exclude ID.")
     if options.calibration is not None:
+        if options.like is not None and min_score is None:
+            raise ValueError(
+                "--calibration is learnt from sentences, and the scores of an image (--like) are of another scale: "
+                "give --min-score too."
+            )
         calibration = Calibration.load(options.calibration, gallery.fingerprint)
         min_score = calibration.threshold(gallery.count()) if min_score is None else min_score
         alike = calibration.same_person if alike is None else alike
@@ -139,7 +143,10 @@ def filter_of(options: argparse.Namespace) -> "Filter | None":
     metadata = dict(options.metadata)
     if not (options.camera or options.source or options.since or options.until or metadata):
         return None
-    return Filter(options.camera or None, options.source or None, options.since, options.until, metadata)
+    try:
+        return Filter(options.camera or None, options.source or None, options.since, options.until, metadata)
+    except TypeError as error:  # a value of --metadata may be any JSON
+        raise ValueError(str(error)) from error
 
 
 def as_json(hit: "Hit") -> dict[str, Any]:

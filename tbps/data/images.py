@@ -125,6 +125,8 @@ def _decode(data: bytes, name: str) -> Image.Image:
 
 
 def _upright_rgb(image: Image.Image, name: str, in_place: bool = False) -> Image.Image:
+    if not image.width or not image.height:
+        raise BadImageError(f"{name} has {image.width} x {image.height} pixels: expected one at least.")
     # PIL itself refuses only twice this limit; below that it warns
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise BadImageError(_bomb(name))

@@ -1,6 +1,8 @@
 """Checks of what callers of a gallery give."""
 
+import math
 from collections.abc import Collection
+from numbers import Real
 
 
 def check_ids(name: str, ids: Collection[str]) -> None:
@@ -9,9 +11,25 @@ def check_ids(name: str, ids: Collection[str]) -> None:
         raise TypeError(f"{name}={ids!r}: expected a list of ids.")
 
 
+def check_text(what: str, text: str) -> None:
+    """Refuse text that is no Unicode: half surrogates, as Python reads bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} is no Unicode text ({error.reason}): {text!r}. Expected UTF-8.") from error
+
+
 def check_positive(name: str, value: int) -> None:
     """Refuse what is no whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r}: expected a whole number.")
     if value < 1:
         raise ValueError(f"{name}={value}: expected 1 or more.")
+
+
+def check_finite(name: str, value: float) -> None:
+    """Refuse what is no finite number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: expected a number.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value}: expected a finite number, or None.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tbps.gallery.checks import check_text
+
 Moment = datetime | str | float
 Scalar = str | int | float | bool
 
@@ -23,7 +25,7 @@ class Filter:
         metadata: names and the values that the image's metadata has there: text, number or truth value.
 
     Raises:
-        TypeError, ValueError: a value of another kind; a text that is no time.
+        TypeError, ValueError: a value of another kind; a text that is no time, or no Unicode.
     """
 
     camera: Scalar | Collection[Scalar] | None = None
@@ -40,6 +42,10 @@ class Filter:
         for name, value in self.metadata.items():
             if not isinstance(name, str) or not isinstance(value, str | int | float | bool):
                 raise TypeError(f"metadata filter {name!r}={value!r}: expected text, a number or a truth value.")
+        texts = [*(self.cameras or ()), *(self.sources or ()), *self.metadata, *self.metadata.values()]
+        for text in texts:
+            if isinstance(text, str):
+                check_text("a filter's value", text)
 
     @property
     def cameras(self) -> list[str] | None:

@@ -1,6 +1,5 @@
 """Gallery: add images once, search them by sentences ever after."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 from tbps.encoding import batches
 from tbps.fingerprint import identify
 from tbps.gallery.add_result import AddResult
-from tbps.gallery.checks import check_ids, check_positive
+from tbps.gallery.checks import check_finite, check_ids, check_positive
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, make_hit, real_roots
@@ -163,7 +162,12 @@ class Gallery:
         self._home.refresh()
 
     def get(self, ids: Sequence[str]) -> list[Hit | None]:
-        """What is kept of images, by their ids: hits with a score of 0; None for an id that is not there."""
+        """What is kept of images, by their ids: hits with a score of 0; None for an id that is not there.
+
+        Raises:
+            TypeError: one id alone, as a text.
+        """
+        check_ids("ids", ids)
         nothing = np.zeros(self._model.config.embedding_dim, np.float32)
         return [None if found is None else self._hit(found, nothing) for found in self._home.get(ids)]
 
@@ -323,7 +327,8 @@ class Gallery:
                 is at least this: "not this person". `Calibration.same_person` is one that was measured.
             one_per: at most one hit, the best, for each value of this metadata name, such as "source" or "track";
                 images without it are all kept.
-            min_score: leave out hits below; an empty list means that nobody fits. See `Calibration`.
+            min_score: leave out hits below; an empty list means that nobody fits. See `Calibration`, for sentences;
+                scores of queries with an image are of another scale.
             mode: "exact"; or "int8", "prefix" or "index", which look at 8-bit codes, at the global embedding or into
                 an approximate index first and at the whole vectors of the best `candidates` after that. A Milvus home
                 has its own index instead.
@@ -331,6 +336,7 @@ class Gallery:
 
         Raises:
             ValueError: queries of another shape or not finite, k out of range, an unknown mode.
+            TypeError: an option of another type.
             GalleryError: the gallery is empty, has no index, or an excluded id is not in it.
         """
         self._check_k(k)
@@ -338,8 +344,10 @@ class Gallery:
         if mode not in MODES:
             raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}.")
         for name, level in (("min_score", min_score), ("exclude_alike", exclude_alike)):
-            if level is not None and not math.isfinite(level):
-                raise ValueError(f"{name}={level}: expected a finite number, or None.")
+            if level is not None:
+                check_finite(name, level)
+        if where is not None and not isinstance(where, Filter):
+            raise TypeError(f"where={where!r}: expected a Filter, as Filter(camera='c1').")
         for name, number in (("candidates", candidates), ("probes", probes)):
             if number is not None:
                 check_positive(name, number)

@@ -6,6 +6,7 @@ from collections.abc import Collection as Several
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ class MilvusHome:
             GalleryError: there is none, or the server cannot be used. ImportError: Milvus's client is not installed.
         """
         address = parse_address(where)
+        if address.is_lite and not Path(address.uri).exists():  # connecting would make it
+            raise GalleryError(f"{where} is no gallery: it is not there. `tbps index` makes one.")
         collection = Collection(address, token)
         if not collection.call("has_collection"):
             raise GalleryError(f"{where} is no gallery: there is no collection {address.collection!r}.")

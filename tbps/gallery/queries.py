@@ -10,6 +10,7 @@ from PIL import Image
 
 from tbps.data.images import ImageSource
 from tbps.encoding import encode_images, encode_texts
+from tbps.gallery.checks import check_text
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
@@ -24,7 +25,7 @@ class Query:
             (1 - text_share) times its likeness to the image plus text_share times its fit to the sentence.
 
     Raises:
-        ValueError: neither of the two, or a share out of range.
+        ValueError: neither of the two, a share out of range, a sentence that is no Unicode text.
         TypeError: a sentence that is no text.
     """
 
@@ -37,6 +38,8 @@ class Query:
             raise ValueError("Query() asks for nothing: give a text, an image or both.")
         if self.text is not None and not isinstance(self.text, str):
             raise TypeError(f"Query(text={self.text!r}): expected a sentence.")
+        if self.text is not None:
+            check_text("The sentence of a query", self.text)
         if not 0 <= self.text_share <= 1:
             raise ValueError(f"Query(text_share={self.text_share}): expected a number from 0 to 1.")
 

@@ -138,6 +138,8 @@ def _content_id(source: ImageSource) -> str | None:
 def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) -> Callable[[int], dict[str, Any]]:
     if metadata is None:
         return lambda position: {}
+    if not isinstance(metadata, Sequence) or isinstance(metadata, str):
+        raise TypeError(f"metadata is a {type(metadata).__name__}: expected a list with one dict for each image.")
     if len(metadata) != count:
         raise ValueError(f"Got {len(metadata)} metadata dicts for {count} images: expected one for each image.")
 
