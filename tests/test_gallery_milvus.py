@@ -151,7 +151,7 @@ def test_no_text_of_users_gets_into_an_expression(text):
     assert text in ("%", "{x}", "'", '"', "x\\") or text not in asked
 
 
-@pytest.mark.parametrize("text", HOSTILE[:-1])
+@pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_names_are_found_as_what_they_are(home, text):
     home.append(
         [make_row("mine", None, {"camera": text}), make_row("other", None, {"camera": "north"})], np.ones((2, 4))
