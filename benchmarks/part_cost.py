@@ -3,9 +3,10 @@
     python benchmarks/part_cost.py                 # writes benchmarks/results/part_cost.json
 
 The step: towers of CLIP ViT-B/16 at 384x128 with random weights, captions of 25 words, SDM + ID, forward and backward;
-with the part decoder and all default part losses, or without. Interleaved in one process, medians of the ratios of
-neighbours. The memory: peak resident memory of a fresh process that runs forward and backward of the ranking loss on
-B pairs, beyond what it held with the embeddings and their gradients made.
+with the part decoder and all default part losses, the same with keys of their own and compactness, or without parts.
+Interleaved in one process, medians of the ratios of neighbours. The memory: peak resident memory of a fresh process
+that runs forward and backward of the ranking loss on B pairs, beyond what it held with the embeddings and their
+gradients made.
 """
 
 import argparse
@@ -28,6 +29,12 @@ from tbps.loss_tbps import CHUNK
 from tbps.ranking_tbps import commonality_margin_ranking
 
 NO_PARTS = {"cmr_loss_weight": 0.0, "part_matching_loss_weight": 0.0, "part_independence_loss_weight": 0.0}
+KEYS = {
+    "part_image_layer": 0,
+    "part_image_key_layer": 6,
+    "part_text_key_layer": 6,
+    "part_compactness_loss_weight": 32.0,
+}
 RESULT = Path("benchmarks/results/part_cost.json")
 
 
@@ -55,28 +62,29 @@ def main() -> None:
 
 
 def step_cost(batch: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a step with and without parts, and the median ratio."""
+    """Seconds of a step with and without parts, and the median ratios."""
     inputs = {
         "pixel_values": torch.randn(batch, 3, 384, 128),
         "input_ids": torch.cat([torch.randint(1, 49000, (batch, 34)), torch.full((batch, 1), 49407)], dim=1),
         "person_ids": torch.arange(batch),
     }
-    with_parts = TBPSModel(TBPSConfig(num_identities=11003)).train()
-    without = WithoutParts(TBPSConfig(num_identities=11003, **NO_PARTS)).train()
-    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    models = {
+        "with": TBPSModel(TBPSConfig(num_identities=11003)).train(),
+        "with_keys": TBPSModel(TBPSConfig(num_identities=11003, **KEYS)).train(),
+        "without": WithoutParts(TBPSConfig(num_identities=11003, **NO_PARTS)).train(),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in models}
     for round_ in range(rounds + 1):
-        for name, model in (("with", with_parts), ("without", without)):
+        for name, model in models.items():
             taken = one_step(model, inputs)
             if round_:  # the first round warms up
                 seconds[name].append(taken)
-    ratios = [a / b for a, b in zip(seconds["with"], seconds["without"], strict=True)]
-    return {
-        "batch": batch,
-        "rounds": rounds,
-        "seconds_with": statistics.median(seconds["with"]),
-        "seconds_without": statistics.median(seconds["without"]),
-        "ratio": statistics.median(ratios),
+    medians = {f"seconds_{name}": statistics.median(taken) for name, taken in seconds.items()}
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(seconds[side], seconds["without"], strict=True))
+        for name, side in (("ratio", "with"), ("ratio_with_keys", "with_keys"))
     }
+    return {"batch": batch, "rounds": rounds, **medians, **ratios}
 
 
 class WithoutParts(TBPSModel):
