@@ -271,6 +271,35 @@ def test_names_that_the_terminal_cannot_print_are_escaped(tmp_path: Path, checkp
     assert rb"\xfc\u540d.png" in run.stdout
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("gallery/gallery.json", "lies among the files of a gallery"),
+        ("gallery/hits", "lies among the files of a gallery"),
+        ("link/hits", "lies among the files of a gallery"),
+        ("none/hits", "there is no folder"),
+        ("crops", "is a folder"),
+        (os.devnull, "is a device"),
+    ],
+)
+def test_results_are_refused_where_they_cannot_be_before_any_work(
+    place: str, message: str, tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = tmp_path / "gallery"
+    main(["index", checkpoint, str(folder), str(gallery)])
+    (tmp_path / "link").symlink_to(gallery, target_is_directory=True)
+    before = sorted(tmp_path.rglob("*")), (gallery / "gallery.json").read_bytes()
+    out = str(tmp_path / place)
+    search = ["search", "no model is read", str(gallery), "a man"]
+    for name, command in [("--html", [*search, "--html", out]), ("--png", [*search, "--png", out]),
+                          ("OUT", ["gallery", "calibrate", "none", "ToyPEDES", "none", out])]:  # fmt: skip
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert f"{name} {out}" in said
+    assert (sorted(tmp_path.rglob("*")), (gallery / "gallery.json").read_bytes()) == before
+
+
 def test_an_image_and_a_sentence_in_any_order(
     tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from tbps.commands.options import (
     positive,
     token,
 )
+from tbps.commands.outputs import check_output
 
 if TYPE_CHECKING:
     from tbps.gallery.manifest import Manifest
@@ -123,6 +124,7 @@ def calibrate(options: argparse.Namespace) -> None:
     from tbps.data.splits import select_split
     from tbps.gallery import calibration
 
+    check_output("OUT", options.out)
     rows = select_split(load_splits(options), options.benchmark, options.split)
     found = calibration.calibrate(*load(options.model), rows, options.false_accepts)
     found.save(options.out)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbps.commands.options import WHERE, Commands, add_command, load, say, token
+from tbps.commands.outputs import check_output
 
 if TYPE_CHECKING:
     from tbps.gallery import Filter, Gallery, Hit, Query
@@ -82,6 +83,8 @@ def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str
 
 def search(options: argparse.Namespace) -> int:
     """`tbps search`"""
+    check_output("--png", options.png, options.gallery)
+    check_output("--html", options.html, options.gallery)
     gallery = open_gallery(options)
     found = gallery.search(query_of(options), k=options.k, **search_options(options, gallery))
     if options.json:
