@@ -1,6 +1,5 @@
 """Result sheets, pages and curves: what is shown, and that nobody's text can do anything but be read."""
 
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -175,16 +174,6 @@ def test_refuses_what_cannot_be_drawn(tmp_path, crop):
         write_search_sheet(tmp_path / "sheet.png", [QueryResult("x", [])], columns=0)
     with pytest.raises(ValueError, match="1 relevant flags for 2 hits"):
         QueryResult("x", [Hit(crop, 0.5, crop, {})] * 2, [True])
-
-
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 100 bytes."""
-    resource = pytest.importorskip("resource", reason="needs limits of processes")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("write", [write_search_page, write_search_sheet])
