@@ -18,6 +18,7 @@ from tbps import TBPSModel, TBPSProcessor
 from tbps.cli import build_parser, main
 from tbps.data.loading import load_benchmark
 from tbps.evaluation import evaluate_retrieval
+from tbps.gallery.store import Store
 
 
 @pytest.fixture
@@ -165,6 +166,26 @@ def test_metadata_of_images_already_there_is_updated_on_request(
     assert (printed["updated"], printed["unchanged"], printed["count"]) == ([], 12, 12)
 
 
+def test_ids_that_are_not_there_are_named_and_none_is_an_error(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = str(tmp_path / "gallery")
+    main(["index", checkpoint, str(folder), gallery, "--json"])
+    ids = json.loads(capsys.readouterr().out)["added"]
+    remove = ["gallery", "remove", gallery]
+    assert main([*remove, "typo", ids[0], "typo", ids[0]]) == 0
+    out, err = capsys.readouterr()
+    assert "1 images removed, 11 left" in out
+    assert err == f"tbps: not in {gallery}: typo\n"
+    assert main([*remove, ids[1], "typo", ids[2], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": 2, "unknown": ["typo"]}
+    assert main([*remove, ids[0]]) == 2
+    out, err = capsys.readouterr()
+    assert (out, f"error: Not in {gallery}: {ids[0]}." in err) == ("", True)
+    assert main([*remove, "typo", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"removed": 0, "unknown": ["typo"]}
+
+
 def test_where_no_image_can_be_read_skipping_is_an_error(
     tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +229,8 @@ def test_every_command_shows_an_example_that_works(
     assert set(examples) - set(order) == {"push"}
     for name in order:
         for line in examples[name]:
+            if name == "gallery remove":
+                line = f"{line.rpartition(' ')[0]} {next(Store.read(tmp_path / 'people').scan())[0][0].id}"
             status = main(shlex.split(line)[1:])
             assert status == 0, (line, capsys.readouterr())
             capsys.readouterr()
