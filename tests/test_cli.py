@@ -96,6 +96,8 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
         (["data", "toy", "TMP", "--people", "3"], "3"),
         (["search", "TMP/crops", "TMP/gallery", "a man"], "crops"),
         (["search", "MODEL", "TMP/gallery", "!!! 😀"], "expected words that describe a person"),
+        (["search", "MODEL", "TMP/gallery", "a man", "--text-share", "0.5"], "--text-share weighs SENTENCE against"),
+        (["search", "MODEL", "TMP/gallery", "--like", "TMP/x", "--text-share", "0"], "--text-share weighs SENTENCE"),
     ],
 )
 def test_what_users_can_mend_is_one_line(
@@ -338,29 +340,42 @@ def test_an_image_and_a_sentence_in_any_order(
         assert "but in red" in page
         assert f"like {min(folder.iterdir())}" in page
     assert printed[0] == printed[1]
+    for share, same in (("0.5", True), ("0.9", False)):
+        assert main([*begin, "but in red", *like, "--text-share", share]) == 0
+        assert (capsys.readouterr().out == printed[0]) == same
     for wrong in ([*begin, *like, "but", "in", "red"], [*begin, "a man", "in red"], [*begin, "a man", "--blue"]):
         with pytest.raises(SystemExit, match="2"):
             main(wrong)
         assert "unrecognized arguments" in capsys.readouterr().err
+    for wrong in ("2", "=2"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*begin, "a man", "--metadata", wrong])
+        assert f"{wrong}: expected NAME=VALUE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"file": 5}', "is not among the 12 images"),
-        ("[]", "Expected"),
-        ("\ufeff[]", "line 1: TypeError"),
+        ('{"file": "none.png"}', "lines.jsonl, line 1: CROPS/none.png is not among the 12 images"),
+        ('{"file": 5}', 'lines.jsonl, line 1: "file" is 5, expected a JSON object'),
+        ('{"camera": "c1"}', 'lines.jsonl, line 1: "file" is not there, expected a JSON object'),
+        ("[1, 2]", 'lines.jsonl, line 1: expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}, not [1, 2].'),
+        ('\ufeff"te\x9bxt"', 'line 1: expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}, not "te\\x9b'),
+        ("\n\nfile, camera", "lines.jsonl, line 3 is no JSON (Expecting value"),
+        ("[" * 100_000, "lines.jsonl, line 1 holds lists or objects too deep within each other"),
         ('{"file": "FIRST", "place": "\xe9"}', "is not UTF-8"),
-        ('{"file": "FIRST", "timestamp": "noon"}', "timestamp='noon' is no time"),
-        ('{"file": "FIRST", "camera": []}', "camera=[]"),
-        ('{"file": "FIRST", "height": NaN}', "finite numbers"),
+        ('\n{"file": "FIRST", "timestamp": "noon"}', "lines.jsonl, line 2: timestamp='noon' is no time"),
+        ('{"file": "FIRST", "camera": []}', "lines.jsonl, line 1: camera=[]"),
+        ('{"file": "FIRST", "height": NaN}', "lines.jsonl, line 1 cannot be kept as JSON (Out of range"),
+        ('{"file": "FIRST"}\n\n{"file": "./FIRST"}', "lines.jsonl, line 3: line 1 is about CROPS/FIRST too"),
     ],
 )
 def test_metadata_lines_at_fault_are_named(
     line: str, message: str, tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoding = "latin-1" if "\xe9" in line else "utf-8"
-    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", min(folder.iterdir()).name), encoding=encoding)
+    first = min(folder.iterdir()).name
+    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", first), encoding=encoding)
     command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
     assert main([*command, "--metadata", str(tmp_path / "lines.jsonl")]) == 2
-    assert message in capsys.readouterr().err
+    assert message.replace("CROPS", str(folder)).replace("FIRST", first) in capsys.readouterr().err
