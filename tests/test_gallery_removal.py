@@ -153,5 +153,6 @@ def test_a_gallery_removes_by_the_ids_of_hits(tmp_path, pictures, tiny_model, ti
     [hit] = gallery.search("a red coat", k=1)
     assert gallery.remove([hit.id]) == 1
     assert hit.id not in {other.id for other in gallery.search("a red coat", k=3)}
+    assert gallery.add(pictures).added == [hit.id], "it comes back with its picture"
     with Store.read(tmp_path / "own").writing(), pytest.raises(GalleryError, match="Another process is writing"):
         gallery.remove([hit.id])
