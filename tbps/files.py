@@ -54,7 +54,11 @@ def locked_folder(directory: Path, lock_name: str, busy: Exception) -> Iterator[
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that is under `path` when the block ends: a reader, or a machine that lost power, finds the old
-    file or the new one. Where the block fails, nothing half-written stays behind."""
+    file or the new one. Where the block fails, nothing half-written stays behind.
+
+    Raises:
+        OSError: it cannot be written; the message names `path`, which that of a full disk by itself does not.
+    """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
         with temporary.open("wb") as file:
@@ -62,7 +66,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
+            error.filename = str(path)
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)

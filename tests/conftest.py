@@ -144,6 +144,16 @@ def make_rows(folder: Path, people: int, first_id: int = 10) -> datasets.Dataset
 
 
 @pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 100 bytes."""
+    resource = pytest.importorskip("resource", reason="needs limits of processes")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
 def propagate() -> Iterator[None]:
     """Let pytest see what is logged through transformers' logger, which keeps its messages to itself."""
     transformers.utils.logging.enable_propagation()

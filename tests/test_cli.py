@@ -18,6 +18,7 @@ from tbps import TBPSModel, TBPSProcessor
 from tbps.cli import build_parser, main
 from tbps.data.loading import load_benchmark
 from tbps.evaluation import evaluate_retrieval
+from tbps.gallery.store import Store
 
 
 @pytest.fixture
@@ -99,6 +100,8 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
         (["data", "toy", "TMP", "--people", "3"], "3"),
         (["search", "TMP/crops", "TMP/gallery", "a man"], "crops"),
         (["search", "MODEL", "TMP/gallery", "!!! 😀"], "expected words that describe a person"),
+        (["search", "MODEL", "TMP/gallery", "a man", "--text-share", "0.5"], "--text-share weighs SENTENCE against"),
+        (["search", "MODEL", "TMP/gallery", "--like", "TMP/x", "--text-share", "0"], "--text-share weighs SENTENCE"),
     ],
 )
 def test_what_users_can_mend_is_one_line(
@@ -170,6 +173,26 @@ def test_metadata_of_images_already_there_is_updated_on_request(
     assert (printed["updated"], printed["unchanged"], printed["count"]) == ([], 12, 12)
 
 
+def test_ids_that_are_not_there_are_named_and_none_is_an_error(
+    tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = str(tmp_path / "gallery")
+    main(["index", checkpoint, str(folder), gallery, "--json"])
+    ids = json.loads(capsys.readouterr().out)["added"]
+    remove = ["gallery", "remove", gallery]
+    assert main([*remove, "typo", ids[0], "typo", ids[0]]) == 0
+    out, err = capsys.readouterr()
+    assert "1 images removed, 11 left" in out
+    assert err == f"tbps: not in {gallery}: typo\n"
+    assert main([*remove, ids[1], "typo", ids[2], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": 2, "unknown": ["typo"]}
+    assert main([*remove, ids[0]]) == 2
+    out, err = capsys.readouterr()
+    assert (out, f"error: Not in {gallery}: {ids[0]}." in err) == ("", True)
+    assert main([*remove, "typo", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"removed": 0, "unknown": ["typo"]}
+
+
 def test_where_no_image_can_be_read_skipping_is_an_error(
     tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +236,8 @@ def test_every_command_shows_an_example_that_works(
     assert set(examples) - set(order) == {"push"}
     for name in order:
         for line in examples[name]:
+            if name == "gallery remove":
+                line = f"{line.rpartition(' ')[0]} {next(Store.read(tmp_path / 'people').scan())[0][0].id}"
             status = main(shlex.split(line)[1:])
             assert status == 0, (line, capsys.readouterr())
             capsys.readouterr()
@@ -276,6 +301,35 @@ def test_names_that_the_terminal_cannot_print_are_escaped(tmp_path: Path, checkp
     assert rb"\xfc\u540d.png" in run.stdout
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("gallery/gallery.json", "lies among the files of a gallery"),
+        ("gallery/hits", "lies among the files of a gallery"),
+        ("link/hits", "lies among the files of a gallery"),
+        ("none/hits", "there is no folder"),
+        ("crops", "is a folder"),
+        (os.devnull, "is a device"),
+    ],
+)
+def test_results_are_refused_where_they_cannot_be_before_any_work(
+    place: str, message: str, tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = tmp_path / "gallery"
+    main(["index", checkpoint, str(folder), str(gallery)])
+    (tmp_path / "link").symlink_to(gallery, target_is_directory=True)
+    before = sorted(tmp_path.rglob("*")), (gallery / "gallery.json").read_bytes()
+    out = str(tmp_path / place)
+    search = ["search", "no model is read", str(gallery), "a man"]
+    for name, command in [("--html", [*search, "--html", out]), ("--png", [*search, "--png", out]),
+                          ("OUT", ["gallery", "calibrate", "none", "ToyPEDES", "none", out])]:  # fmt: skip
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert f"{name} {out}" in said
+    assert (sorted(tmp_path.rglob("*")), (gallery / "gallery.json").read_bytes()) == before
+
+
 def test_an_image_and_a_sentence_in_any_order(
     tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,29 +345,42 @@ def test_an_image_and_a_sentence_in_any_order(
         assert "but in red" in page
         assert f"like {min(folder.iterdir())}" in page
     assert printed[0] == printed[1]
+    for share, same in (("0.5", True), ("0.9", False)):
+        assert main([*begin, "but in red", *like, "--text-share", share]) == 0
+        assert (capsys.readouterr().out == printed[0]) == same
     for wrong in ([*begin, *like, "but", "in", "red"], [*begin, "a man", "in red"], [*begin, "a man", "--blue"]):
         with pytest.raises(SystemExit, match="2"):
             main(wrong)
         assert "unrecognized arguments" in capsys.readouterr().err
+    for wrong in ("2", "=2"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*begin, "a man", "--metadata", wrong])
+        assert f"{wrong}: expected NAME=VALUE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"file": 5}', "is not among the 12 images"),
-        ("[]", "Expected"),
-        ("\ufeff[]", "line 1: TypeError"),
+        ('{"file": "none.png"}', "lines.jsonl, line 1: CROPS/none.png is not among the 12 images"),
+        ('{"file": 5}', 'lines.jsonl, line 1: "file" is 5, expected a JSON object'),
+        ('{"camera": "c1"}', 'lines.jsonl, line 1: "file" is not there, expected a JSON object'),
+        ("[1, 2]", 'lines.jsonl, line 1: expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}, not [1, 2].'),
+        ('\ufeff"te\x9bxt"', 'line 1: expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}, not "te\\x9b'),
+        ("\n\nfile, camera", "lines.jsonl, line 3 is no JSON (Expecting value"),
+        ("[" * 100_000, "lines.jsonl, line 1 holds lists or objects too deep within each other"),
         ('{"file": "FIRST", "place": "\xe9"}', "is not UTF-8"),
-        ('{"file": "FIRST", "timestamp": "noon"}', "timestamp='noon' is no time"),
-        ('{"file": "FIRST", "camera": []}', "camera=[]"),
-        ('{"file": "FIRST", "height": NaN}', "finite numbers"),
+        ('\n{"file": "FIRST", "timestamp": "noon"}', "lines.jsonl, line 2: timestamp='noon' is no time"),
+        ('{"file": "FIRST", "camera": []}', "lines.jsonl, line 1: camera=[]"),
+        ('{"file": "FIRST", "height": NaN}', "lines.jsonl, line 1 cannot be kept as JSON (Out of range"),
+        ('{"file": "FIRST"}\n\n{"file": "./FIRST"}', "lines.jsonl, line 3: line 1 is about CROPS/FIRST too"),
     ],
 )
 def test_metadata_lines_at_fault_are_named(
     line: str, message: str, tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoding = "latin-1" if "\xe9" in line else "utf-8"
-    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", min(folder.iterdir()).name), encoding=encoding)
+    first = min(folder.iterdir()).name
+    (tmp_path / "lines.jsonl").write_text(line.replace("FIRST", first), encoding=encoding)
     command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
     assert main([*command, "--metadata", str(tmp_path / "lines.jsonl")]) == 2
-    assert message in capsys.readouterr().err
+    assert message.replace("CROPS", str(folder)).replace("FIRST", first) in capsys.readouterr().err

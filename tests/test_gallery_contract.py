@@ -321,7 +321,9 @@ def test_a_gallery_is_the_same_in_every_home(place, tmp_path, tiny_model, tiny_p
     assert_equal(gallery, reference)
     changes = {ids[2]: {"camera": 1, "track": None}, ids[3]: {"timestamp": "2026-05-09"}, "never": {"camera": 1}}
     for one in (reference, gallery):
-        assert [one.update(changes), one.update(changes)] == [2, 0]
+        twice = [one.update(changes), one.update(changes)]
+        assert [result.updated for result in twice] == [ids[2:4], []]
+        assert [result.unknown for result in twice] == [["never"], ["never"]]
         again = one.add(pictures[4:6], [{"camera": 1}, {"camera": 1}], progress=False, update=True)
         assert (again.added, again.updated, again.unchanged) == ([], ids[5:6], 1), "picture 4 was of that camera before"
         assert one.get(ids[2:3])[0].metadata == {"camera": 1, "timestamp": "2026-05-03"}

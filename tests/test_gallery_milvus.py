@@ -136,6 +136,14 @@ def test_the_longest_metadata_that_milvus_holds(home):
     assert home.get(["a"])[0].row == row
 
 
+@pytest.mark.parametrize("mode", ["int8", "prefix", "index"])
+def test_every_mode_is_exact(home, mode):
+    vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    home.append([Row(f"{n}", None, "{}") for n in range(50)], vectors)
+    [found] = home.search(vectors[:1], Wanted(5, mode, candidates=5, probes=1))
+    assert [int(one.row.id) for one in found] == np.argsort(-vectors @ vectors[0])[:5].tolist()
+
+
 def test_more_hits_than_a_server_gives_are_refused(home):
     home.append([make_row("a", None, {})], np.eye(4, dtype=np.float32)[:1])
     assert len(home.search(np.eye(4, dtype=np.float32), Wanted(16384))) == 4

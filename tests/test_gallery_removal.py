@@ -105,6 +105,21 @@ def test_all_rows_can_be_removed(store):
     assert (store.count(), ids(store), store.search(VECTORS[:1], Wanted(3))) == (0, [], [[]])
 
 
+@pytest.mark.parametrize(
+    ("change", "file"),
+    [
+        (lambda store: store.remove(["id-03"]), "gallery.json"),
+        (lambda store: store.compact(16, progress=False), "shard-000004.arrow"),
+        (lambda store: store.build_index(progress=False), "index-000004.faiss"),
+    ],
+)
+def test_a_full_disk_keeps_all_and_the_error_names_the_file(store, tmp_path, full_disk, change, file):
+    with store.writing(), pytest.raises(GalleryError, match=rf"{file} could not be written \(File too large\)"):
+        change(store)
+    for opened in (store, Store.read(tmp_path / "gallery")):
+        assert ids(opened) == [f"id-{n:02d}" for n in range(40)]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 def test_killed_at_any_step_of_a_compaction_nothing_is_lost(store, tmp_path):
     remove(store, [3, 20])
@@ -138,5 +153,6 @@ def test_a_gallery_removes_by_the_ids_of_hits(tmp_path, pictures, tiny_model, ti
     [hit] = gallery.search("a red coat", k=1)
     assert gallery.remove([hit.id]) == 1
     assert hit.id not in {other.id for other in gallery.search("a red coat", k=3)}
+    assert gallery.add(pictures).added == [hit.id], "it comes back with its picture"
     with Store.read(tmp_path / "own").writing(), pytest.raises(GalleryError, match="Another process is writing"):
         gallery.remove([hit.id])

@@ -43,7 +43,8 @@ def test_names_are_set_or_taken_out_and_others_stay(gallery):
     ids = {hit.metadata["n"]: hit.id for hit in gallery.search(SENTENCE, k=6)}
     scores = {hit.id: hit.score for hit in gallery.search(SENTENCE, k=6)}
     changes = {ids[1]: {"camera": "b", "timestamp": "2026-05-01"}, ids[4]: {"camera": None, "m": 1}, "never": {"m": 2}}
-    assert gallery.update(changes) == 2
+    result = gallery.update(changes)
+    assert (result.updated, result.unknown) == ([ids[1], ids[4]], ["never"])
     expected = {n: {"camera": "a", "n": n} for n in range(6)}
     expected |= {1: {"camera": "b", "n": 1, "timestamp": "2026-05-01"}, 4: {"n": 4, "m": 1}}
     assert metadata(gallery) == expected
@@ -51,7 +52,7 @@ def test_names_are_set_or_taken_out_and_others_stay(gallery):
     assert len(gallery.search(SENTENCE, where=Filter(camera="a"))) == 4
     found = {hit.id: hit.score for hit in gallery.search(SENTENCE, k=6)}
     assert found == pytest.approx(scores, abs=2e-3 if gallery._home.layout.dtype == "int8" else 1e-6)
-    assert gallery.update(changes) == 0, "nothing is left to change"
+    assert gallery.update(changes).updated == [], "nothing is left to change"
     gallery.compact(progress=False)
     gallery.check(progress=False)
     assert metadata(gallery) == expected

@@ -149,6 +149,20 @@ def test_list_images_sorts_and_searches_sub_folders(tmp_path):
     assert list_images(tmp_path) == [tmp_path / Path(name) for name in wanted]
 
 
+def test_list_images_takes_links_to_files_and_hidden_folders_but_no_linked_folders(tmp_path):
+    (tmp_path / "images" / ".kept").mkdir(parents=True)
+    (tmp_path / "images" / ".kept" / "a.png").touch()
+    (tmp_path / "images" / "link.png").symlink_to(".kept/a.png")
+    (tmp_path / "images" / "nowhere.png").symlink_to("gone.png")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.png").touch()
+    (tmp_path / "images" / "linked").symlink_to(tmp_path / "other", target_is_directory=True)
+    assert list_images(tmp_path / "images") == [
+        tmp_path / "images" / ".kept" / "a.png",
+        tmp_path / "images" / "link.png",
+    ]
+
+
 def test_list_images_of_nothing(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone is not a folder"):
         list_images(tmp_path / "gone")

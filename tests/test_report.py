@@ -176,6 +176,14 @@ def test_refuses_what_cannot_be_drawn(tmp_path, crop):
         QueryResult("x", [Hit(crop, 0.5, crop, {})] * 2, [True])
 
 
+@pytest.mark.parametrize("write", [write_search_page, write_search_sheet])
+def test_a_report_that_cannot_be_written_leaves_the_old_one_and_is_named(tmp_path, full_disk, write):
+    (tmp_path / "hits").write_text("old")
+    with pytest.raises(OSError, match=r"File too large: '.*hits'"):
+        write(tmp_path / "hits", [QueryResult("nobody", [])])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
 def test_lines_fit_and_no_letter_is_lost():
     font = ImageFont.load_default(20)
     text = "a man in a red jacket   with averyveryverylongwordthatfitsnowhere and $5"

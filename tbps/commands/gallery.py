@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tbps.commands.options import (
     positive,
     token,
 )
+from tbps.commands.outputs import check_output
 
 if TYPE_CHECKING:
     from tbps.gallery.manifest import Manifest
@@ -101,10 +103,19 @@ def remove(options: argparse.Namespace) -> None:
     from tbps.gallery.homes import existing_home
 
     home = existing_home(options.gallery, token())
+    ids = list(dict.fromkeys(options.ids))
     with home.writing():
-        count = home.remove(options.ids)
-    missing = len(set(options.ids)) - count
-    print(f"{count} images removed, {home.count()} left{f'; {missing} ids were not there' if missing else ''}")
+        known = home.known(ids)
+        count = home.remove(known)
+    unknown = [id for id in ids if id not in known]
+    if options.json:
+        print(json.dumps({"removed": count, "unknown": unknown}))
+    elif known:
+        print(f"{count} images removed, {home.count()} left")
+    if not known:
+        raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` gives ids.")
+    if unknown:
+        print(f"tbps: not in {options.gallery}: {', '.join(unknown)}", file=sys.stderr)
 
 
 def export(options: argparse.Namespace) -> None:
@@ -123,6 +134,7 @@ def calibrate(options: argparse.Namespace) -> None:
     from tbps.data.splits import select_split
     from tbps.gallery import calibration
 
+    check_output("OUT", options.out)
     rows = select_split(load_splits(options), options.benchmark, options.split)
     found = calibration.calibrate(*load(options.model), rows, options.false_accepts)
     found.save(options.out)
@@ -154,9 +166,11 @@ def add_gallery(commands: Commands) -> None:
     command.set_defaults(run=make_index)
 
     command = add_command(gallery, "remove", "take images out by their ids; `compact` erases them",
-                          "tbps gallery remove people 94be3ad433dd6e8feda11b894f3c6d0d")  # fmt: skip
+                          "tbps gallery remove people 94be3ad433dd6e8feda11b894f3c6d0d",
+                          "Ids that are not there are named; where none is, that is an error.")  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     command.add_argument("ids", metavar="ID", nargs="+", help="as `tbps search --json` gives them")
+    command.add_argument("--json", action="store_true", help="print how many were removed, and the other ids, as JSON")
     command.set_defaults(run=remove)
 
     command = add_command(gallery, "compact", "erase what was removed, and join many small files",

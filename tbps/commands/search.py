@@ -7,7 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tbps.commands.metadata_lines import read_metadata
 from tbps.commands.options import WHERE, Commands, add_command, load, say, token
+from tbps.commands.outputs import check_output
 
 if TYPE_CHECKING:
     from tbps.gallery import Filter, Gallery, Hit, Query
@@ -26,12 +28,9 @@ def index(options: argparse.Namespace) -> None:
     metadata = None if options.metadata is None else read_metadata(options.metadata, images, options.images)
     model, processor = load(options.model)
     gallery = Gallery.open(options.gallery, model, processor, dtype=options.dtype, token=token())
-    try:
-        result = gallery.add(
-            images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails, update=options.update
-        )
-    except TypeError as error:  # what a line of the metadata says
-        raise ValueError(str(error)) from error
+    result = gallery.add(
+        images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails, update=options.update
+    )
     if options.json:
         say(json.dumps({**asdict(result), "count": gallery.count()}))
     else:
@@ -52,36 +51,10 @@ def say_skipped(skipped: list["Skipped"]) -> None:
     say("\n".join([f"tbps: skipped {len(skipped)} bad images:", *lines]), file=sys.stderr)
 
 
-def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str, Any]]:
-    """The metadata of each image, from lines of JSON objects whose `file` is a path below the folder.
-
-    Raises:
-        ValueError: a line is no such object, or speaks of a file that is not among the images; or no UTF-8.
-    """
-    places = {image: place for place, image in enumerate(images)}
-    found: list[dict[str, Any]] = [{} for _ in images]
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error}): save it as such.") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            name = str(entry.pop("file"))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ValueError(
-                f'{file}, line {number}: {error!r}. Expected {{"file": PATH BELOW THE FOLDER, ...}}.'
-            ) from error
-        if folder / name not in places:
-            raise ValueError(f"{file}, line {number}: {folder / name} is not among the {len(images)} images.")
-        found[places[folder / name]] = entry
-    return found
-
-
 def search(options: argparse.Namespace) -> int:
     """`tbps search`"""
+    check_output("--png", options.png, options.gallery)
+    check_output("--html", options.html, options.gallery)
     gallery = open_gallery(options)
     found = gallery.search(query_of(options), k=options.k, **search_options(options, gallery))
     if options.json:
@@ -107,6 +80,10 @@ def query_of(options: argparse.Namespace) -> "Query":
 
     if options.query is None and options.like is None:
         raise ValueError("Nothing to search for: give a SENTENCE, --like FILE, or both.")
+    if options.text_share is None:
+        return Query(text=options.query, image=options.like)
+    if options.query is None or options.like is None:
+        raise ValueError("--text-share weighs SENTENCE against --like: give both of them, or leave it out.")
     return Query(text=options.query, image=options.like, text_share=options.text_share)
 
 
@@ -191,7 +168,7 @@ def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
 def metadata_pair(text: str) -> tuple[str, Any]:
     """`name=value`, where the value is JSON, or else text."""
     name, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not name:
         raise argparse.ArgumentTypeError(f"{text}: expected NAME=VALUE")
     try:
         return name, json.loads(value)
@@ -237,7 +214,7 @@ def add_search(commands: Commands) -> None:
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     command.add_argument("query", metavar="SENTENCE", nargs="?", help='"a woman in a red coat with a black backpack"')
     command.add_argument("--like", type=Path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
-    command.add_argument("--text-share", type=float, default=0.5, help="weight of SENTENCE beside --like (default 0.5)")
+    command.add_argument("--text-share", type=float, help="weight of SENTENCE beside --like (default 0.5)")
     command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")
     command.add_argument("--camera", action="append", default=[], help="only of this camera; may be repeated")
     command.add_argument("--source", action="append", default=[], help="only of this source; may be repeated")

@@ -55,7 +55,8 @@ def image_source(value: ImageSource | dict[str, Any]) -> ImageSource:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The image files under a folder and its sub-folders, sorted; hidden files and linked sub-folders are left out.
+    """The image files under a folder and its sub-folders, sorted; hidden files, links that lead nowhere and linked
+    sub-folders are left out.
 
     Raises:
         FileNotFoundError: there is no such folder.

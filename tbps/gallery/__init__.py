@@ -6,5 +6,6 @@ from tbps.gallery.filters import Filter
 from tbps.gallery.gallery import Gallery
 from tbps.gallery.hits import Hit
 from tbps.gallery.queries import Query
+from tbps.gallery.updates import UpdateResult
 
-__all__ = ["AddResult", "Filter", "Gallery", "GalleryError", "Hit", "Query"]
+__all__ = ["AddResult", "Filter", "Gallery", "GalleryError", "Hit", "Query", "UpdateResult"]

@@ -29,7 +29,7 @@ from tbps.gallery.rows import changed_row
 from tbps.gallery.sources import read_items
 from tbps.gallery.store import ROWS_PER_FILE, Store
 from tbps.gallery.transfer import copy_rows
-from tbps.gallery.updates import update_rows
+from tbps.gallery.updates import UpdateResult, update_rows
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import is_first, wait_for_all
@@ -171,27 +171,31 @@ class Gallery:
         nothing = np.zeros(self._model.config.embedding_dim, np.float32)
         return [None if found is None else self._hit(found, nothing) for found in self._home.get(ids)]
 
-    def update(self, metadata: Mapping[str, Mapping[str, Any]]) -> int:
+    def update(self, metadata: Mapping[str, Mapping[str, Any]]) -> UpdateResult:
         """
-        Change the metadata of images that are there; the number of those that are different now.
+        Change the metadata of images that are there.
 
         They count as added last from then on. In a folder what they had before is erased by `compact`; vectors kept as
         int8 are rounded anew.
 
         Args:
-            metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay. Ids
-                that are not there are left out.
+            metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay.
+
+        Returns:
+            The ids of those that are different now, and the ids that are not there, which are left out.
 
         Raises:
             GalleryError: another process is writing to this gallery.
             TypeError, ValueError: metadata that cannot be kept; nothing has been changed.
         """
         changes = {id: checked(f"metadata[{id!r}]", entry) for id, entry in metadata.items()}
-        count = 0
+        result = UpdateResult()
         with self._home.writing():
             for ids in batches(list(changes), _UPDATED_AT_ONCE):
-                count += len(update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id])))
-        return count
+                known = self._home.known(ids)
+                result.unknown += [id for id in ids if id not in known]
+                result.updated += update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id]))
+        return result
 
     def remove(self, ids: Collection[str]) -> int:
         """

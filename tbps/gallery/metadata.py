@@ -24,7 +24,7 @@ def checked(where: str, entry: Any) -> dict[str, Any]:
     plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in entry.items()}
     try:
         json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()  # half surrogates are no text
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"{where} cannot be kept as JSON ({error}): use text, finite numbers, truth values, lists and dicts."
         ) from error

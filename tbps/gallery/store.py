@@ -212,21 +212,20 @@ class Store:
     def _make(self) -> None:
         """The manifest comes before any shard, so shards without one mean that it was lost."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        self.manifest.write(self._directory)
+        self._write_manifest(self.manifest)
         self._is_new = False
 
     def _write_shard(self, manifest: Manifest, rows: Sequence[Row], vectors: np.ndarray) -> ShardEntry:
         path = self._directory / manifest.next_name()
-        try:
+        with _said_when_full(path):
             return write_shard(path, rows, vectors, manifest.layout.dtype)
-        except OSError as error:
-            raise GalleryError(
-                f"{path} could not be written ({error.strerror}): make room and repeat the command; what the gallery "
-                "held before is kept."
-            ) from error
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        with _said_when_full(self._directory / MANIFEST_NAME):
+            manifest.write(self._directory)
 
     def _commit(self, manifest: Manifest, kept: Sequence[Shard] = ()) -> None:
-        manifest.write(self._directory)
+        self._write_manifest(manifest)
         self._set_manifest(manifest, kept)
 
     def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
@@ -278,7 +277,9 @@ class Store:
         if not self._shards:
             raise GalleryError(f"The gallery {self._directory} is empty: add images before making an index.")
         path = self._directory / self.manifest.next_name("index")
-        self._commit(self.manifest.with_index(write_index(path, self._shards, lists, progress)), self._shards)
+        with _said_when_full(path):
+            entry = write_index(path, self._shards, lists, progress)
+        self._commit(self.manifest.with_index(entry), self._shards)
         self._catch_up()
 
     def check(self, progress: bool = True) -> None:
@@ -291,6 +292,18 @@ class Store:
         opened = [*self._shards, *([] if self._index is None else [self._index])]
         for file in tqdm(opened, desc="files", disable=not progress):
             file.verify()
+
+
+@contextmanager
+def _said_when_full(path: Path) -> Iterator[None]:
+    """Around the writing of a gallery's file: an error names it, and says what is kept."""
+    try:
+        yield
+    except OSError as error:
+        raise GalleryError(
+            f"{path} could not be written ({error.strerror}): make room and repeat the command; what the gallery held "
+            "before is kept."
+        ) from error
 
 
 def _check_free(directory: Path) -> None:

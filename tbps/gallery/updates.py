@@ -1,10 +1,19 @@
 """Other metadata for images that are in a gallery already; their vectors are kept."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tbps.gallery.home import Home, Row
+
+
+@dataclass
+class UpdateResult:
+    """What `Gallery.update` did: the ids of those that are different now, and the ids that are not in the gallery."""
+
+    updated: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
 
 def update_rows(home: Home, ids: Sequence[str], change: Callable[[int, Row], Row]) -> list[str]:

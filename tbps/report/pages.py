@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from tbps.files import write_atomically
 from tbps.report.curves import Curve, draw_curve, training_curves
 from tbps.report.results import QueryResult, RankedHit, picture_of
 
@@ -79,7 +80,7 @@ def _write(path: str | Path, template: str, **values: Any) -> None:
     page = environment.get_template(template).render(**values)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8", errors="replace")  # a file name may be no text
+    write_atomically(path, page.encode(errors="replace"))  # a file name may be no text
 
 
 def _result_view(result: QueryResult) -> dict[str, Any]:

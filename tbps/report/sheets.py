@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from tbps.files import write_atomically
 from tbps.report.results import QueryResult, RankedHit, picture_of
 
 # pixels
@@ -59,9 +61,11 @@ def write_search_sheet(
     for block in blocks:
         sheet.paste(block, (0, top))
         top += block.height
+    file = BytesIO()
+    sheet.save(file, format="PNG")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, format="PNG")
+    write_atomically(path, file.getbuffer())
 
 
 def _draw_result(result: QueryResult, width: int, columns: int, fonts: _Fonts) -> Image.Image:
