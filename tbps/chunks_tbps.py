@@ -8,13 +8,8 @@ from torch.utils.checkpoint import checkpoint
 
 from .outputs_tbps import TBPSEmbeddingOutput
 
-KEPT = (
-    "pooler_output",
-    "global_embeds",
-    "part_embeds",
-    "part_weights",
-    "part_spread",
-)  # all that a loss sees; tokens are not kept
+# all that a loss sees; tokens are not kept
+KEPT = ("pooler_output", "global_embeds", "part_embeds", "part_weights", "part_spread")
 
 
 def embed_in_chunks(

@@ -73,7 +73,7 @@ def sum_of_products(text_parts: torch.Tensor, image_parts: torch.Tensor) -> torc
 def part_spread(attention: torch.Tensor) -> torch.Tensor:
     """How far each part's attention to an image is spread: the variance of the place that it looks at, the sum of its
     two directions, in squared heights of the picture. Its mean over a batch is the compactness loss: a part of a person
-    is in one place (the concentration loss of SCOPS, Hung et al., CVPR 2019, eq. 1, on attention).
+    is in one place (the concentration loss of SCOPS, Hung et al., CVPR 2019, on attention).
 
     Args:
         attention: (B, K, rows, columns) of square patches, each map summing to 1.

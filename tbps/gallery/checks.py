@@ -11,12 +11,20 @@ def check_ids(name: str, ids: Collection[str]) -> None:
         raise TypeError(f"{name}={ids!r}: expected a list of ids.")
 
 
-def check_text(what: str, text: str) -> None:
-    """Refuse text that is no Unicode: half surrogates, as Python reads bytes that are no UTF-8."""
+def is_text(text: str) -> bool:
+    """Whether it is Unicode, without half surrogates, as which Python reads bytes that are no UTF-8: a name on Linux is
+    any bytes, and those cannot be stored as text."""
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{what} is no Unicode text ({error.reason}): {text!r}. Expected UTF-8.") from error
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_text(what: str, text: str) -> None:
+    """Refuse what is no text."""
+    if not is_text(text):
+        raise ValueError(f"{what} is no Unicode text (surrogates not allowed): {text!r}. Expected UTF-8.")
 
 
 def check_positive(name: str, value: int) -> None:

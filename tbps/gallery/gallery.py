@@ -192,9 +192,9 @@ class Gallery:
         result = UpdateResult()
         with self._home.writing():
             for ids in batches(list(changes), _UPDATED_AT_ONCE):
-                known = self._home.known(ids)
-                result.unknown += [id for id in ids if id not in known]
-                result.updated += update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id]))
+                found = update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id]))
+                result.updated += found.updated
+                result.unknown += found.unknown
         return result
 
     def remove(self, ids: Collection[str]) -> int:

@@ -86,7 +86,8 @@ class Intake:
             return new, []
         there = [block[place] for id, place in first.items() if id in known and id not in self._seen]
         self._seen.update(first)
-        return new, update_rows(self.home, [item.row.id for item in there], lambda n, row: self._changed(there[n], row))
+        ids = [item.row.id for item in there]
+        return new, update_rows(self.home, ids, lambda n, row: self._changed(there[n], row)).updated
 
     def _changed(self, item: Item, row: Row) -> Row:
         changed = changed_row(row, item.row.path, metadata_of(item.row))

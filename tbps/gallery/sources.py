@@ -12,6 +12,7 @@ import datasets
 from PIL import Image
 
 from tbps.data.images import BadImageError, ImageSource, list_images, open_image, shown
+from tbps.gallery.checks import is_text
 from tbps.gallery.home import Row
 from tbps.gallery.metadata import checked
 from tbps.gallery.rows import make_row
@@ -36,7 +37,7 @@ class Item:
             BadImageError: it cannot be read, or its file's name cannot be stored; the message names it.
         """
         path = self.row.path
-        if path is not None and not _is_utf8(path):
+        if path is not None and not is_text(path):
             raise BadImageError(f"{self.name}: this name is not UTF-8 and cannot be stored. Rename the file.")
         try:
             return open_image(self.source)
@@ -117,7 +118,7 @@ def _facts(row: Mapping[str, Any], position: int) -> dict[str, Any]:
 def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
     """`name` is what an image that is no file is called."""
     path = os.path.abspath(source) if isinstance(source, str | Path) else None
-    id = _content_id(source) if path is None or _is_utf8(path) else None
+    id = _content_id(source) if path is None or is_text(path) else None
     # what has no content, or no name, is never stored: opening it fails where bad images are dealt with
     return Item(make_row(id or name, path, metadata), source, shown(path) if path else name)
 
@@ -149,12 +150,3 @@ def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) 
     for position in range(count):  # all of them before the first image is encoded
         entry(position)
     return entry
-
-
-def _is_utf8(path: str) -> bool:
-    """A name on Linux is any bytes; those that are no UTF-8 come as half surrogates, which cannot be stored as text."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -10,26 +10,25 @@ from tbps.gallery.home import Home, Row
 
 @dataclass
 class UpdateResult:
-    """What `Gallery.update` did: the ids of those that are different now, and the ids that are not in the gallery."""
+    """What an update did: the ids of those that are different now, and the ids that are not in the gallery."""
 
     updated: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
 
-def update_rows(home: Home, ids: Sequence[str], change: Callable[[int, Row], Row]) -> list[str]:
+def update_rows(home: Home, ids: Sequence[str], change: Callable[[int, Row], Row]) -> UpdateResult:
     """
     Put changed rows in the place of rows of a home that is open for writing, in one commit.
 
     Args:
         ids: of rows, each once; those that are not there are left out.
         change: the new row, of the place among the ids and the row that is there.
-
-    Returns:
-        The ids of those that are now different.
     """
-    there = [(place, found) for place, found in enumerate(home.get(ids)) if found is not None]
+    rows = home.get(ids)
+    there = [(place, found) for place, found in enumerate(rows) if found is not None]
     changed = [(change(place, found.row), found) for place, found in there]
     new = [(row, found.vector) for row, found in changed if row != found.row]
     if new:
         home.replace([row for row, _ in new], np.stack([vector for _, vector in new]))
-    return [row.id for row, _ in new]
+    unknown = [id for id, found in zip(ids, rows, strict=True) if found is None]
+    return UpdateResult([row.id for row, _ in new], unknown)
