@@ -184,7 +184,7 @@ def add_index(commands: Commands) -> None:
                           "tbps index model crops people --metadata crops.jsonl --update",
                           "Cut off, the same command goes on where it was. Under torchrun or `accelerate launch` "
                           "processes share the work. The exit status is 2 after an error; with --skip-bad, bad images "
-                          "are one only where nothing is in the gallery then.")  # fmt: skip
+                          "are an error only where the gallery is empty then.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
     command.add_argument("gallery", metavar="GALLERY", help=f"{WHERE}; made if it is not there")
@@ -230,7 +230,7 @@ def add_search(commands: Commands) -> None:
     )
     command.add_argument("--min-score", type=float, help="leave out hits below")
     command.add_argument("--calibration", type=Path, metavar="FILE",
-                         help="of `tbps gallery calibrate`: sets --min-score and --exclude-alike")  # fmt: skip
+                         help="of `tbps gallery calibrate`, for sentences: --min-score and --exclude-alike")  # fmt: skip
     command.add_argument(
         "--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)"
     )
