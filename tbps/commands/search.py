@@ -229,8 +229,12 @@ def add_search(commands: Commands) -> None:
         "--one-per", metavar="NAME", help="one hit for each value of a metadata name; images without it are kept"
     )
     command.add_argument("--min-score", type=float, help="leave out hits below")
-    command.add_argument("--calibration", type=Path, metavar="FILE",
-                         help="of `tbps gallery calibrate`, for sentences: --min-score and --exclude-alike")  # fmt: skip
+    command.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="of `tbps gallery calibrate`, for sentences: sets --min-score and --exclude-alike",
+    )
     command.add_argument(
         "--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)"
     )
