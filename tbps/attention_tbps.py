@@ -56,12 +56,14 @@ class PartAttention(nn.Module):
         content: torch.Tensor,
         need_weights: bool,
         keys: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
             queries: (B, K, D). tokens: (B, N, D). content: (B, N) bool, True where a token may be looked at, somewhere
                 in every row. need_weights: compute the weights even where the fused kernel would do without.
             keys: (B, N, D) by which tokens are chosen, where it is not by themselves.
+            places: (K, N) added to the scores: where each part looks whatever is there.
         Returns:
             (B, K, D) and, where they were computed, the weights (B, heads, K, N).
         """
@@ -74,9 +76,11 @@ class PartAttention(nn.Module):
         fused = self.config.part_attention == "tokens" and self.config._attn_implementation != "eager"
         if fused and not need_weights:  # torch's own kernel whatever the towers use: K queries are few
             weights = None
-            out = F.scaled_dot_product_attention(query, key, value, attn_mask=content, dropout_p=dropout)
+            mask = content if places is None else places.masked_fill(~content, -torch.inf).to(query.dtype)
+            out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         else:
             scores = (query @ key.transpose(-1, -2)).float() * self.head_dim**-0.5
+            scores = scores if places is None else scores + places.float()
             weights = NORMALISATION[self.config.part_attention](scores, content).to(value.dtype)
             out = F.dropout(weights, p=dropout) @ value
         return self.out_proj(out.transpose(1, 2).reshape(queries.shape)), weights

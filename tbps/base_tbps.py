@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from .checkpoint_tbps import mismatches_untold, refuse_broken, refuse_misfits, refuse_pickle
 from .configuration_tbps import TBPSConfig
-from .decoder_tbps import PartDecoder, PartDecoderLayer
+from .decoder_tbps import PartDecoder, PartDecoderLayer, stripes
 from .initialisation_tbps import WhollyInitialised
 from .towers_tbps import ConvStem
 
@@ -82,6 +82,8 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
             # Small queries: the norm before the attention sets them apart anyhow, and what they read outweighs what
             # they are. Large ones drown the tokens, all people's parts start alike and get no gradient.
             init.normal_(module.queries, std=self.config.initializer_range)
+            if module.place_bias is not None:
+                init.copy_(module.place_bias, stripes(self.config))
         elif isinstance(module, PartDecoderLayer):
             attention = module.cross_attn
             for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):

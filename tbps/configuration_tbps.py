@@ -52,6 +52,9 @@ class TBPSConfig(PreTrainedConfig):
         part_image_key_layer, part_text_key_layer: hidden states of the towers by which the parts choose what they read
             (the keys of their attention), by projections of their own: later ones know what is around them. None
             chooses by the very tokens that are read.
+        part_stripes: how many of the parts start out looking at a horizontal stripe of the picture each, from top to
+            bottom, as part-based models of re-identification cut a person (PCB, Sun et al., ECCV 2018); the others
+            start anywhere. Where they look is learned on from there. 0 starts all parts anywhere.
         pooling: how tokens become the global embedding: "tower" as the tower defines it (CLIP: CLS and end token),
             "max" (the maximum over words or patches, as in arXiv 2501.00318) or "mean" over them.
         part_weight: share w of the parts in the retrieval vector, 0 <= w < 1. 0 compares global embeddings only.
@@ -102,6 +105,7 @@ class TBPSConfig(PreTrainedConfig):
     part_image_layer: int | None = None
     part_image_key_layer: int | None = None
     part_text_key_layer: int | None = None
+    part_stripes: int = 0
     decoder_layers: int = 2
     decoder_attention_heads: int = 8
     decoder_intermediate_size: int | None = None
@@ -211,6 +215,10 @@ class TBPSConfig(PreTrainedConfig):
             raise ValueError(
                 f"projection_dim={self.projection_dim} is not a multiple of "
                 f"decoder_attention_heads={self.decoder_attention_heads}: change one of them."
+            )
+        if not 0 <= self.part_stripes <= self.num_parts:
+            raise ValueError(
+                f"part_stripes={self.part_stripes}: expected 0 to num_parts={self.num_parts}, one part a stripe."
             )
 
     def validate_part_layers(self) -> None:

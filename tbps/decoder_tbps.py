@@ -8,6 +8,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_tbps import PartAttention
 from .configuration_tbps import TBPSConfig
 
+FARTHEST = 9.0  # squared distance to a stripe from which on a patch is no farther, so that no place is out of reach
+
 
 class PartDecoderLayer(GradientCheckpointingLayer):
     """Pre-norm cross-attention to the tokens, then a two-layer perceptron; shared by images and sentences."""
@@ -30,9 +32,10 @@ class PartDecoderLayer(GradientCheckpointingLayer):
         content: torch.Tensor,
         need_weights: bool,
         keys: torch.Tensor | None,
+        places: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, K, D), (B, N, D) -> (B, K, D) and the attention (B, heads, K, N) or None (see `PartAttention`)."""
-        read, weights = self.cross_attn(self.cross_attn_norm(parts), tokens, content, need_weights, keys)
+        read, weights = self.cross_attn(self.cross_attn_norm(parts), tokens, content, need_weights, keys, places)
         parts = parts + self.dropout(read)
         parts = parts + self.dropout(self.fc2(F.gelu(self.fc1(self.mlp_norm(parts)))))
         return parts, weights
@@ -49,6 +52,8 @@ class PartDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.queries = nn.Parameter(torch.empty(config.num_parts, config.projection_dim))
+        rows, columns = config.patch_grid
+        self.place_bias = nn.Parameter(torch.empty(config.num_parts, rows * columns)) if config.part_stripes else None
         self.image_norm = nn.LayerNorm(config.projection_dim)
         self.text_norm = nn.LayerNorm(config.projection_dim)
         self.layers = nn.ModuleList(PartDecoderLayer(config) for _ in range(config.decoder_layers))
@@ -62,6 +67,7 @@ class PartDecoder(nn.Module):
         content: torch.Tensor,
         output_attentions: bool = False,
         keys: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """
         Args:
@@ -69,6 +75,7 @@ class PartDecoder(nn.Module):
             content: (B, N) bool, False where a token is padding or special and may not be looked at;
                 True somewhere in every row.
             keys: (B, N, D) by which the parts choose among the tokens that they read; None: by the tokens themselves.
+            places: (K, patches), what is added to their choice among the last tokens: `self.place_bias` for images.
         Returns:
             parts (B, K, d) of unit norm; what they were projected from, (B, K, D); and the last layer's attention
             (B, K, N), mean over heads, where `output_attentions`, else None.
@@ -76,9 +83,21 @@ class PartDecoder(nn.Module):
         tokens, keys = norm(tokens), None if keys is None else norm(keys)
         parts = self.queries.to(tokens.dtype).expand(tokens.shape[0], -1, -1)  # (B, K, D)
         content = content | ~content.any(dim=1, keepdim=True)  # a row without content looks at everything, not at NaN
+        if places is not None:
+            places = F.pad(places, (tokens.shape[1] - places.shape[1], 0))  # CLS and its kin stand before the patches
         weights = None
         for layer in self.layers:
-            parts, weights = layer(parts, tokens, content, output_attentions, keys)
+            parts, weights = layer(parts, tokens, content, output_attentions, keys, places)
         states = self.final_norm(parts)
         attention = weights.mean(dim=1) if output_attentions and weights is not None else None
         return F.normalize(self.part_projection(states), dim=-1), states, attention
+
+
+def stripes(config: TBPSConfig) -> torch.Tensor:
+    """(K, patches) scores that the parts start out with: of the first S = `part_stripes` less the squared distance to
+    the middle of a stripe, in heights of a stripe; of the others, everywhere, that of a neighbouring stripe."""
+    rows, columns = config.patch_grid
+    count = config.part_stripes
+    height = (torch.arange(rows) + 0.5) / rows * count - 0.5  # of each row of patches, in stripes
+    own = -(height - torch.arange(count)[:, None]).square().clamp_max(FARTHEST)
+    return torch.cat([own, own.new_full((config.num_parts - count, rows), -1)]).repeat_interleave(columns, dim=1)

@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
@@ -23,10 +25,25 @@ def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
 
 class ConvStem(nn.Sequential):
     """3x3 stride-2 convolutions before the patch embedding (Xiao et al., NeurIPS 2021): (B, 3, H, W) ->
-    (B, C, H/2^n, W/2^n). GroupNorm, so that an embedding does not depend on the rest of the batch."""
+    (B, C, H/2^n, W/2^n). GroupNorm, so that an embedding does not depend on the rest of the batch.
+
+    Such a convolution has no middle among two pixels: padded at the top left, as equal padding comes to, it sees half a
+    pixel up and left of its own place. The last one is padded at the bottom right, which makes up for all before it: a
+    place of the map sees the square of the picture that it stands for, half a pixel off, and attention shows where it
+    looked.
+    """
 
     def __init__(self, channels: list[int]) -> None:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([3, *channels]):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(1, outputs), nn.GELU()]
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2), nn.GroupNorm(1, outputs), nn.GELU()]
         super().__init__(*layers)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, C, H/2^n, W/2^n)."""
+        last = len(self) - 3
+        for place, layer in enumerate(self):
+            if isinstance(layer, nn.Conv2d):
+                pixel_values = F.pad(pixel_values, (0, 1, 0, 1) if place == last else (1, 0, 1, 0))
+            pixel_values = layer(pixel_values)
+        return pixel_values

@@ -116,6 +116,7 @@ def test_keys_of_their_own_equal_plain_attention_where_they_are_the_tokens(model
         ({"part_attention": "slots"}, "expected one of tokens, parts, both"),
         ({"part_image_layer": 3}, "the vision tower has 2 layers"),
         ({"part_image_layer": -1}, "part_image_layer=-1"),
+        ({"part_stripes": 4}, "part_stripes=4: expected 0 to num_parts=3"),
         ({"part_text_key_layer": 7}, "part_text_key_layer=7: the text tower has 2 layers"),
         ({"cmr_negatives": "all"}, "expected one of violating, semi_hard, hardest"),
         ({"part_matching_loss": "kl"}, "expected one of sdm, itc, tal"),
@@ -124,3 +125,34 @@ def test_keys_of_their_own_equal_plain_attention_where_they_are_the_tokens(model
 def test_settings_that_cannot_be_are_named(model_factory: Factory, fields: dict[str, Any], named: str) -> None:
     with pytest.raises(StrictDataclassClassValidationError, match=named):
         model_factory(**fields)
+
+
+def test_striped_parts_start_out_at_their_stripes(model_factory: Factory, batch: BatchFeature) -> None:
+    model = model_factory(part_stripes=2, decoder_layers=1)  # a grid of 4 x 2, of K = 3 parts the last one anywhere
+    with torch.no_grad():
+        model.part_decoder.layers[0].cross_attn.q_proj.weight.zero_()
+        model.part_decoder.layers[0].cross_attn.q_proj.bias.zero_()
+    attention = model.get_image_features(batch["pixel_values"], output_part_attentions=True).part_attentions
+    distances = [-0.25, 0.25, 0.75, 1.25]  # of the middles of the rows from the middle of the first stripe, in stripes
+    first = torch.tensor([math.exp(-(d**2)) for d in distances])
+    expected = torch.stack([first / first.sum(), first.flip(0) / first.sum(), torch.full((4,), 0.25)])
+    assert torch.allclose(attention.sum(dim=3), expected.expand(4, 3, 4), atol=1e-5)
+    assert torch.allclose(attention[..., 0], attention[..., 1], atol=1e-6)
+    texts = model.get_text_features(batch["input_ids"], batch["attention_mask"], output_part_attentions=True)
+    read = texts.part_attentions  # sentences have no stripes: each word is read alike
+    assert torch.allclose(read, (read > 0) / (read > 0).sum(dim=2, keepdim=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NORMALISATION)
+def test_places_steer_the_fused_kernel_and_the_plain_one_alike(
+    model_factory: Factory, batch: BatchFeature, name: str
+) -> None:
+    model = model_factory(part_stripes=3, part_attention=name)
+    model.part_decoder.place_bias.data = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    fast = model.get_image_features(batch["pixel_values"]).part_embeds
+    plain = model.get_image_features(batch["pixel_values"], output_part_attentions=True).part_embeds
+    assert torch.allclose(fast, plain, atol=1e-5)
+    slopes = [torch.autograd.grad(out.square().sum(dim=-1).sum() + out[..., 0].sum(), model.part_decoder.place_bias)[0]
+              for out in (fast, plain)]  # fmt: skip
+    assert slopes[0].abs().max() > 0
+    assert torch.allclose(slopes[0], slopes[1], atol=1e-5)

@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 from transformers import BatchFeature
 
 from tbps import TBPSModel, TBPSProcessor
 from tbps.text_towers_tbps import content_mask
+from tbps.towers_tbps import ConvStem
 
 D, K, D_PART = 24, 3, 8
 Factory = Callable[..., TBPSModel]
@@ -140,6 +142,22 @@ def test_conv_stem_shrinks_the_picture_before_the_tower(model_factory: Factory, 
     assert out.image_part_attentions.shape == (4, K, 4, 2)
     alone = model(pixel_values=batch["pixel_values"][:1])
     assert (alone.image_embeds[0] - out.image_embeds[0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_place_of_the_stem_sees_its_own_square_of_the_picture(depth: int) -> None:
+    stem = ConvStem([2] * depth)
+    for layer in stem:
+        if isinstance(layer, nn.GroupNorm):  # it reads the whole picture
+            layer.forward = nn.Identity().forward
+    picture = torch.rand(1, 3, 64, 32, requires_grad=True)
+    size = 2**depth
+    stem(picture)[0, :, 3, 2].sum().backward()
+    seen = picture.grad[0].abs().sum(dim=0)
+    for place, along in ((3, seen.sum(dim=1)), (2, seen.sum(dim=0))):
+        touched = along.nonzero()[:, 0].float()
+        middle = (touched[0] + touched[-1] + 1) / 2  # in pixels
+        assert abs(middle - (place + 0.5) * size) == 0.5
 
 
 def test_towers_of_another_family(model_factory: Factory, pictures: list[Image.Image]) -> None:
