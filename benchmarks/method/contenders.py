@@ -19,8 +19,8 @@ TOWERS: dict[str, Any] = {
         "num_attention_heads": 4,
     },
     "projection_dim": 64,
-    "num_parts": 16,
-    "part_dim": 16,
+    "num_parts": 8,
+    "part_dim": 64,
     "decoder_layers": 1,
     "decoder_attention_heads": 1,
     "pooling": "max",
@@ -46,9 +46,10 @@ DECODER: dict[str, Any] = {  # the same for every contender that has parts
     "part_image_layer": 0,  # what is read knows its own place alone; what it is chosen by knows what is around it
     "part_image_key_layer": 1,
     "part_text_key_layer": 1,
+    "part_stripes": 8,  # one a part
     "text_part_weights": True,
     "part_independence_loss_weight": 5.0,
-    "part_compactness_loss_weight": 32.0,
+    "part_compactness_loss_weight": 8.0,
 }
 MATCHING: dict[str, Any] = {
     "part_matching_loss": "itc",
@@ -106,10 +107,12 @@ CONTENDERS |= {name: robust(CONTENDERS[name.removesuffix("_robust")]) for name i
 OWN_KEYS: dict[str, Any] = {"part_image_key_layer": None, "part_text_key_layer": None}
 ABLATED = "cmr_resembling_pair"  # what the ablations change one thing of
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "K = 8": {"num_parts": 8},
-    "K = 32": {"num_parts": 32},
-    "d = 8": {"part_dim": 8},
+    "K = 4": {"num_parts": 4, "part_stripes": 4},
+    "K = 16": {"num_parts": 16, "part_stripes": 16},
+    "K = 12, four of them anywhere": {"num_parts": 12},
+    "d = 16": {"part_dim": 16},
     "d = 32": {"part_dim": 32},
+    "no stripes": {"part_stripes": 0},
     "2 decoder layers": {"decoder_layers": 2},
     "attention over tokens": {"part_attention": "tokens"},
     "attention over parts (slots)": {"part_attention": "parts"},
