@@ -54,7 +54,7 @@ class TBPSConfig(PreTrainedConfig):
             chooses by the very tokens that are read.
         part_stripes: how many of the parts start out looking at a horizontal stripe of the picture each, from top to
             bottom, as part-based models of re-identification cut a person (PCB, Sun et al., ECCV 2018); the others
-            start anywhere. Where they look is learned on from there. 0 starts all parts anywhere.
+            start anywhere. Where they look is learned on from there. None is all of them, 0 starts all parts anywhere.
         pooling: how tokens become the global embedding: "tower" as the tower defines it (CLIP: CLS and end token),
             "max" (the maximum over words or patches, as in arXiv 2501.00318) or "mean" over them.
         part_weight: share w of the parts in the retrieval vector, 0 <= w < 1. 0 compares global embeddings only.
@@ -99,13 +99,13 @@ class TBPSConfig(PreTrainedConfig):
     vision_config: Any = None  # a dict, a PreTrainedConfig or None; a PreTrainedConfig once built
     text_config: Any = None
     projection_dim: int = 512
-    num_parts: int = 16
-    part_dim: int = 32
+    num_parts: int = 8
+    part_dim: int = 64
     part_attention: str = "both"
     part_image_layer: int | None = None
     part_image_key_layer: int | None = None
     part_text_key_layer: int | None = None
-    part_stripes: int = 0
+    part_stripes: int | None = None
     decoder_layers: int = 2
     decoder_attention_heads: int = 8
     decoder_intermediate_size: int | None = None
@@ -193,6 +193,11 @@ class TBPSConfig(PreTrainedConfig):
         return self.projection_dim + self.num_parts * self.part_dim
 
     @property
+    def striped_parts(self) -> int:
+        """How many parts start out at a stripe of the picture."""
+        return self.num_parts if self.part_stripes is None else self.part_stripes
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) of `pixel_values`, in pixels: the tower's own size times the reduction of the stem."""
         height, width = as_pair(self.vision_config.image_size)
@@ -216,9 +221,9 @@ class TBPSConfig(PreTrainedConfig):
                 f"projection_dim={self.projection_dim} is not a multiple of "
                 f"decoder_attention_heads={self.decoder_attention_heads}: change one of them."
             )
-        if not 0 <= self.part_stripes <= self.num_parts:
+        if not 0 <= self.striped_parts <= self.num_parts:
             raise ValueError(
-                f"part_stripes={self.part_stripes}: expected 0 to num_parts={self.num_parts}, one part a stripe."
+                f"part_stripes={self.part_stripes}: expected 0 to num_parts={self.num_parts}, one part a stripe, or None."
             )
 
     def validate_part_layers(self) -> None:

@@ -53,7 +53,7 @@ class PartDecoder(nn.Module):
         self.config = config
         self.queries = nn.Parameter(torch.empty(config.num_parts, config.projection_dim))
         rows, columns = config.patch_grid
-        self.place_bias = nn.Parameter(torch.empty(config.num_parts, rows * columns)) if config.part_stripes else None
+        self.place_bias = nn.Parameter(torch.empty(config.num_parts, rows * columns)) if config.striped_parts else None
         self.image_norm = nn.LayerNorm(config.projection_dim)
         self.text_norm = nn.LayerNorm(config.projection_dim)
         self.layers = nn.ModuleList(PartDecoderLayer(config) for _ in range(config.decoder_layers))
@@ -67,7 +67,7 @@ class PartDecoder(nn.Module):
         content: torch.Tensor,
         output_attentions: bool = False,
         keys: torch.Tensor | None = None,
-        places: torch.Tensor | None = None,
+        patches: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """
         Args:
@@ -75,7 +75,7 @@ class PartDecoder(nn.Module):
             content: (B, N) bool, False where a token is padding or special and may not be looked at;
                 True somewhere in every row.
             keys: (B, N, D) by which the parts choose among the tokens that they read; None: by the tokens themselves.
-            places: (K, patches), what is added to their choice among the last tokens: `self.place_bias` for images.
+            patches: whether the last tokens are the patches of a picture, which have places (`self.place_bias`).
         Returns:
             parts (B, K, d) of unit norm; what they were projected from, (B, K, D); and the last layer's attention
             (B, K, N), mean over heads, where `output_attentions`, else None.
@@ -83,6 +83,7 @@ class PartDecoder(nn.Module):
         tokens, keys = norm(tokens), None if keys is None else norm(keys)
         parts = self.queries.to(tokens.dtype).expand(tokens.shape[0], -1, -1)  # (B, K, D)
         content = content | ~content.any(dim=1, keepdim=True)  # a row without content looks at everything, not at NaN
+        places = self.place_bias if patches else None
         if places is not None:
             places = F.pad(places, (tokens.shape[1] - places.shape[1], 0))  # CLS and its kin stand before the patches
         weights = None
@@ -94,10 +95,10 @@ class PartDecoder(nn.Module):
 
 
 def stripes(config: TBPSConfig) -> torch.Tensor:
-    """(K, patches) scores that the parts start out with: of the first S = `part_stripes` less the squared distance to
+    """(K, patches) scores that the parts start out with: of the first S = `striped_parts` less the squared distance to
     the middle of a stripe, in heights of a stripe; of the others, everywhere, that of a neighbouring stripe."""
     rows, columns = config.patch_grid
-    count = config.part_stripes
+    count = config.striped_parts
     height = (torch.arange(rows) + 0.5) / rows * count - 0.5  # of each row of patches, in stripes
     own = -(height - torch.arange(count)[:, None]).square().clamp_max(FARTHEST)
     return torch.cat([own, own.new_full((config.num_parts - count, rows), -1)]).repeat_interleave(columns, dim=1)

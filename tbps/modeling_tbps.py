@@ -194,7 +194,7 @@ class TBPSModel(TBPSPreTrainedModel):
             content,
             output_part_attentions or compact,
             keys,
-            self.part_decoder.place_bias,
+            patches=True,
         )
         if attention is not None:
             attention = attention[..., prefix:].unflatten(-1, (rows, columns))

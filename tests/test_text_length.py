@@ -78,7 +78,10 @@ def test_a_stretched_model_is_saved_and_loaded_bit_equal(clip: Path, tmp_path: P
     batch = reader(text=[LONG], return_tensors="pt")
     assert POSITIONS < batch["input_ids"].shape[1] <= LONGER
     expected = model.get_text_features(**processor(text=[LONG], return_tensors="pt")).pooler_output
-    assert torch.equal(loaded.get_text_features(**batch).pooler_output, expected)
+    weights = model.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.state_dict().items())
+    # a file's weights lie at odd addresses in memory, where sums may end in another last bit
+    assert (loaded.get_text_features(**batch).pooler_output - expected).abs().max() < 1e-6
 
 
 def test_captions_of_eighty_words_train_whole(

@@ -219,5 +219,5 @@ def test_what_does_not_fit_is_named_before_training(tmp_path: Path, data: Path) 
         train_hf.main([recipe(tmp_path, data, model_config={"num_prats": 3})])
     train_hf.main([recipe(tmp_path, data, do_train=False, do_predict=False)])
     other = recipe(tmp_path, data, model_name_or_path=str(tmp_path / "run"), model_config={"num_parts": 4})
-    with pytest.raises(ValueError, match=r"part_decoder\.queries of size \(3, 24\).* asks for \(4, 24\)"):
+    with pytest.raises(ValueError, match=r"part_decoder\.place_bias of size \(3, 8\).* asks for \(4, 8\)"):
         train_hf.main([other])
