@@ -83,9 +83,9 @@ class PartDecoder(nn.Module):
         tokens, keys = norm(tokens), None if keys is None else norm(keys)
         parts = self.queries.to(tokens.dtype).expand(tokens.shape[0], -1, -1)  # (B, K, D)
         content = content | ~content.any(dim=1, keepdim=True)  # a row without content looks at everything, not at NaN
-        places = self.place_bias if patches else None
-        if places is not None:
-            places = F.pad(places, (tokens.shape[1] - places.shape[1], 0))  # CLS and its kin stand before the patches
+        places = None
+        if patches and self.place_bias is not None:  # CLS and its kin stand before the patches
+            places = F.pad(self.place_bias, (tokens.shape[1] - self.place_bias.shape[1], 0))
         weights = None
         for layer in self.layers:
             parts, weights = layer(parts, tokens, content, output_attentions, keys, places)
