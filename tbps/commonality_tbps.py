@@ -46,9 +46,20 @@ class AnchorRows:
         return cosines(self.anchors, self.candidates)
 
     @cached_property
+    def within(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(K, A, B) twice: cosines of the two pairs' sentences and of their images, in the order of the anchors."""
+        return cosines(self.anchors, self.peers), cosines(self.partners, self.candidates)
+
+    @cached_property
+    def across(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(K, A, B) twice: cosines of the anchors to the candidates, and of the anchors' partners to those of the
+        candidates."""
+        return self.similarity, cosines(self.partners, self.peers)
+
+    @cached_property
     def resemblance(self) -> torch.Tensor:
         """(K, A, B) the larger of the cosines of the two pairs' sentences and of their images."""
-        return torch.maximum(cosines(self.anchors, self.peers), cosines(self.partners, self.candidates))
+        return torch.maximum(*self.within)
 
     @cached_property
     def match(self) -> torch.Tensor:
@@ -179,6 +190,17 @@ def resembling(rows: AnchorRows) -> torch.Tensor:
     return rows.mean_vote(resembling_pair(rows))
 
 
+def all_views(rows: AnchorRows) -> torch.Tensor:
+    """Share of other people who resemble the anchor's person there, as a mean of four votes: sentence and sentence,
+    image and image, and each one's sentence and the other's image. sigmoid((cosine - theta_k) / temperature), with
+    theta_k the mean similarity of true pairs across modalities, and a third of what that lacks of 1 within them, where
+    equal things are more alike."""
+    theta = rows.batch_own[:, None, None]
+    views = (*((cosine, theta) for cosine in rows.across), *((cosine, (2 + theta) / 3) for cosine in rows.within))
+    votes = [torch.sigmoid((cosine - bar) / TEMPERATURE) for cosine, bar in views]
+    return rows.mean_vote(torch.stack(votes).mean(dim=0)).clamp(0, 1)
+
+
 Estimate = Callable[[AnchorRows], torch.Tensor]
 COMMONALITY: dict[str, Estimate] = {
     "none": no_commonality,
@@ -190,4 +212,5 @@ COMMONALITY: dict[str, Estimate] = {
     "look_alike": look_alike,
     "resembling": resembling,
     "resembling_pair": resembling_pair,
+    "all_views": all_views,
 }

@@ -22,6 +22,7 @@ COMMONALITIES = (
     "look_alike",
     "resembling",
     "resembling_pair",
+    "all_views",
 )
 POSITIVES = ("mean", "hardest", "easiest")
 NEGATIVES = ("violating", "semi_hard", "hardest")

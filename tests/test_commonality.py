@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tbps.commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, own_cosine
 from tbps.ranking_tbps import commonality_margin, commonality_margin_ranking
 
-WITHIN = ["resembling", "resembling_pair"]  # look at other cosines than those of anchors and candidates
+WITHIN = ["resembling", "resembling_pair", "all_views"]  # look at other cosines than those of anchors and candidates
 ESTIMATES = [name for name in COMMONALITY if name not in ("none", "pairwise", "look_alike", *WITHIN)]
 
 
@@ -181,3 +181,17 @@ def test_no_gradient_flows_through_the_estimate(name: str) -> None:
         gradients.append(anchors.grad)
     assert gradients[0].abs().sum() > 0
     assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_all_views_of_two_people_have_a_vote_each() -> None:
+    # 0 and 1 have the same sentence, 0 and 2 the same image; the sentence of 3 tells the image of 0
+    text = torch.eye(4)[[0, 0, 1, 2]][:, None]
+    image = torch.eye(4)[[2, 1, 2, 3]][:, None]
+    ids, own = torch.arange(4), torch.tensor([0.7])  # theta is 0.7 across and 0.9 within
+    same, other = torch.sigmoid(torch.tensor([0.1 / 0.05, -0.9 / 0.05])).tolist()
+    told, untold = torch.sigmoid(torch.tensor([0.3 / 0.05, -0.7 / 0.05])).tolist()
+    one_of_two = (same + other + 2 * untold) / 4
+    expected = (2 * one_of_two + (2 * other + told + untold) / 4) / 3
+    for anchors, candidates in ((text, image), (image, text)):
+        rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, own)
+        assert COMMONALITY["all_views"](rows)[0, 0].item() == pytest.approx(expected, abs=1e-6)

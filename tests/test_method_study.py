@@ -106,7 +106,16 @@ def test_uniform_attention_is_at_chance(perfect: Parts) -> None:
 
 def test_commonality_of_perfect_parts_follows_the_true_shares(perfect: Parts) -> None:
     assignment = {region: region for region in range(5)}
-    for estimate in ("soft_rank", "entropy", "sigmoid", "pairwise", "look_alike", "resembling", "resembling_pair"):
+    for estimate in (
+        "soft_rank",
+        "entropy",
+        "sigmoid",
+        "pairwise",
+        "look_alike",
+        "resembling",
+        "resembling_pair",
+        "all_views",
+    ):
         found = commonality_correlation(perfect, assignment, estimate)
         assert min(found.values()) > 0.9, estimate
     constant = commonality_correlation(perfect, {0: 5}, "soft_rank")
