@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import make_rows
+from PIL import Image
 
 from benchmarks.method.collect import against, metric
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
@@ -194,6 +195,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert set(found["test"]) == set(found["val"]) == {"global", "parts", "whole"}
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == {"head", "upper", "lower", "shoes", "bag"}
+    assert Image.open(file.with_suffix(".jpg")).width > 300  # where the parts look
     assert not list(tmp_path.glob("*.partial*"))
     assert set(found["suspected"]) == {"count", "precision", "recall"}
     assert is_done(planned, regime)

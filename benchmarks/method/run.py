@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from benchmarks.method.likeness import commonality_correlation, counterfactual, false_negative_auc
 from benchmarks.method.localisation import assign, localisation
+from benchmarks.method.looks import draw_looks
 from benchmarks.method.parts import read_parts
 from benchmarks.method.plan import Planned
 from benchmarks.method.regions import BODY
@@ -30,6 +31,7 @@ from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.setup import make_processor
 
 LEARNING_RATE = 2e-3
+PICTURED_SEED = 1  # of whose runs there is a picture of where the parts look
 TRUTH_PEOPLE = 500  # people of val and of test whose parts are measured
 
 
@@ -63,7 +65,8 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     val, test = (embed_split(model, processor, rows[split], progress=False) for split in ("val", "test"))
     result = measure(model, val, test)
     if model.config.part_weight:
-        result["truth"] = ground_truth(model, processor, rows, root)
+        picture = file.with_suffix(".jpg") if seed == PICTURED_SEED else None
+        result["truth"] = ground_truth(model, processor, rows, root, picture)
     if trainer.noisy_pairs is not None:
         result["suspected"] = suspicion(trainer.noisy_pairs.suspected, is_noisy)
     result |= {
@@ -120,11 +123,18 @@ def make_trainer(
     return TBPSTrainer(model, arguments, train_dataset=rows["train"], processing_class=processor)
 
 
-def ground_truth(model: TBPSModel, processor: TBPSProcessor, rows: Any, root: Path) -> dict[str, Any]:
-    """Every measure of `localisation` and `likeness` on test; parts are assigned to regions on val."""
+def ground_truth(
+    model: TBPSModel, processor: TBPSProcessor, rows: Any, root: Path, picture: Path | None
+) -> dict[str, Any]:
+    """Every measure of `localisation` and `likeness` on test, and a picture of where the parts look there; parts are
+    assigned to regions on val."""
     truth = read_ground_truth(root / "ToyPEDES")
     assignment = assign(read_parts(model, processor, rows["val"], truth, root, TRUTH_PEOPLE))
     test = read_parts(model, processor, rows["test"], truth, root, TRUTH_PEOPLE)
+    if picture:
+        captions = [captions[0] for captions in rows["test"]["captions"][: len(test.people)]]
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        draw_looks(test, captions, assignment, root / "ToyPEDES" / "imgs", picture)
     found: dict[str, dict[str, Any]] = localisation(test, assignment)
     by_estimate = {name: commonality_correlation(test, assignment, name) for name in COMMONALITY if name != "none"}
     auc = false_negative_auc(test, assignment)
