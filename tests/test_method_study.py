@@ -195,7 +195,8 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert set(found["test"]) == set(found["val"]) == {"global", "parts", "whole"}
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == {"head", "upper", "lower", "shoes", "bag"}
-    assert Image.open(file.with_suffix(".jpg")).width > 300  # where the parts look
+    with Image.open(file.with_suffix(".jpg")) as picture:  # where the parts look
+        assert picture.width > 300
     assert not list(tmp_path.glob("*.partial*"))
     assert set(found["suspected"]) == {"count", "precision", "recall"}
     assert is_done(planned, regime)
