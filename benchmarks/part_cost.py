@@ -95,10 +95,10 @@ class WithoutParts(TBPSModel):
         parts = torch.zeros(1, config.num_parts, config.part_dim)
         states = torch.zeros(1, config.num_parts, config.projection_dim)
 
-        def skip(tokens: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
+        def skip(tokens: torch.Tensor, *rest: Any, **named: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
             return parts.expand(len(tokens), -1, -1), states.expand(len(tokens), -1, -1), None
 
-        self.part_decoder.forward = skip  # type: ignore[method-assign, assignment]
+        self.part_decoder.forward = skip  # type: ignore[method-assign]
 
 
 def one_step(model: TBPSModel, inputs: dict[str, torch.Tensor]) -> float:
