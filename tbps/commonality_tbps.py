@@ -193,8 +193,8 @@ def resembling(rows: AnchorRows) -> torch.Tensor:
 def all_views(rows: AnchorRows) -> torch.Tensor:
     """Share of other people who resemble the anchor's person there, as a mean of four votes: sentence and sentence,
     image and image, and each one's sentence and the other's image. sigmoid((cosine - theta_k) / temperature), with
-    theta_k the mean similarity of true pairs across modalities, and a third of what that lacks of 1 within them, where
-    equal things are more alike."""
+    theta_k the mean similarity of true pairs across modalities, and a third of the way from 1 to that within them,
+    where equal things are more alike."""
     theta = rows.batch_own[:, None, None]
     views = (*((cosine, theta) for cosine in rows.across), *((cosine, (2 + theta) / 3) for cosine in rows.within))
     votes = [torch.sigmoid((cosine - bar) / TEMPERATURE) for cosine, bar in views]

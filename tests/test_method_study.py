@@ -24,6 +24,7 @@ from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
 from benchmarks.method.worlds import with_noise
 from tbps import TBPSConfig
+from tbps.commonality_tbps import COMMONALITY
 from tbps.toypedes.attributes import draw_person
 
 K = 6  # parts 0..4 are perfect for the regions 0..4, part 5 looks at the background
@@ -107,16 +108,7 @@ def test_uniform_attention_is_at_chance(perfect: Parts) -> None:
 
 def test_commonality_of_perfect_parts_follows_the_true_shares(perfect: Parts) -> None:
     assignment = {region: region for region in range(5)}
-    for estimate in (
-        "soft_rank",
-        "entropy",
-        "sigmoid",
-        "pairwise",
-        "look_alike",
-        "resembling",
-        "resembling_pair",
-        "all_views",
-    ):
+    for estimate in set(COMMONALITY) - {"none", "mean_similarity"}:
         found = commonality_correlation(perfect, assignment, estimate)
         assert min(found.values()) > 0.9, estimate
     constant = commonality_correlation(perfect, {0: 5}, "soft_rank")

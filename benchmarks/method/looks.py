@@ -3,6 +3,7 @@
 import textwrap
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.method.parts import Parts
@@ -29,7 +30,9 @@ def draw_looks(parts: Parts, captions: list[str], assignment: dict[int, int], fo
             attention = parts.image_attention[row, part].numpy()
             axis.imshow(picture.convert("L"), cmap="gray", alpha=0.6)
             whole = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
-            axis.imshow(attention > -1, cmap="autumn", vmin=1, alpha=attention / attention.max(), extent=whole)
+            axis.imshow(
+                np.zeros_like(attention), cmap="autumn", vmin=0, vmax=1, alpha=attention / attention.max(), extent=whole
+            )
             if row == 0:
                 axis.set_title(f"{BODY[region].name.lower()} (part {part})", fontsize=8)
     figure.savefig(path, dpi=90, pil_kwargs={"quality": 85})

@@ -64,6 +64,7 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     model.eval()
     val, test = (embed_split(model, processor, rows[split], progress=False) for split in ("val", "test"))
     result = measure(model, val, test)
+    file.parent.mkdir(parents=True, exist_ok=True)
     if model.config.part_weight:
         picture = file.with_suffix(".jpg") if seed == PICTURED_SEED else None
         result["truth"] = ground_truth(model, processor, rows, root, picture)
@@ -78,7 +79,6 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     }
     result["machine"] = machine()
     result["seconds"] = round(time.perf_counter() - began, 1)
-    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".partial-{os.getpid()}")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.rename(file)
@@ -133,7 +133,6 @@ def ground_truth(
     test = read_parts(model, processor, rows["test"], truth, root, TRUTH_PEOPLE)
     if picture:
         captions = [captions[0] for captions in rows["test"]["captions"][: len(test.people)]]
-        picture.parent.mkdir(parents=True, exist_ok=True)
         draw_looks(test, captions, assignment, root / "ToyPEDES" / "imgs", picture)
     found: dict[str, dict[str, Any]] = localisation(test, assignment)
     by_estimate = {name: commonality_correlation(test, assignment, name) for name in COMMONALITY if name != "none"}
