@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.method.collect import against, metric
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
-from benchmarks.method.likeness import commonality_correlation, false_negative_auc
+from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, settings_of, tuning_file
@@ -113,6 +113,15 @@ def test_commonality_of_perfect_parts_follows_the_true_shares(perfect: Parts) ->
         assert min(found.values()) > 0.9, estimate
     constant = commonality_correlation(perfect, {0: 5}, "soft_rank")
     assert constant == {0: 0.0}
+
+
+def test_in_a_small_group_even_perfect_parts_only_sample_the_true_shares(perfect: Parts) -> None:
+    everyone = len(perfect.people) // 3
+    assert sampled_share_correlation(perfect, everyone) == dict.fromkeys(range(5), pytest.approx(1))
+    few = sampled_share_correlation(perfect, 8)
+    assert 0 < max(few.values()) < 0.9
+    found = commonality_correlation(perfect, {region: region for region in range(5)}, "resembling", 8)
+    assert all(found[region] < few[region] + 0.05 for region in few)
 
 
 def test_false_negatives_of_perfect_parts_are_told_apart(perfect: Parts) -> None:

@@ -42,8 +42,9 @@ def metric(results: dict[int, dict[str, Any]], way: str, name: str) -> dict[int,
 
 
 def truth(results: dict[int, dict[str, Any]], region: str, name: str, estimate: str | None = None) -> Spread | None:
-    """A measure of one region's part over seeds."""
-    values = [result["truth"][region][name] for result in results.values() if "truth" in result]
+    """A measure of one region's part over the seeds that have it."""
+    regions = [result["truth"][region] for result in results.values() if "truth" in result]
+    values = [measured[name] for measured in regions if name in measured]
     if estimate is not None:
         values = [value[estimate] for value in values]
     return spread([float(value) for value in values]) if values else None

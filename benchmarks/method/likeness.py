@@ -15,26 +15,47 @@ BATCH = 128  # people at a time, as in training
 REPAINTED_IMAGES = 150
 
 
-def commonality_correlation(test: Parts, assignment: dict[int, int], estimate: str) -> dict[int, float]:
+def commonality_correlation(
+    test: Parts, assignment: dict[int, int], estimate: str, among: int = BATCH
+) -> dict[int, float]:
     """Spearman correlation, over people whose caption states thing and colour of the region, of the estimate (mean of
-    its text and its image anchor, in batches of one image a person as in training) with the true share of other people
-    of the test set who have the same value there. 0 by chance, and for any constant answer."""
+    its text and its image anchor, in groups of `among` people, one image of each; BATCH as in training) with the true
+    share of other people of the test set who have the same value there. 0 by chance, and for any constant answer."""
     one = np.arange(0, len(test.people), IMAGES_A_PERSON)
     text, image, ids = test.text_parts[one], test.image_parts[one], test.person_ids[one]
     common = torch.cat([
         (anchored(COMMONALITY[estimate], t, i, p) + anchored(COMMONALITY[estimate], i, t, p)) / 2
-        for t, i, p in zip(text.split(BATCH), image.split(BATCH), ids.split(BATCH), strict=True)
+        for t, i, p in zip(text.split(among), image.split(among), ids.split(among), strict=True)
     ], dim=1).numpy()  # fmt: skip
+    return {region: with_true_share(test, region, common[part]) for region, part in assignment.items()}
+
+
+def sampled_share_correlation(test: Parts, among: int = BATCH) -> dict[int, float]:
+    """The same of the true share in the group itself: the most that an estimate can reach which knows no other people.
+    Of 128 people two or three have a jacket of one colour, or by chance none."""
+    one = np.arange(0, len(test.people), IMAGES_A_PERSON)
     found = {}
-    for region, part in assignment.items():
-        people = [test.people[i] for i in one]
-        values = np.array([value(BODY[region], person) for person in people])
-        share = ((values[:, None] == values[None, :]).sum(axis=1) - 1) / (len(values) - 1)
-        said = np.array(
-            [is_stated(BODY[region], person, test.stated[i]) for person, i in zip(people, one, strict=True)]
-        )
-        found[region] = rank_correlation(common[part, said], share[said])
+    for region in range(len(BODY)):
+        groups = np.split(values_of(test, region)[one], range(among, len(one), among))
+        found[region] = with_true_share(test, region, np.concatenate([share_of_others(group) for group in groups]))
     return found
+
+
+def values_of(test: Parts, region: int) -> np.ndarray:
+    """(N,) what each image's person has there."""
+    return np.array([value(BODY[region], person) for person in test.people])
+
+
+def share_of_others(values: np.ndarray) -> np.ndarray:
+    """(n,) share of the others who have the same value."""
+    return ((values[:, None] == values[None, :]).sum(axis=1) - 1) / max(1, len(values) - 1)
+
+
+def with_true_share(test: Parts, region: int, common: np.ndarray) -> float:
+    """Rank correlation of an answer for each person (people,) with the true share among all people of `test`."""
+    one = np.arange(0, len(test.people), IMAGES_A_PERSON)
+    said = np.array([is_stated(BODY[region], test.people[i], test.stated[i]) for i in one])
+    return rank_correlation(common[said], share_of_others(values_of(test, region)[one])[said])
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -57,7 +78,7 @@ def false_negative_auc(test: Parts, assignment: dict[int, int], captions: int = 
     has the value that the caption states from those with another value. 0.5 by chance."""
     found = {}
     for region, part in assignment.items():
-        values = np.array([value(BODY[region], person) for person in test.people])
+        values = values_of(test, region)
         said = [i for i, person in enumerate(test.people) if is_stated(BODY[region], person, test.stated[i])][:captions]
         cosine = (test.text_parts[said, part] @ test.image_parts[:, part].T).numpy()
         other = (test.person_ids[said][:, None] != test.person_ids[None, :]).numpy()

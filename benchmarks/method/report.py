@@ -11,6 +11,7 @@ from benchmarks.method.run import Regime
 from benchmarks.method.statistics import Spread, spread
 
 Results = dict[int, dict[str, Any]]
+ESTIMATE = "all_views"  # of commonality, in the tables; the others are in the runs
 MEASURES = {  # of a region's part: what it is called, and where its chance level and best constant answer are
     "inside": ("attention inside", "inside_chance", "inside_constant"),
     "pointing": ("pointing game", None, "pointing_constant"),
@@ -109,7 +110,7 @@ def truth_table(runs: Results) -> list[str]:
         f"{label} ({chance})" if key in ("agreement", "moves_most") else label
         for key, (label, _, _) in MEASURES.items()
     ]
-    header = ["region", *labels, "commonality Spearman: best estimate"]
+    header = ["region", *labels, f"commonality Spearman of {ESTIMATE}: in a batch (its truth), among all"]
     rows = []
     for region in regions_of(runs.values()):
         row = [region]
@@ -117,9 +118,10 @@ def truth_table(runs: Results) -> list[str]:
             notes = [f"{word} {number(truth(runs, region, other))}"
                      for word, other in (("chance", low), ("constant", constant)) if other]  # fmt: skip
             row.append(number(truth(runs, region, key)) + (f" ({', '.join(notes)})" if notes else ""))
-        estimates = first(runs)["truth"][region]["commonality"]
-        best = max(estimates, key=lambda name: truth(runs, region, "commonality", name).mean)  # type: ignore[union-attr]
-        rows.append([*row, f"{number(truth(runs, region, 'commonality', best))} ({best})"])
+        batch, everyone = (
+            number(truth(runs, region, key, ESTIMATE)) for key in ("commonality", "commonality_among_all")
+        )
+        rows.append([*row, f"{batch} ({number(truth(runs, region, 'commonality_of_batch_truth'))}), {everyone}"])
     return table(header, rows)
 
 

@@ -14,7 +14,12 @@ import transformers
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
-from benchmarks.method.likeness import commonality_correlation, counterfactual, false_negative_auc
+from benchmarks.method.likeness import (
+    commonality_correlation,
+    counterfactual,
+    false_negative_auc,
+    sampled_share_correlation,
+)
 from benchmarks.method.localisation import assign, localisation
 from benchmarks.method.looks import draw_looks
 from benchmarks.method.parts import read_parts
@@ -135,12 +140,17 @@ def ground_truth(
         captions = [captions[0] for captions in rows["test"]["captions"][: len(test.people)]]
         draw_looks(test, captions, assignment, root / "ToyPEDES" / "imgs", picture)
     found: dict[str, dict[str, Any]] = localisation(test, assignment)
-    by_estimate = {name: commonality_correlation(test, assignment, name) for name in COMMONALITY if name != "none"}
+    estimates = [name for name in COMMONALITY if name != "none"]
+    in_batch = {name: commonality_correlation(test, assignment, name) for name in estimates}
+    among_all = {name: commonality_correlation(test, assignment, name, TRUTH_PEOPLE) for name in estimates}
+    sampled = sampled_share_correlation(test)
     auc = false_negative_auc(test, assignment)
     moved = counterfactual(model, processor, test, assignment, truth)
     for region in assignment:
         found[BODY[region].name.lower()] |= {
-            "commonality": {name: values[region] for name, values in by_estimate.items()},
+            "commonality": {name: values[region] for name, values in in_batch.items()},
+            "commonality_of_batch_truth": sampled[region],
+            "commonality_among_all": {name: values[region] for name, values in among_all.items()},
             "false_negative_auc": auc[region],
             "moves_most": moved[region],
         }
