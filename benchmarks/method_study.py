@@ -34,7 +34,7 @@ QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, stage by stage: start, tuning, contenders, ablations, report."""
+    """Run what is missing, stage by stage: start, tuning, contenders, those that are told, ablations, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few people and steps: checks that all runs")
     parser.add_argument("--report", action="store_true", help="only write tables and picture of what is done")
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tuned = not options.untuned
         stages = [lambda: tuning_runs(results, only)] if tuned else []
         stages.append(lambda: main_runs(results, seeds, only, tuned))
+        stages.append(lambda: main_runs(results, seeds, only, tuned, told=True))
         if not options.skip_ablations and not options.noise:
             stages.append(lambda: ablation_runs(results, tuned))
         for stage in stages:  # a stage is planned when the one before is done: tuning decides what the next one runs

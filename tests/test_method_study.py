@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -17,14 +19,15 @@ from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
-from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, settings_of, tuning_file
+from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, run_file, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
+from benchmarks.method.told import REPLACED, codes, known_parts, told_commonality
 from benchmarks.method.worlds import with_noise
 from tbps import TBPSConfig
-from tbps.commonality_tbps import COMMONALITY
+from tbps.commonality_tbps import COMMONALITY, AnchorRows
 from tbps.toypedes.attributes import draw_person
 
 K = 6  # parts 0..4 are perfect for the regions 0..4, part 5 looks at the background
@@ -160,6 +163,31 @@ def test_every_contender_and_ablation_is_a_configuration() -> None:
         TBPSConfig(**{**TOWERS, **CONTENDERS[ABLATED].settings, **change})
 
 
+def test_told_commonality_is_who_has_the_same_there(perfect: Parts) -> None:
+    """Perfect parts are told the same as they see themselves; parts of no region nothing, and nothing lasts."""
+    rows = datasets.Dataset.from_dict({"person_id": [7, 5, 9, 5]})
+    people = dict(zip((5, 7, 9), perfect.people[::3], strict=False))
+    found = codes(rows, SimpleNamespace(people=people), {1: 0, 3: 2}, num_parts=4)
+    upper = [value(BODY[1], people[person]) for person in (5, 7, 9)]
+    assert (found[[1, 3]] == -1).all()
+    ids = torch.tensor([0, 1, 2, 0])  # of people 5, 7, 9, 5
+    parts = torch.ones(4, 4, 8)
+    estimate = COMMONALITY[REPLACED]
+    with told_commonality(found):
+        told = COMMONALITY[REPLACED](AnchorRows(parts, parts, parts, parts, ids, ids, torch.ones(4)))
+    assert COMMONALITY[REPLACED] is estimate
+    assert told[0].tolist() == [[float(upper[a] == upper[b]) for b in ids] for a in ids]
+    assert (told[[1, 3]] == 0).all()
+
+
+def test_who_is_told_needs_the_run_that_tells(tmp_path: Path) -> None:
+    (told,) = main_runs(tmp_path, [1], ["cmr_told"], tuned=False, told=True)
+    assert main_runs(tmp_path, [1], ["cmr_told"], tuned=False) == []
+    assert told.told_by == run_file(tmp_path, ABLATED, 1)
+    with pytest.raises(FileNotFoundError, match="run that contender on this seed first"):
+        known_parts(told.told_by)
+
+
 def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
     options = choices(CONTENDERS[ABLATED])
     for rank, choice in enumerate(options):
@@ -189,13 +217,16 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     file = tmp_path / "seed1.json"
     threads = torch.get_num_threads()
     settings = CONTENDERS[ABLATED].settings
-    planned = Planned(file, settings, 1, {"noisy_pairs": "divide"})
+    told_by = tmp_path / "told_by.json"
+    regions = ("head", "upper", "lower", "shoes", "bag")
+    told_by.write_text(json.dumps({"truth": {region: {"part": part} for part, region in enumerate(regions)}}))
+    planned = Planned(file, settings, 1, {"noisy_pairs": "divide"}, told_by)
     run(planned, regime, start, tmp_path)
     torch.set_num_threads(threads)
     found = json.loads(file.read_text())
     assert set(found["test"]) == set(found["val"]) == {"global", "parts", "whole"}
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
-    assert set(found["truth"]) == {"head", "upper", "lower", "shoes", "bag"}
+    assert set(found["truth"]) == set(regions)
     with Image.open(file.with_suffix(".jpg")) as picture:  # where the parts look
         assert picture.width > 300
     assert not list(tmp_path.glob("*.partial*"))
@@ -203,6 +234,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert is_done(planned, regime)
     assert not is_done(planned._replace(settings={**settings, "cmr_margin": 0.15}), regime)
     assert not is_done(planned._replace(training={}), regime)
+    assert not is_done(planned._replace(told_by=None), regime)
     assert not is_done(planned._replace(file=tmp_path / "seed2.json"), regime)
     assert not is_done(planned, replace(regime, caption_noise=0.2))
 

@@ -1,9 +1,10 @@
 """Who takes part: every contender and every ablation is a set of fields of `TBPSConfig` (and of training arguments, for
-the robust ones), none a fork of the code."""
+the robust ones), none a fork of the code. One is told the truth besides, and says what an estimate can be worth."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmarks.method.told import REPLACED
 from tbps.configuration_tbps import COMMONALITIES
 
 TOWERS: dict[str, Any] = {
@@ -63,11 +64,13 @@ PARTS: dict[str, Any] = {**SDM_ID, **DECODER, **MATCHING}
 class Contender:
     """One objective. `settings`: fields of `TBPSConfig` over those of the towers; `tuned`: the fields and values among
     which each contender's best is chosen on val, on one seed, by one number (R@1 of what it ranks with); `training`:
-    fields of `TBPSTrainingArguments` over those of the study."""
+    fields of `TBPSTrainingArguments` over those of the study; `told`: the truth answers in place of the estimate of
+    commonality, which no configuration can (benchmarks/method/told.py)."""
 
     settings: dict[str, Any]
     tuned: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    told: bool = False
 
     @property
     def has_parts(self) -> bool:
@@ -91,6 +94,11 @@ def robust(contender: Contender) -> Contender:
     return Contender(contender.settings, contender.tuned, {"noisy_pairs": "divide"})
 
 
+def told(contender: Contender) -> Contender:
+    """The same, told who wears the same: what a perfect estimate would be worth."""
+    return replace(contender, told=True)
+
+
 CONTENDERS: dict[str, Contender] = {
     "itc": Contender({**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0)}),
@@ -98,6 +106,7 @@ CONTENDERS: dict[str, Contender] = {
     "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("itc", "sdm")}),
     "fixed_margin": ranking("none"),
     **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
+    "cmr_told": told(ranking(REPLACED)),
     "fixed_margin_without_matching": without_matching(ranking("none")),
     "cmr_without_matching": without_matching(ranking("resembling_pair")),
 }

@@ -13,12 +13,14 @@ ABLATION_SEEDS = (1, 2)
 
 
 class Planned(NamedTuple):
-    """A run: where its result goes, fields of `TBPSConfig`, the seed, fields of `TBPSTrainingArguments`."""
+    """A run: where its result goes, fields of `TBPSConfig`, the seed, fields of `TBPSTrainingArguments`; the finished
+    run whose parts' regions it is told, or None."""
 
     file: Path
     settings: dict[str, Any]
     seed: int
     training: dict[str, Any]
+    told_by: Path | None = None
 
 
 def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
@@ -31,12 +33,22 @@ def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
     ]
 
 
-def main_runs(results: Path, seeds: Iterable[int], only: Sequence[str] | None, tuned: bool = True) -> list[Planned]:
-    """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds."""
+def main_runs(
+    results: Path, seeds: Iterable[int], only: Sequence[str] | None, tuned: bool = True, told: bool = False
+) -> list[Planned]:
+    """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds.
+    `told`: those that are told what the parts of another's run are about, which must be there; else all others."""
     return [
-        Planned(run_file(results, name, seed), settings_of(results, name, tuned), seed, contender.training)
+        Planned(
+            run_file(results, name, seed),
+            settings_of(results, name, tuned),
+            seed,
+            contender.training,
+            run_file(results, ABLATED, seed) if told else None,
+        )
         for seed in seeds
         for name, contender in chosen(only)
+        if contender.told == told
     ]
 
 

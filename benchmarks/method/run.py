@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from benchmarks.method.plan import Planned
 from benchmarks.method.regions import BODY
 from benchmarks.method.retrieval import measure
 from benchmarks.method.start import SETTINGS, from_start
+from benchmarks.method.told import told_by_run
 from benchmarks.method.worlds import splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.commonality_tbps import COMMONALITY
@@ -55,7 +57,7 @@ class Regime:
 
 def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     """Train and measure; the file appears at the end, whole."""
-    file, settings, seed, training = planned
+    file, settings, seed, training, told_by = planned
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     began = time.perf_counter()
@@ -65,7 +67,8 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     processor = make_processor(model.config, AutoTokenizer.from_pretrained(start))
     rows["train"], is_noisy = with_noise(rows["train"], regime.caption_noise, seed)
     trainer = make_trainer(model, processor, rows, planned, regime, out / "training" / str(os.getpid()))
-    step_seconds = round(trainer.train().metrics["train_runtime"] / regime.steps, 4)
+    with told_by_run(told_by, rows["train"], root, model.config.num_parts) if told_by else nullcontext():
+        step_seconds = round(trainer.train().metrics["train_runtime"] / regime.steps, 4)
     model.eval()
     val, test = (embed_split(model, processor, rows[split], progress=False) for split in ("val", "test"))
     result = measure(model, val, test)
@@ -78,6 +81,7 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     result |= {
         "settings": settings,
         "training": training,
+        "told": told_by is not None,
         "seed": seed,
         "regime": vars(regime),
         "seconds_a_step": step_seconds,
@@ -102,6 +106,7 @@ def is_done(planned: Planned, regime: Regime) -> bool:
         return False
     found = json.loads(planned.file.read_text())
     same = found["settings"] == planned.settings and found.get("training", {}) == planned.training
+    same = same and found.get("told", False) == (planned.told_by is not None)
     return same and Regime(**found["regime"]) == regime
 
 
