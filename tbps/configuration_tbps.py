@@ -25,7 +25,7 @@ COMMONALITIES = (
     "all_views",
 )
 POSITIVES = ("mean", "hardest", "easiest")
-NEGATIVES = ("violating", "semi_hard", "hardest")
+NEGATIVES = ("violating", "semi_hard", "hardest", "softened")
 
 TASK = "text-based-person-search"
 # As `transformers.pipeline` reads it from config.json, to run the pipeline's code where tbps is not installed.
@@ -79,7 +79,8 @@ class TBPSConfig(PreTrainedConfig):
         commonality: how the commonality of a part is estimated (see `commonality_tbps.COMMONALITY`); "none" keeps the
             margin fixed at m. None was shown to be better than another (docs/method.md).
         cmr_positives, cmr_negatives: which images of a person set the bar ("mean", "hardest", "easiest") and which
-            negatives count ("violating", "semi_hard", "hardest"); see `ranking_tbps`.
+            negatives count ("violating", "semi_hard", "hardest"; "softened" counts all of an anchor as one, by a
+            log-sum-exp); see `ranking_tbps`.
         tbps_version: version of tbps that saved the checkpoint; written by saving, not to be given.
 
     Raises:

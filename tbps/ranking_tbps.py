@@ -4,12 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .commonality_tbps import COMMONALITY, AnchorRows, Estimate, own_cosine
+from .commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, Estimate, own_cosine
 from .pair_weights_tbps import at_least_some, weighted_mean
 
+Reduced = tuple[torch.Tensor, torch.Tensor]  # (K, A) loss of each anchor, (K, A) how many times it counts
 Block = tuple[torch.Tensor, torch.Tensor]  # (K,) sum of the hinges, (K,) how many there are
+
+
+NEVER = -1e3  # a hinge that no margin reaches; finite, as a row of infinities has no gradient
 
 
 def commonality_margin(commonality: torch.Tensor, margin: float, floor: float) -> torch.Tensor:
@@ -32,19 +37,32 @@ def easiest_positive(rows: AnchorRows) -> torch.Tensor:
     return rows.similarity.masked_fill(rows.positives == 0, -torch.inf).amax(dim=2)
 
 
-def violating(hinge: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-    """Every negative within the margin: (K, A, B) bool."""
-    return hinge > 0
+def violating(hinge: torch.Tensor, margin: torch.Tensor) -> Reduced:
+    """Every negative within the margin: of the hinges (K, A, B) and margins (K, A, 1 or B)."""
+    return of_those(hinge, hinge > 0)
 
 
-def semi_hard(hinge: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+def semi_hard(hinge: torch.Tensor, margin: torch.Tensor) -> Reduced:
     """Within the margin and yet less alike than the positive (FaceNet, Schroff et al., CVPR 2015)."""
-    return (hinge > 0) & (hinge < margin)
+    return of_those(hinge, (hinge > 0) & (hinge < margin))
 
 
-def hardest(hinge: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+def hardest(hinge: torch.Tensor, margin: torch.Tensor) -> Reduced:
     """The most alike negative of each anchor, if within the margin: often one that really looks the same."""
-    return (hinge > 0) & (hinge == hinge.amax(dim=2, keepdim=True))
+    return of_those(hinge, (hinge > 0) & (hinge == hinge.amax(dim=2, keepdim=True)))
+
+
+def softened(hinge: torch.Tensor, margin: torch.Tensor) -> Reduced:
+    """tau log(1 + sum_n exp(h_n / tau)) of each anchor, tau = `TEMPERATURE`: the hardest hinge made smooth, as in TAL
+    (Qin et al., CVPR 2024). All negatives share one hinge, so that the loss cannot rest at the margin by making all
+    parts alike, as a mean over violating negatives can; every anchor counts once."""
+    loss = TEMPERATURE * F.softplus((hinge / TEMPERATURE).logsumexp(dim=2))
+    return loss, torch.ones_like(loss)
+
+
+def of_those(hinge: torch.Tensor, counted: torch.Tensor) -> Reduced:
+    """The hinges that count, summed."""
+    return (hinge * counted).sum(dim=2), counted.sum(dim=2)
 
 
 POSITIVES: dict[str, Callable[[AnchorRows], torch.Tensor]] = {
@@ -52,10 +70,11 @@ POSITIVES: dict[str, Callable[[AnchorRows], torch.Tensor]] = {
     "hardest": hardest_positive,
     "easiest": easiest_positive,
 }
-NEGATIVES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+NEGATIVES: dict[str, Callable[[torch.Tensor, torch.Tensor], Reduced]] = {
     "violating": violating,
     "semi_hard": semi_hard,
     "hardest": hardest,
+    "softened": softened,
 }
 
 
@@ -85,7 +104,8 @@ def commonality_margin_ranking(
         chunk_size: anchors at a time; the similarities of a chunk are computed again in the backward pass, so that
             memory grows with chunk_size * B and not with B squared. None takes the whole batch at once.
     Returns:
-        scalar: mean over parts of the mean over the counted pairs; 0 where the batch holds one identity only.
+        scalar: mean over parts of the mean over the counted pairs (softened: over anchors); 0 where the batch holds one
+        identity only.
     """
     text_parts, image_parts = text_parts.float(), image_parts.float()
     own = own_cosine(text_parts.detach(), image_parts.detach(), person_ids, pair_weights)  # (K, B)
@@ -116,7 +136,7 @@ class RankingSettings:
     floor: float
     estimate: Estimate
     positive: Callable[[AnchorRows], torch.Tensor]
-    counted: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    reduce: Callable[[torch.Tensor, torch.Tensor], Reduced]
 
 
 def hinge_block(settings: RankingSettings, anchor_weights: torch.Tensor | None, *tensors: torch.Tensor) -> Block:
@@ -128,10 +148,10 @@ def hinge_block(settings: RankingSettings, anchor_weights: torch.Tensor | None, 
     if required.ndim == 2:
         required = required[:, :, None]  # (K, A, 1)
     hinge = rows.similarity - settings.positive(rows)[:, :, None] + required  # (K, A, B)
-    hinge = hinge.masked_fill(rows.match, -1)  # the person's own images are no negatives
-    if anchor_weights is not None:
-        hinge = hinge.masked_fill((anchor_weights == 0)[:, None], -1)
-    counted = settings.counted(hinge.detach(), required)
-    if anchor_weights is not None:
-        counted = counted * anchor_weights[:, None]
-    return (hinge * counted).sum(dim=(1, 2)), counted.sum(dim=(1, 2))
+    hinge = hinge.masked_fill(rows.match, NEVER)  # the person's own images are no negatives
+    if anchor_weights is None:
+        losses, counts = settings.reduce(hinge, required)
+    else:
+        losses, counts = settings.reduce(hinge.masked_fill((anchor_weights == 0)[:, None], NEVER), required)
+        losses, counts = losses * anchor_weights, counts * anchor_weights
+    return losses.sum(dim=1), counts.sum(dim=1)

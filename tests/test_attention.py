@@ -118,7 +118,7 @@ def test_keys_of_their_own_equal_plain_attention_where_they_are_the_tokens(model
         ({"part_image_layer": -1}, "part_image_layer=-1"),
         ({"part_stripes": 4}, "part_stripes=4: expected 0 to num_parts=3"),
         ({"part_text_key_layer": 7}, "part_text_key_layer=7: the text tower has 2 layers"),
-        ({"cmr_negatives": "all"}, "expected one of violating, semi_hard, hardest"),
+        ({"cmr_negatives": "all"}, "expected one of violating, semi_hard, hardest, softened"),
         ({"part_matching_loss": "kl"}, "expected one of sdm, itc, tal"),
     ],
 )

@@ -156,7 +156,12 @@ def slow_ranking(parts: torch.Tensor, ids: list[int], weights: list[float], posi
                     continue
                 mean = sum(c * w for c, w in mates) / sum(w for _, w in mates)
                 bar = {"mean": mean, "hardest": min(mates)[0], "easiest": max(mates)[0]}[positives]
-                row = [c for c, person in zip(cosine, ids, strict=True) if person != ids[a] and 0.4 - bar + c > 0]
+                others = [c for c, person in zip(cosine, ids, strict=True) if person != ids[a]]
+                if negatives == "softened":
+                    hinges += weights[a] * 0.05 * math.log1p(sum(math.exp((0.4 - bar + c) / 0.05) for c in others))
+                    counted += weights[a]
+                    continue
+                row = [c for c in others if 0.4 - bar + c > 0]
                 if negatives == "semi_hard":
                     row = [c for c in row if c < bar]
                 elif negatives == "hardest":

@@ -1,5 +1,6 @@
 """Commonality-based margin ranking against closed forms, a slow loop, and itself in chunks."""
 
+import math
 from typing import Any
 
 import pytest
@@ -43,7 +44,10 @@ def slow_ranking(
                     row = [(c, hinge) for c, hinge in row if c < positive]
                 elif negatives == "hardest" and row:
                     row = [max(row)]
-                hinges += [hinge for _, hinge in row]
+                if negatives == "softened":
+                    hinges.append(0.05 * math.log1p(sum(math.exp((margin - positive + c) / 0.05) for c in others)))
+                else:
+                    hinges += [hinge for _, hinge in row]
             means.append(sum(hinges) / len(hinges) if hinges else 0.0)
         total += sum(means) / len(means)
     return total
@@ -62,14 +66,17 @@ def test_equals_a_slow_loop(positives: str, negatives: str, ids: list[int], seed
     assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("negatives", ["violating", "softened"])
 @pytest.mark.parametrize("name", COMMONALITY)
 @pytest.mark.parametrize("chunk_size", [1, 5, 7, 16])
-def test_chunks_change_neither_loss_nor_gradient(name: str, chunk_size: int) -> None:
+def test_chunks_change_neither_loss_nor_gradient(name: str, chunk_size: int, negatives: str) -> None:
     ids = [0, 1, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9, 9, 10, 11]
     results: list[Any] = []
     for size in (None, chunk_size):
         text, image = (x.requires_grad_() for x in draw(ids, parts=3, seed=2))
-        loss = commonality_margin_ranking(text, image, torch.tensor(ids), 0.4, 0.05, name, chunk_size=size)
+        loss = commonality_margin_ranking(
+            text, image, torch.tensor(ids), 0.4, 0.05, name, negatives=negatives, chunk_size=size
+        )
         loss.backward()
         results.append((loss.detach(), text.grad, image.grad))
     for plain, chunked in zip(*results, strict=True):
@@ -100,9 +107,33 @@ def test_images_of_one_person_are_positives_and_never_negatives() -> None:
     assert text.grad[0, 0, 2] > 0
 
 
-def test_one_identity_only_costs_nothing() -> None:
-    text, image = draw([3, 3, 3])
-    assert float(commonality_margin_ranking(text, image, torch.tensor([3, 3, 3]), 0.2, 0.05)) == 0
+@pytest.mark.parametrize("negatives", NEGATIVES)
+def test_one_identity_only_costs_nothing(negatives: str) -> None:
+    text, image = (x.requires_grad_() for x in draw([3, 3, 3]))
+    loss = commonality_margin_ranking(text, image, torch.tensor([3, 3, 3]), 0.2, 0.05, negatives=negatives)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(text.grad, torch.zeros_like(text))
+
+
+def test_softened_is_infonce_of_a_true_pair_with_a_margin() -> None:
+    text, image = draw(list(range(6)))
+    ids = torch.arange(6)
+    found = commonality_margin_ranking(text, image, ids, 0.2, 0.2, "none", negatives="softened")
+    logits = torch.einsum("akd,bkd->kab", text, image) / 0.05 + 0.2 / 0.05 * (1 - torch.eye(6))
+    expected = sum(0.05 * F.cross_entropy(x.flatten(0, 1), ids.repeat(2)) for x in (logits, logits.mT))
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_parts_that_are_all_alike_are_no_rest_for_softened_negatives() -> None:
+    """The mean over violating negatives is the margin there, however many there are; softened, it grows with them."""
+    alike = torch.ones(8, 1, 1), torch.ones(8, 1, 1)
+    plain, soft = (
+        float(commonality_margin_ranking(*alike, torch.arange(8), 0.3, 0.3, "none", negatives=negatives))
+        for negatives in ("violating", "softened")
+    )
+    assert plain == pytest.approx(2 * 0.3)
+    assert soft == pytest.approx(2 * 0.05 * math.log(1 + 7 * math.exp(0.3 / 0.05)))
 
 
 def test_margin_follows_commonality_down_to_its_floor() -> None:

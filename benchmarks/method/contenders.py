@@ -84,6 +84,12 @@ def ranking(commonality: str) -> Contender:
     return Contender(settings, {"cmr_margin": (0.3, 0.15)})
 
 
+def softened(contender: Contender) -> Contender:
+    """The same with all negatives of an anchor in one smooth hinge."""
+    settings = {**contender.settings, "cmr_negatives": "softened", "cmr_loss_weight": 15.0}
+    return Contender(settings, contender.tuned)
+
+
 def without_matching(contender: Contender) -> Contender:
     """Part ranking as arXiv 2501.00318 has it, beside SDM + ID alone."""
     return Contender({**contender.settings, "part_matching_loss_weight": 0.0}, contender.tuned)
@@ -106,6 +112,8 @@ CONTENDERS: dict[str, Contender] = {
     "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("itc", "sdm")}),
     "fixed_margin": ranking("none"),
     **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
+    "fixed_margin_softened": softened(ranking("none")),
+    "cmr_all_views_softened": softened(ranking("all_views")),
     "cmr_told": told(ranking(REPLACED)),
     "fixed_margin_without_matching": without_matching(ranking("none")),
     "cmr_without_matching": without_matching(ranking("resembling_pair")),
