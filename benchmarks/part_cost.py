@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,17 @@ def ranking_memory(pairs: int, chunk_size: int | None) -> dict[str, float]:
     ids = torch.arange(pairs)
     text.requires_grad_(), image.requires_grad_()
     config = TBPSConfig()
-    settings = (config.cmr_margin, config.cmr_margin_floor, config.commonality)
-    commonality_margin_ranking(text[:64], image[:64], ids[:64], *settings).backward()  # loads kernels, makes gradients
+    loss_of = partial(
+        commonality_margin_ranking,
+        margin=config.cmr_margin,
+        floor=config.cmr_margin_floor,
+        commonality=config.commonality,
+        positives=config.cmr_positives,
+        negatives=config.cmr_negatives,
+    )
+    loss_of(text[:64], image[:64], ids[:64]).backward()  # loads kernels, makes gradients
     before, began = peak_memory(), time.perf_counter()
-    loss = commonality_margin_ranking(text, image, ids, *settings, chunk_size=chunk_size)
+    loss = loss_of(text, image, ids, chunk_size=chunk_size)
     loss.backward()
     return {
         "extra_MiB": round((peak_memory() - before) / MEBIBYTE, 1),

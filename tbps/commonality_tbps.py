@@ -195,10 +195,12 @@ def all_views(rows: AnchorRows) -> torch.Tensor:
     image and image, and each one's sentence and the other's image. sigmoid((cosine - theta_k) / temperature), with
     theta_k the mean similarity of true pairs across modalities, and a third of the way from 1 to that within them,
     where equal things are more alike."""
-    theta = rows.batch_own[:, None, None]
-    views = (*((cosine, theta) for cosine in rows.across), *((cosine, (2 + theta) / 3) for cosine in rows.within))
-    votes = [torch.sigmoid((cosine - bar) / TEMPERATURE) for cosine, bar in views]
-    return rows.mean_vote(torch.stack(votes).mean(dim=0)).clamp(0, 1)
+    across = rows.batch_own[:, None, None]
+    bars = (across, across, *[(2 + across) / 3] * 2)
+    votes = torch.zeros_like(rows.similarity)
+    for cosine, bar in zip((*rows.across, *rows.within), bars, strict=True):  # one at a time: each is (K, A, B)
+        votes += torch.sigmoid((cosine - bar) / TEMPERATURE)
+    return rows.mean_vote(votes / 4).clamp(0, 1)
 
 
 Estimate = Callable[[AnchorRows], torch.Tensor]

@@ -11,7 +11,7 @@ from conftest import make_config, make_rows, make_tokenizer
 from torch.nn.parallel import DistributedDataParallel
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
-from tbps.configuration_tbps import COMMONALITIES
+from tbps.configuration_tbps import COMMONALITIES, NEGATIVES
 from tbps.encoding import encode_images
 from tbps.evaluation import evaluate_retrieval
 from tbps.metrics import retrieval_metrics
@@ -38,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "independence": {**NONE, "part_independence_loss_weight": 1.0},
     "compactness": {**NONE, "part_compactness_loss_weight": 1.0},
     **{f"cmr, {name}": {**NONE, "commonality": name, "cmr_loss_weight": 1.0} for name in COMMONALITIES},
+    **{f"cmr, {name} negatives": {**NONE, "cmr_negatives": name, "cmr_loss_weight": 1.0} for name in NEGATIVES},
     "all": {},
     "all, in chunks": {"chunk": 3, "part_compactness_loss_weight": 1.0},  # uneven: a process has four pairs
     "all, gradient checkpointing": {"checkpointing": True},
