@@ -50,6 +50,13 @@ def truth(results: dict[int, dict[str, Any]], region: str, name: str, estimate: 
     return spread([float(value) for value in values]) if values else None
 
 
+def mean_truth(results: dict[int, dict[str, Any]], name: str) -> Spread | None:
+    """A measure averaged over the regions' parts, over seeds."""
+    parts = [list(result["truth"].values()) for result in results.values() if "truth" in result]
+    values = [sum(float(part[name]) for part in seed) / len(seed) for seed in parts]
+    return spread(values) if values else None
+
+
 def against(
     contenders: dict[str, dict[int, dict[str, Any]]], ours: str, theirs: str, name: str, way: str = "whole"
 ) -> Spread | None:

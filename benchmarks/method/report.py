@@ -1,10 +1,11 @@
 """Tables in Markdown, a picture, and the collected results of a study."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.method.collect import WAYS, against, collect, metric, regions_of, truth
+from benchmarks.method.collect import WAYS, against, collect, mean_truth, metric, regions_of, truth
 from benchmarks.method.contenders import ABLATED, CONTENDERS, TOWERS
 from benchmarks.method.picture import draw
 from benchmarks.method.run import Regime
@@ -113,16 +114,22 @@ def truth_table(runs: Results) -> list[str]:
     header = ["region", *labels, f"commonality Spearman of {ESTIMATE}: in a batch (its truth), among all"]
     rows = []
     for region in regions_of(runs.values()):
-        row = [region]
-        for key, (_, low, constant) in MEASURES.items():
-            notes = [f"{word} {number(truth(runs, region, other))}"
-                     for word, other in (("chance", low), ("constant", constant)) if other]  # fmt: skip
-            row.append(number(truth(runs, region, key)) + (f" ({', '.join(notes)})" if notes else ""))
+        measured = [measure_cell(key, partial(truth, runs, region)) for key in MEASURES]
         batch, everyone = (
             number(truth(runs, region, key, ESTIMATE)) for key in ("commonality", "commonality_among_all")
         )
-        rows.append([*row, f"{batch} ({number(truth(runs, region, 'commonality_of_batch_truth'))}), {everyone}"])
+        known = number(truth(runs, region, "commonality_of_batch_truth"))
+        rows.append([region, *measured, f"{batch} ({known}), {everyone}"])
+    rows.append(["mean", *(measure_cell(key, partial(mean_truth, runs)) for key in MEASURES), ""])
     return table(header, rows)
+
+
+def measure_cell(key: str, measured: Callable[[str], Spread | None]) -> str:
+    """A measure, with its chance level and best constant answer in brackets."""
+    _, chance, constant = MEASURES[key]
+    known = (("chance", chance), ("constant", constant))
+    notes = [f"{word} {number(measured(name))}" for word, name in known if name]
+    return number(measured(key)) + (f" ({', '.join(notes)})" if notes else "")
 
 
 def ablation_table(found: dict[str, Any]) -> list[str]:
@@ -132,9 +139,7 @@ def ablation_table(found: dict[str, Any]) -> list[str]:
         base = {seed: found["contenders"][ABLATED][seed] for seed in runs if seed in found["contenders"][ABLATED]}
         cells = [cell(metric(runs, way, "rank_1").values(), 1) for way in WAYS]
         base_cells = cell(metric(base, "whole", "rank_1").values(), 1)
-        pointing = [truth(runs, region, "pointing") for region in regions_of(runs.values())]
-        mean = f"{sum(p.mean for p in pointing if p) / len(pointing):.2f}" if pointing else "-"
-        rows.append([name, str(len(runs)), *cells, base_cells, mean])
+        rows.append([name, str(len(runs)), *cells, base_cells, number(mean_truth(runs, "pointing"))])
     return table(["change", "seeds", "global R@1", "parts R@1", "whole R@1", "unchanged, whole", "pointing"], rows)
 
 
