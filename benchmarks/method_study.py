@@ -30,6 +30,7 @@ from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
 
 FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=2400)
+ABLATION_STEPS = 500  # of each change: what a change does in a shorter training, so that there is time for all
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
 
 
@@ -58,13 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start = (study if options.noise else results) / "start"  # the same, whatever the noise
         make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
         tuned = not options.untuned
-        stages = [lambda: tuning_runs(results, only)] if tuned else []
-        stages.append(lambda: main_runs(results, seeds, only, tuned))
-        stages.append(lambda: main_runs(results, seeds, only, tuned, told=True))
+        shorter = dataclasses.replace(regime, steps=min(regime.steps, ABLATION_STEPS))
+        stages = [(lambda: tuning_runs(results, only), regime)] if tuned else []
+        stages.append((lambda: main_runs(results, seeds, only, tuned), regime))
+        stages.append((lambda: main_runs(results, seeds, only, tuned, told=True), regime))
         if not options.skip_ablations and not options.noise:
-            stages.append(lambda: ablation_runs(results, tuned))
-        for stage in stages:  # a stage is planned when the one before is done: tuning decides what the next one runs
-            execute(stage(), regime, start, out, options.workers)
+            stages.append((lambda: ablation_runs(results, tuned), shorter))
+        for planned, stage in stages:  # planned when the one before is done: tuning decides what the next one runs
+            execute(planned(), stage, start, out, options.workers)
     write_report(results, regime)
 
 

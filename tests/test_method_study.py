@@ -15,7 +15,7 @@ from conftest import make_rows
 from PIL import Image
 
 from benchmarks.method.collect import against, metric
-from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
+from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
@@ -183,7 +183,7 @@ def test_told_commonality_is_who_has_the_same_there(perfect: Parts) -> None:
 def test_who_is_told_needs_the_run_that_tells(tmp_path: Path) -> None:
     (told,) = main_runs(tmp_path, [1], ["cmr_told"], tuned=False, told=True)
     assert main_runs(tmp_path, [1], ["cmr_told"], tuned=False) == []
-    assert told.told_by == run_file(tmp_path, ABLATED, 1)
+    assert told.told_by == run_file(tmp_path, TELLS, 1)
     with pytest.raises(FileNotFoundError, match="run that contender on this seed first"):
         known_parts(told.told_by)
 

@@ -122,8 +122,10 @@ NOISE_CONTENDERS = ("sdm_id", "sdm_id_robust", "cmr_resembling_pair", "cmr_resem
 CONTENDERS |= {name: robust(CONTENDERS[name.removesuffix("_robust")]) for name in NOISE_CONTENDERS[1::2]}
 
 OWN_KEYS: dict[str, Any] = {"part_image_key_layer": None, "part_text_key_layer": None}
-ABLATED = "cmr_resembling_pair"  # what the ablations change one thing of
+TELLS = "cmr_resembling_pair"  # its runs say what the parts of one that is told are about
+ABLATED = "cmr_all_views"  # what the ablations change one thing of
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "unchanged": {},
     "K = 4": {"num_parts": 4, "part_stripes": 4},
     "K = 16": {"num_parts": 16, "part_stripes": 16},
     "K = 12, four of them anywhere": {"num_parts": 12},
@@ -135,6 +137,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "attention over parts (slots)": {"part_attention": "parts"},
     "parts read the first layer, by itself": {**OWN_KEYS, "part_image_layer": 1},
     "parts read the tower's output, by itself": {**OWN_KEYS, "part_image_layer": None},
+    "no matching": {"part_matching_loss_weight": 0.0},
+    "no ranking": {"cmr_loss_weight": 0.0},
     "no compactness": {"part_compactness_loss_weight": 0.0},
     "no independence": {"part_independence_loss_weight": 0.0},
     "no text-dependent weights": {"text_part_weights": False},
@@ -146,5 +150,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "floor -0.1": {"cmr_margin_floor": -0.1},
     "semi-hard negatives": {"cmr_negatives": "semi_hard"},
     "hardest negatives": {"cmr_negatives": "hardest"},
+    "softened negatives": {"cmr_negatives": "softened", "cmr_loss_weight": 15.0},
     "hardest positives": {"cmr_positives": "hardest"},
 }

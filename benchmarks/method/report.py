@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.method.collect import WAYS, against, collect, mean_truth, metric, regions_of, truth
-from benchmarks.method.contenders import ABLATED, CONTENDERS, TOWERS
+from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.picture import draw
 from benchmarks.method.run import Regime
 from benchmarks.method.statistics import Spread, spread
@@ -52,7 +52,8 @@ def tables(found: dict[str, Any]) -> str:
         if CONTENDERS[name].has_parts:
             lines += ["", f"## Parts of {name}", "", *truth_table(runs)]
     if found["ablations"]:
-        lines += ["", f"## Ablations of {ABLATED}", "", *ablation_table(found)]
+        lines += ["", f"## Ablations of {ABLATED}, {steps(found['ablations'])} steps", ""]
+        lines += ablation_table(found["ablations"])
     return "\n".join(lines) + "\n"
 
 
@@ -132,15 +133,22 @@ def measure_cell(key: str, measured: Callable[[str], Spread | None]) -> str:
     return number(measured(key)) + (f" ({', '.join(notes)})" if notes else "")
 
 
-def ablation_table(found: dict[str, Any]) -> list[str]:
-    """Each ablation on its seeds, beside the ablated contender on the same seeds."""
+def ablation_table(runs_of: dict[str, Results]) -> list[str]:
+    """Each change of the ablated contender; in the order in which they are listed, "unchanged" first."""
     rows = []
-    for name, runs in found["ablations"].items():
-        base = {seed: found["contenders"][ABLATED][seed] for seed in runs if seed in found["contenders"][ABLATED]}
+    for name in (name for name in ABLATIONS if name in runs_of):
+        runs = runs_of[name]
         cells = [cell(metric(runs, way, "rank_1").values(), 1) for way in WAYS]
-        base_cells = cell(metric(base, "whole", "rank_1").values(), 1)
-        rows.append([name, str(len(runs)), *cells, base_cells, number(mean_truth(runs, "pointing"))])
-    return table(["change", "seeds", "global R@1", "parts R@1", "whole R@1", "unchanged, whole", "pointing"], rows)
+        truths = [number(mean_truth(runs, key)) for key in ("pointing", "agreement", "false_negative_auc")]
+        rows.append([name, str(len(runs)), *cells, *truths])
+    ways = [f"{way} R@1" for way in WAYS]
+    return table(["change", "seeds", *ways, "pointing", "agreement", "false-negative AUC"], rows)
+
+
+def steps(runs_of: dict[str, Results]) -> str:
+    """The steps of these runs."""
+    found = {run["regime"]["steps"] for runs in runs_of.values() for run in runs.values()}
+    return ", ".join(str(number) for number in sorted(found))
 
 
 def first(runs: Results) -> dict[str, Any]:
