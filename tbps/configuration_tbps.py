@@ -77,7 +77,8 @@ class TBPSConfig(PreTrainedConfig):
             and the scale of its similarities: weighted means of cosines lie closer together than the cosines do.
         cmr_margin, cmr_margin_floor: full margin m and its floor m_min of the commonality-based margin ranking loss.
         commonality: how the commonality of a part is estimated (see `commonality_tbps.COMMONALITY`); "none" keeps the
-            margin fixed at m. None was shown to be better than another (docs/method.md).
+            margin fixed at m. None was shown to find people better than another; "all_views" follows the true shares
+            best (docs/method.md).
         cmr_positives, cmr_negatives: which images of a person set the bar ("mean", "hardest", "easiest") and which
             negatives count ("violating", "semi_hard", "hardest"; "softened" counts all of an anchor as one, by a
             log-sum-exp); see `ranking_tbps`.
@@ -132,7 +133,7 @@ class TBPSConfig(PreTrainedConfig):
     part_compactness_loss_weight: float | int = 0.0
     cmr_margin: float | int = 0.3
     cmr_margin_floor: float | int = 0.0
-    commonality: str = "resembling_pair"
+    commonality: str = "all_views"
     cmr_positives: str = "mean"
     cmr_negatives: str = "violating"
     tbps_version: str | None = None
