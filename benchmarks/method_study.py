@@ -24,7 +24,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
 from benchmarks.method.contenders import NOISE_CONTENDERS
-from benchmarks.method.plan import Planned, ablation_runs, main_runs, tuning_runs
+from benchmarks.method.plan import Planned, ablation_runs, chosen, main_runs, tuning_runs
 from benchmarks.method.report import write_report
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, stage by stage: start, tuning, contenders, those that are told, ablations, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few people and steps: checks that all runs")
-    parser.add_argument("--report", action="store_true", help="only write tables and picture of what is done")
+    parser.add_argument("--report", action="store_true", help="run nothing, write report.md and report.png anew")
     parser.add_argument("--out", type=Path, default=None, help="rendered worlds (default runs/method_study)")
     parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results/method_study")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of data and training")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--only", nargs="*", help="contenders to run; all where left out")
     parser.add_argument("--untuned", action="store_true", help="take the first of the values that are tuned on val")
-    parser.add_argument("--skip-ablations", action="store_true")
+    parser.add_argument("--skip-ablations", action="store_true", help="run contenders only")
     parser.add_argument("--noise", type=float, default=0.0, help="share of training captions at other people's images")
     options = parser.parse_args(arguments)
     regime = dataclasses.replace(QUICK if options.quick else FULL, caption_noise=options.noise)
@@ -53,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     study = out / "results" if options.quick else Path("benchmarks/results/method_study")
     noisy = study.with_name(f"{study.name}_noise") / f"{options.noise:g}"
     results = options.results or (noisy if options.noise else study)
+    try:
+        chosen(options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.report and not results.is_dir():
+        parser.error(f"--report: {results} is no folder of results.")
     only = options.only or (NOISE_CONTENDERS if options.noise else None)
     seeds = range(1, 2 if options.quick else 1 + options.seeds)
     if not options.report:
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stages.append((lambda: ablation_runs(results, tuned), shorter))
         for planned, stage in stages:  # planned when the one before is done: tuning decides what the next one runs
             execute(planned(), stage, start, out, options.workers)
-    write_report(results, regime)
+    write_report(results)
 
 
 def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, workers: int) -> None:

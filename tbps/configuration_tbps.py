@@ -1,5 +1,6 @@
 """Configuration of a text-based person search model: two towers, a part decoder shared by both, the training losses."""
 
+import math
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -55,7 +56,9 @@ class TBPSConfig(PreTrainedConfig):
             chooses by the very tokens that are read.
         part_stripes: how many of the parts start out looking at a horizontal stripe of the picture each, from top to
             bottom, as part-based models of re-identification cut a person (PCB, Sun et al., ECCV 2018); the others
-            start anywhere. Where they look is learned on from there. None is all of them, 0 starts all parts anywhere.
+            start anywhere. Where they look is learned on from there: a trained model keeps what it learned, whatever
+            number it is loaded with (0 drops it). None is all of them, 0 starts all parts anywhere. A stripe should
+            have a row of patches: parts of a picture of fewer rows start alike.
         pooling: how tokens become the global embedding: "tower" as the tower defines it (CLIP: CLS and end token),
             "max" (the maximum over words or patches, as in arXiv 2501.00318) or "mean" over them.
         part_weight: share w of the parts in the retrieval vector, 0 <= w < 1. 0 compares global embeddings only.
@@ -160,12 +163,15 @@ class TBPSConfig(PreTrainedConfig):
         """The configuration of a checkpoint; what does not fit is told with the version that saved it.
 
         Raises:
-            ValueError: another version of tbps saved it, and this one does not know a value in it.
+            ValueError: another version of tbps saved it, and this one does not know a value in it; a value in `kwargs`
+                that does not fit.
         """
         saved_by = config_dict.get("tbps_version")
         warn_of_newer(saved_by)
         try:
-            return super().from_dict(config_dict, **kwargs)
+            found = super().from_dict(config_dict, **kwargs)
+            (found[0] if isinstance(found, tuple) else found).validate()  # what is overridden is set after the checks
+            return found
         except (StrictDataclassError, TypeError, ValueError) as error:
             if saved_by in (None, VERSION):
                 raise
@@ -246,6 +252,12 @@ class TBPSConfig(PreTrainedConfig):
         """Part of `@strict`: names and ranges of the loss settings."""
         if not 0 <= self.part_weight < 1:
             raise ValueError(f"part_weight={self.part_weight}: expected 0 <= part_weight < 1.")
+        for name in (name for name in type(self).__annotations__ if name.endswith("_loss_weight")):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 0 (not computed) or more, and finite.")
+        for name in ("cmr_margin", "cmr_margin_floor", "part_matching_scale", "logit_scale_init_value"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)}: expected a finite number.")
         choices = {
             "pooling": POOLINGS,
             "part_attention": PART_ATTENTIONS,

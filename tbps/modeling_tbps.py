@@ -312,8 +312,10 @@ class TBPSModel(TBPSPreTrainedModel):
         people of val and test are none of its classes.
 
         Raises:
-            ValueError: one modality only, or numbers of texts, images and ids that differ.
+            ValueError: one modality only, numbers of texts, images and ids that differ, ids of another shape than (B,).
         """
+        if person_ids.ndim != 1:
+            raise ValueError(f"person_ids of shape {tuple(person_ids.shape)}: expected (B,), one number a pair.")
         sizes = [None if x is None else len(x) for x in (output.text_embeds, output.image_embeds, person_ids)]
         if len(set(sizes)) != 1:
             raise ValueError(
@@ -338,7 +340,13 @@ class TBPSModel(TBPSPreTrainedModel):
 
     def total_loss(self, losses: dict[str, torch.Tensor], part_factor: float = 1.0) -> torch.Tensor:
         """Sum of the loss terms, each times its coefficient in the configuration; those of parts also times
-        `part_factor`."""
+        `part_factor`.
+
+        Raises:
+            ValueError: there are none: all coefficients are 0.
+        """
+        if not losses:
+            raise ValueError("All `_loss_weight`s of the configuration are 0: expected one above 0 to train by.")
         factors = dict.fromkeys(PART_LOSSES, part_factor)
         terms = [
             factors.get(name, 1.0) * getattr(self.config, f"{name}_loss_weight") * term for name, term in losses.items()

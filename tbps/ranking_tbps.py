@@ -84,7 +84,7 @@ def commonality_margin_ranking(
     person_ids: torch.Tensor,
     margin: float,
     floor: float,
-    commonality: str = "mean_similarity",
+    commonality: str = "all_views",
     *,
     positives: str = "mean",
     negatives: str = "violating",

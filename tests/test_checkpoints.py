@@ -1,6 +1,7 @@
 """Configuration and checkpoints: round trips, Auto classes, remote code without tbps, CLIP towers adapted."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -71,11 +72,18 @@ def test_default_config_is_clip_at_384x128(recwarn: pytest.WarningsRecorder) -> 
         ({"commonality": "guess"}, "commonality='guess': expected one of none, mean_similarity"),
         ({"cmr_margin": 0.1, "cmr_margin_floor": 0.2}, "cmr_margin_floor=0.2 is above cmr_margin=0.1"),
         ({"num_identities": -1}, "num_identities=-1"),
+        ({"cmr_loss_weight": -1.0}, "cmr_loss_weight=-1.0: expected 0"),
+        ({"id_loss_weight": math.nan}, "id_loss_weight=nan: expected 0"),
+        ({"cmr_margin": math.inf}, "cmr_margin=inf: expected a finite number"),
+        ({"part_stripes": 9}, "part_stripes=9: expected 0 to num_parts=8"),
     ],
 )
-def test_config_names_the_bad_value(fields: dict, message: str) -> None:
+def test_config_names_the_bad_value(fields: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=message):
         TBPSConfig(**fields)
+    TBPSConfig().save_pretrained(tmp_path)
+    with pytest.raises(Exception, match=message):  # given over those of a checkpoint
+        TBPSConfig.from_pretrained(tmp_path, **fields)
 
 
 def test_published_clip_end_id_is_corrected() -> None:

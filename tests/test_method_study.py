@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from conftest import make_rows
 from PIL import Image
 
-from benchmarks.method.collect import against, metric
+from benchmarks.method.collect import against, by_seed, metric
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
@@ -151,6 +151,12 @@ def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> 
     found = against({"ours": with_parts, "theirs": plain}, "ours", "theirs", "rank_1")
     assert found is not None
     assert found.mean == pytest.approx(10)
+
+
+def test_a_result_that_is_not_whole_is_named(tmp_path: Path) -> None:
+    (tmp_path / "seed3.json").write_text('{"test": {')
+    with pytest.raises(ValueError, match=r"seed3\.json is no whole result .* delete it"):
+        by_seed(tmp_path)
 
 
 def test_every_contender_and_ablation_is_a_configuration() -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 from transformers import BatchFeature
 
-from tbps import TBPSModel, TBPSProcessor
+from tbps import TBPSConfig, TBPSModel, TBPSProcessor
 from tbps.text_towers_tbps import content_mask
 from tbps.towers_tbps import ConvStem
 
@@ -245,6 +245,8 @@ def test_bad_input_is_named(tiny_model: TBPSModel, batch: BatchFeature) -> None:
         tiny_model()
     with pytest.raises(ValueError, match="4 texts, 4 images and 3 person_ids"):
         tiny_model(**batch, person_ids=torch.arange(3))
+    with pytest.raises(ValueError, match=r"person_ids of shape \(4, 1\): expected \(B,\)"):
+        tiny_model(**batch, person_ids=torch.arange(4)[:, None])
     with pytest.raises(ValueError, match="None images"):
         tiny_model(input_ids=batch["input_ids"], person_ids=torch.arange(4))
     with pytest.raises(ValueError, match="Sentences of 25 tokens do not fit a text tower of 24 positions"):
@@ -253,6 +255,12 @@ def test_bad_input_is_named(tiny_model: TBPSModel, batch: BatchFeature) -> None:
         tiny_model(pixel_values=batch["pixel_values"][0])
     with pytest.raises(ValueError, match="interpolate_pos_encoding"):
         tiny_model(pixel_values=batch["pixel_values"], interpolate_pos_encoding=True)
+
+
+def test_a_loss_of_nothing_is_named(model_factory: Factory, batch: BatchFeature) -> None:
+    names = [name for name in TBPSConfig.__annotations__ if name.endswith("_loss_weight")]
+    with pytest.raises(ValueError, match="expected one above 0"):
+        model_factory(**dict.fromkeys(names, 0.0))(**batch, person_ids=torch.arange(4))
 
 
 def test_data_parallel_is_refused_by_name(tiny_model: TBPSModel, batch: BatchFeature) -> None:

@@ -7,18 +7,16 @@ from typing import Any
 
 from benchmarks.method.contenders import CONTENDERS
 from benchmarks.method.plan import is_tuned
-from benchmarks.method.run import Regime
 from benchmarks.method.statistics import Spread, paired, spread
 
 WAYS = ("global", "parts", "whole")
 
 
-def collect(results: Path, regime: Regime) -> dict[str, Any]:
+def collect(results: Path) -> dict[str, Any]:
     """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuned": names of
-    contenders whose settings were chosen on val, "regime": ...}."""
+    contenders whose settings were chosen on val}."""
     contenders = {name: by_seed(results / "runs" / name) for name in CONTENDERS}
     return {
-        "regime": vars(regime),
         "tuned": [name for name, runs in contenders.items() if is_tuned(results, name, runs.values())],
         "contenders": contenders,
         "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
@@ -28,7 +26,20 @@ def collect(results: Path, regime: Regime) -> dict[str, Any]:
 def by_seed(folder: Path) -> dict[int, dict[str, Any]]:
     """Results of one contender or ablation."""
     files = sorted(folder.glob("seed*.json"))
-    return {int(file.stem.removeprefix("seed")): json.loads(file.read_text()) for file in files}
+    return {int(file.stem.removeprefix("seed")): read(file) for file in files}
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A run's result.
+
+    Raises:
+        ValueError: the file is not whole.
+    """
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is no whole result ({error}): delete it, and the run is made again.") from error
+    return found
 
 
 def metric(results: dict[int, dict[str, Any]], way: str, name: str) -> dict[int, float]:
@@ -46,7 +57,7 @@ def truth(results: dict[int, dict[str, Any]], region: str, name: str, estimate: 
     regions = [result["truth"][region] for result in results.values() if "truth" in result]
     values = [measured[name] for measured in regions if name in measured]
     if estimate is not None:
-        values = [value[estimate] for value in values]
+        values = [value[estimate] for value in values if estimate in value]
     return spread([float(value) for value in values]) if values else None
 
 

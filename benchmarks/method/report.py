@@ -8,7 +8,6 @@ from typing import Any
 from benchmarks.method.collect import WAYS, against, collect, mean_truth, metric, regions_of, truth
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.picture import draw
-from benchmarks.method.run import Regime
 from benchmarks.method.statistics import Spread, spread
 
 Results = dict[int, dict[str, Any]]
@@ -22,9 +21,9 @@ MEASURES = {  # of a region's part: what it is called, and where its chance leve
 }
 
 
-def write_report(results: Path, regime: Regime) -> None:
+def write_report(results: Path) -> None:
     """`report.md` and `report.png` in the folder `results`, of the runs there."""
-    found = collect(results, regime)
+    found = collect(results)
     (results / "report.md").write_text(tables(found))
     draw(found, results / "report.png")
     print(f"Wrote {results / 'report.md'} and {results / 'report.png'}.")
@@ -35,14 +34,13 @@ def tables(found: dict[str, Any]) -> str:
     contenders = {name: runs for name, runs in found["contenders"].items() if runs}
     lines = [
         "<!-- written by `python benchmarks/method_study.py`; do not edit -->",
-        f"Regime: {found['regime']}.",
         *machines(contenders),
         "",
         "## Test retrieval (percent, mean ± standard deviation over seeds)",
         "",
         *retrieval_table(contenders, found["tuned"]),
         "",
-        "## Paired differences of R@1 (points, mean ± half the 95 % interval)",
+        "## Paired differences of R@1 (points, mean ± half the 95 % interval, in brackets how many seeds have both)",
         "",
         *difference_table(found["contenders"], contenders),
     ]
@@ -58,18 +56,26 @@ def tables(found: dict[str, Any]) -> str:
 
 
 def machines(contenders: dict[str, Results]) -> list[str]:
-    """What the runs ran on, and how long they took."""
+    """What the runs share, what they ran on, and how long they took."""
     runs = [result for results in contenders.values() for result in results.values()]
     seconds = sum(result["seconds"] for result in runs)
-    return [f"Machine: {name}." for name in sorted({result["machine"] for result in runs})] + [
-        f"{len(runs)} runs of contenders, {seconds / 3600:.1f} hours of single runs."
+    return [
+        *(f"Regime: {regime}." for regime in sorted({str(result["regime"]) for result in runs})),
+        *(f"Machine: {name}." for name in sorted({result["machine"] for result in runs})),
+        f"{len(runs)} runs of contenders, {seconds / 3600:.1f} hours of single runs.",
     ]
 
 
 def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> list[str]:
     """Contender by way to rank and metric."""
     names = {"rank_1": "R@1", "rank_5": "R@5", "mAP": "mAP"}
-    header = ["contender", "seeds", "tuned", "w", *(f"{way} {short}" for way in WAYS for short in names.values())]
+    header = [
+        "contender",
+        "seeds",
+        "tuned",
+        "w (by val)",
+        *(f"{way} {short}" for way in WAYS for short in names.values()),
+    ]
     rows = []
     for name, runs in contenders.items():
         weights = sorted({result["part_weight"] for result in runs.values() if "part_weight" in result})
@@ -86,7 +92,8 @@ def difference_table(everyone: dict[str, Results], contenders: dict[str, Results
     for name in contenders:
         if not CONTENDERS[name].has_parts:
             continue
-        compared = [against(everyone, name, other, "rank_1") for other in ("sdm_id", "part_matching", "fixed_margin")]
+        others = ("sdm_id", "part_matching", "fixed_margin")
+        compared = [None if other == name else against(everyone, name, other, "rank_1") for other in others]
         parts = against(everyone, name, "sdm_id", "rank_1", way="parts")
         rows.append([name, *(difference(value) for value in [*compared, parts])])
     header = ["whole vector of", "- SDM+ID", "- part matching", "- fixed margin", "its parts alone - SDM+ID"]
@@ -166,10 +173,10 @@ def cell(values: Iterable[float], digits: int) -> str:
 
 
 def difference(found: Spread | None) -> str:
-    """Mean ± half the interval, or a dash."""
+    """Mean ± half the interval and in brackets the number of seeds, or a dash."""
     if found is None:
         return "-"
-    return f"{found.mean:+.1f}" + (f" ± {found.half_interval:.1f}" if found.count > 1 else "")
+    return f"{found.mean:+.1f}" + (f" ± {found.half_interval:.1f}" if found.count > 1 else "") + f" ({found.count})"
 
 
 def number(found: Spread | None) -> str:
