@@ -14,8 +14,9 @@ skipped. Rendered worlds go below --out and can be made again.
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -60,20 +61,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.report and not results.is_dir():
         parser.error(f"--report: {results} is no folder of results.")
     only = options.only or (NOISE_CONTENDERS if options.noise else None)
-    seeds = range(1, 2 if options.quick else 1 + options.seeds)
     if not options.report:
         start = (study if options.noise else results) / "start"  # the same, whatever the noise
         make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
-        tuned = not options.untuned
-        shorter = dataclasses.replace(regime, steps=min(regime.steps, ABLATION_STEPS))
-        stages = [(lambda: tuning_runs(results, only), regime)] if tuned else []
-        stages.append((lambda: main_runs(results, seeds, only, tuned), regime))
-        stages.append((lambda: main_runs(results, seeds, only, tuned, told=True), regime))
-        if not options.skip_ablations and not options.noise:
-            stages.append((lambda: ablation_runs(results, tuned), shorter))
-        for planned, stage in stages:  # planned when the one before is done: tuning decides what the next one runs
-            execute(planned(), stage, start, out, options.workers)
+        for planned, length in stages(options, results, regime, only):
+            execute(planned(), length, start, out, options.workers)
     write_report(results)
+
+
+def stages(
+    options: argparse.Namespace, results: Path, regime: Regime, only: Sequence[str] | None
+) -> list[tuple[Callable[[], list[Planned]], Regime]]:
+    """What to run, and how long. A stage is planned when the one before is done: tuning decides what the next one
+    runs, and contenders what the told one is told."""
+    tuned = not options.untuned
+    seeds = range(1, 2 if options.quick else 1 + options.seeds)
+    found = [(lambda: tuning_runs(results, only), regime)] if tuned else []
+    found += [(partial(main_runs, results, seeds, only, tuned, told), regime) for told in (False, True)]
+    if not options.skip_ablations and not options.noise:
+        shorter = dataclasses.replace(regime, steps=min(regime.steps, ABLATION_STEPS))
+        found.append((lambda: ablation_runs(results, tuned), shorter))
+    return found
 
 
 def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, workers: int) -> None:
