@@ -23,13 +23,13 @@ def draw(found: dict[str, Any], path: Path) -> None:
             if not values or (way == "whole" and not metric(runs, "parts", "rank_1")):
                 continue
             y, centre = row + 0.22 * (place - 1), spread(values)
-            half = centre.half_interval if centre.count > 1 else 0
+            half = centre.half_interval if centre.count > 2 else 0  # that of two seeds would dwarf all others
             axes.scatter(values, [y] * len(values), s=10, color=COLOURS[way], alpha=0.45, linewidths=0)
             axes.errorbar(centre.mean, y, xerr=half, fmt="o", ms=5, color=COLOURS[way], capsize=2,
                           label=way if row == last_with_parts(contenders, found) else None)  # fmt: skip
     axes.set_yticks(range(len(contenders)), contenders)
     axes.invert_yaxis()
-    axes.set_xlabel("test R@1, percent (dots: seeds; bars: 95 % interval of the mean)")
+    axes.set_xlabel("test R@1, percent (dots: seeds; bars: 95 % interval of the mean, from 3 seeds on)")
     axes.grid(axis="x", color="#e4e6ea")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
