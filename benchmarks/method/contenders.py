@@ -140,6 +140,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no matching": {"part_matching_loss_weight": 0.0},
     "no ranking": {"cmr_loss_weight": 0.0},
     "no compactness": {"part_compactness_loss_weight": 0.0},
+    "compactness 24": {"part_compactness_loss_weight": 24.0},
     "no independence": {"part_independence_loss_weight": 0.0},
     "no text-dependent weights": {"text_part_weights": False},
     "ranking weight 1": {"cmr_loss_weight": 1.0},
