@@ -20,7 +20,7 @@ def locked(path: Path, busy: Exception) -> Iterator[None]:
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
-    except (Timeout, FileNotFoundError):  # FileNotFoundError: the other one removes its folder
+    except (Timeout, FileNotFoundError, FileExistsError):  # the last two: the other one is removing its folder
         raise busy from None
     try:
         yield

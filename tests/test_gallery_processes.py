@@ -69,6 +69,18 @@ def test_of_two_that_make_a_gallery_with_different_models_the_later_is_refused(t
     assert Store.read(tmp_path / "gallery").count() == 1
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_a_folder_that_another_process_is_removing_is_busy(tmp_path, monkeypatch, error):
+    """The lock's own making of the folder meets it there and then not, or the other way round."""
+
+    def acquire(lock, timeout):
+        raise error("the folder")
+
+    monkeypatch.setattr("tbps.files.FileLock.acquire", acquire)
+    with pytest.raises(GalleryError, match="Another process is writing"), new_store(tmp_path / "gallery").writing():
+        pass
+
+
 def test_makers_that_fail_take_nothing_from_those_that_do_not(tmp_path):
     """Some fail before their first row, which removes what they made, while others come and go."""
 
