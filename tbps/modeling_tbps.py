@@ -343,10 +343,13 @@ class TBPSModel(TBPSPreTrainedModel):
         `part_factor`.
 
         Raises:
-            ValueError: there are none: all coefficients are 0.
+            ValueError: there are none.
         """
         if not losses:
-            raise ValueError("All `_loss_weight`s of the configuration are 0: expected one above 0 to train by.")
+            raise ValueError(
+                "There is no loss term: all `_loss_weight`s of the configuration are 0, or all but that of the "
+                "instance loss, which is left out of evaluation; expected one above 0."
+            )
         factors = dict.fromkeys(PART_LOSSES, part_factor)
         terms = [
             factors.get(name, 1.0) * getattr(self.config, f"{name}_loss_weight") * term for name, term in losses.items()

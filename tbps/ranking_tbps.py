@@ -12,8 +12,6 @@ from .pair_weights_tbps import at_least_some, weighted_mean
 
 Reduced = tuple[torch.Tensor, torch.Tensor]  # (K, A) loss of each anchor, (K, A) how many times it counts
 Block = tuple[torch.Tensor, torch.Tensor]  # (K,) sum of the hinges, (K,) how many there are
-
-
 NEVER = -1e3  # a hinge that no margin reaches; finite, as a row of infinities has no gradient
 
 
@@ -148,10 +146,10 @@ def hinge_block(settings: RankingSettings, anchor_weights: torch.Tensor | None, 
     if required.ndim == 2:
         required = required[:, :, None]  # (K, A, 1)
     hinge = rows.similarity - settings.positive(rows)[:, :, None] + required  # (K, A, B)
-    hinge = hinge.masked_fill(rows.match, NEVER)  # the person's own images are no negatives
-    if anchor_weights is None:
-        losses, counts = settings.reduce(hinge, required)
-    else:
-        losses, counts = settings.reduce(hinge.masked_fill((anchor_weights == 0)[:, None], NEVER), required)
+    ignored = rows.match  # the person's own images are no negatives
+    if anchor_weights is not None:
+        ignored = ignored | (anchor_weights == 0)[:, None]
+    losses, counts = settings.reduce(hinge.masked_fill(ignored, NEVER), required)
+    if anchor_weights is not None:
         losses, counts = losses * anchor_weights, counts * anchor_weights
     return losses.sum(dim=1), counts.sum(dim=1)

@@ -1,12 +1,12 @@
 """What the finished runs of a study found, as one structure, and what it says of the machine."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.method.contenders import CONTENDERS
 from benchmarks.method.plan import is_tuned
+from benchmarks.method.results import read_result
 from benchmarks.method.statistics import Spread, paired, spread
 
 WAYS = ("global", "parts", "whole")
@@ -26,20 +26,7 @@ def collect(results: Path) -> dict[str, Any]:
 def by_seed(folder: Path) -> dict[int, dict[str, Any]]:
     """Results of one contender or ablation."""
     files = sorted(folder.glob("seed*.json"))
-    return {int(file.stem.removeprefix("seed")): read(file) for file in files}
-
-
-def read(file: Path) -> dict[str, Any]:
-    """A run's result.
-
-    Raises:
-        ValueError: the file is not whole.
-    """
-    try:
-        found: dict[str, Any] = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no whole result ({error}): delete it, and the run is made again.") from error
-    return found
+    return {int(file.stem.removeprefix("seed")): read_result(file) for file in files}
 
 
 def metric(results: dict[int, dict[str, Any]], way: str, name: str) -> dict[int, float]:

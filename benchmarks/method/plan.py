@@ -1,12 +1,12 @@
 """Which runs a stage of the study consists of: a file, the settings of the model, the seed."""
 
-import json
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, Contender
+from benchmarks.method.results import read_result
 
 TUNING_SEED = 0  # a world of its own: nothing of the seeds that count is seen in tuning
 ABLATION_SEEDS = (1,)
@@ -94,7 +94,7 @@ def settings_of(results: Path, name: str, tuned: bool = True) -> dict[str, Any]:
 
 def val_rank_1(file: Path) -> float:
     """R@1 on val of what a contender ranks with: the whole vector, or the global embedding without parts."""
-    val = json.loads(file.read_text())["val"]
+    val = read_result(file)["val"]
     return val.get("whole", val["global"])["rank_1"]
 
 

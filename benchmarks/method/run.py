@@ -26,6 +26,7 @@ from benchmarks.method.looks import draw_looks
 from benchmarks.method.parts import read_parts
 from benchmarks.method.plan import Planned
 from benchmarks.method.regions import BODY
+from benchmarks.method.results import read_result
 from benchmarks.method.retrieval import measure
 from benchmarks.method.start import SETTINGS, from_start
 from benchmarks.method.told import told_by_run
@@ -104,7 +105,7 @@ def is_done(planned: Planned, regime: Regime) -> bool:
     """Whether the file holds a run of these very settings: a result of others (untuned, say) is made again."""
     if not planned.file.is_file():
         return False
-    found = json.loads(planned.file.read_text())
+    found = read_result(planned.file)
     same = found["settings"] == planned.settings and found.get("training", {}) == planned.training
     same = same and found.get("told", False) == (planned.told_by is not None)
     return same and Regime(**found["regime"]) == regime

@@ -4,7 +4,6 @@ A contender that is told keeps all settings but this one. What a part is about i
 seed, whose parts started from the same numbers; parts that are assigned to no region keep the fixed margin.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.method.regions import BODY, value
+from benchmarks.method.results import read_result
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
 from tbps.toypedes import GroundTruth, read_ground_truth
 
@@ -30,7 +30,7 @@ def known_parts(file: Path) -> dict[int, int]:
         raise FileNotFoundError(
             f"{file} is missing: run that contender on this seed first, its parts' regions are told."
         )
-    measured = json.loads(file.read_text())["truth"]
+    measured = read_result(file)["truth"]
     return {index: measured[region.name.lower()]["part"] for index, region in enumerate(BODY)}
 
 

@@ -1,0 +1,18 @@
+"""The file of one run's result."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """A run's result.
+
+    Raises:
+        ValueError: the file is not whole.
+    """
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is no whole result ({error}): delete it, and the run is made again.") from error
+    return found
