@@ -1,7 +1,7 @@
 """The study of the method: which objective finds people best, and do the parts correspond?
 
     python benchmarks/method_study.py --quick              # one seed, small, minutes: does everything run?
-    python benchmarks/method_study.py                      # the whole study: hours; resumes where it was stopped
+    python benchmarks/method_study.py                      # the whole study: days on two cores; goes on where stopped
     python benchmarks/method_study.py --report             # tables and picture of what is done so far
     python benchmarks/method_study.py --noise 0.2          # with 20 % of the captions at other people's images
 
@@ -31,7 +31,7 @@ from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
 
 FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=2400)
-ABLATION_STEPS = 500  # of each change: what a change does in a shorter training, so that there is time for all
+SHORT_STEPS = 500  # of tuning and of ablations: what a change does in a shorter training, so that there is time for all
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
 
 
@@ -76,10 +76,10 @@ def stages(
     runs, and contenders what the told one is told."""
     tuned = not options.untuned
     seeds = range(1, 2 if options.quick else 1 + options.seeds)
-    found = [(lambda: tuning_runs(results, only), regime)] if tuned else []
+    shorter = dataclasses.replace(regime, steps=min(regime.steps, SHORT_STEPS))
+    found = [(lambda: tuning_runs(results, only), shorter)] if tuned else []
     found += [(partial(main_runs, results, seeds, only, tuned, told), regime) for told in (False, True)]
     if not options.skip_ablations and not options.noise:
-        shorter = dataclasses.replace(regime, steps=min(regime.steps, ABLATION_STEPS))
         found.append((lambda: ablation_runs(results, tuned), shorter))
     return found
 

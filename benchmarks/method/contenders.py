@@ -132,6 +132,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "d = 16": {"part_dim": 16},
     "d = 32": {"part_dim": 32},
     "no stripes": {"part_stripes": 0},
+    "7 stripes, one part anywhere": {"part_stripes": 7},
     "2 decoder layers": {"decoder_layers": 2},
     "attention over tokens": {"part_attention": "tokens"},
     "attention over parts (slots)": {"part_attention": "parts"},
@@ -142,6 +143,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no compactness": {"part_compactness_loss_weight": 0.0},
     "compactness 24": {"part_compactness_loss_weight": 24.0},
     "no independence": {"part_independence_loss_weight": 0.0},
+    "independence 15": {"part_independence_loss_weight": 15.0},
     "no text-dependent weights": {"text_part_weights": False},
     "ranking weight 1": {"cmr_loss_weight": 1.0},
     "ranking weight 9": {"cmr_loss_weight": 9.0},
@@ -153,4 +155,5 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "hardest negatives": {"cmr_negatives": "hardest"},
     "softened negatives": {"cmr_negatives": "softened", "cmr_loss_weight": 15.0},
     "hardest positives": {"cmr_positives": "hardest"},
+    **{f"commonality {name}": {"commonality": name} for name in COMMONALITIES if name != "all_views"},
 }
