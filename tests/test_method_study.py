@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from conftest import make_rows
 from PIL import Image
 
-from benchmarks.method.collect import against, by_seed, metric
+from benchmarks.method.collect import against, by_seed, metric, tuning
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
@@ -206,6 +206,7 @@ def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
     assert not is_tuned(tmp_path, ABLATED, [{"settings": settings_of(tmp_path, ABLATED, tuned=False)}])
     assert settings_of(tmp_path, ABLATED) == {**CONTENDERS[ABLATED].settings, **options[-1]}
     assert settings_of(tmp_path, ABLATED, tuned=False) == {**CONTENDERS[ABLATED].settings, **options[0]}
+    assert tuning(tmp_path, ABLATED) == {"cmr_margin=0.3": 0, "cmr_margin=0.15": 100}
 
 
 def test_unknown_contender_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.method.contenders import CONTENDERS
-from benchmarks.method.plan import is_tuned
+from benchmarks.method.plan import choices, is_tuned, tuning_file, val_rank_1
 from benchmarks.method.results import read_result
 from benchmarks.method.statistics import Spread, paired, spread
 
@@ -14,13 +14,20 @@ WAYS = ("global", "parts", "whole")
 
 def collect(results: Path) -> dict[str, Any]:
     """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuned": names of
-    contenders whose settings were chosen on val}."""
+    contenders whose settings were chosen on val, "tuning": {name: {value: R@1 on val}}}."""
     contenders = {name: by_seed(results / "runs" / name) for name in CONTENDERS}
     return {
         "tuned": [name for name, runs in contenders.items() if is_tuned(results, name, runs.values())],
+        "tuning": {name: found for name in CONTENDERS if (found := tuning(results, name))},
         "contenders": contenders,
         "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
     }
+
+
+def tuning(results: Path, name: str) -> dict[str, float]:
+    """R@1 on val, in percent, of each value that was tried of a contender."""
+    files = [tuning_file(results, name, choice) for choice in choices(CONTENDERS[name])]
+    return {file.stem: 100 * val_rank_1(file) for file in files if file.is_file()}
 
 
 def by_seed(folder: Path) -> dict[int, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.method.collect import WAYS, against, collect, mean_truth, metric, regions_of, truth
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.picture import draw
+from benchmarks.method.plan import TUNING_SEED
 from benchmarks.method.statistics import Spread, spread
 
 Results = dict[int, dict[str, Any]]
@@ -44,6 +45,8 @@ def tables(found: dict[str, Any]) -> str:
         "",
         *difference_table(found["contenders"], contenders),
     ]
+    if found["tuning"]:
+        lines += ["", f"## Tuning: R@1 on val of seed {TUNING_SEED}", "", *tuning_table(found["tuning"])]
     if any("suspected" in result for runs in contenders.values() for result in runs.values()):
         lines += ["", "## Suspected pairs at the end of training", "", *suspicion_table(contenders)]
     for name, runs in contenders.items():
@@ -98,6 +101,12 @@ def difference_table(everyone: dict[str, Results], contenders: dict[str, Results
         rows.append([name, *(difference(value) for value in [*compared, parts])])
     header = ["whole vector of", "- SDM+ID", "- part matching", "- fixed margin", "its parts alone - SDM+ID"]
     return table(header, rows)
+
+
+def tuning_table(tuning: dict[str, dict[str, float]]) -> list[str]:
+    """Contender by the values that were tried."""
+    values = {name: [f"{value}: {rank:.1f}" for value, rank in tried.items()] for name, tried in tuning.items()}
+    return table(["contender", "R@1 of each value"], [[name, ", ".join(tried)] for name, tried in values.items()])
 
 
 def suspicion_table(contenders: dict[str, Results]) -> list[str]:
