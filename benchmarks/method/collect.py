@@ -14,12 +14,14 @@ WAYS = ("global", "parts", "whole")
 
 def collect(results: Path) -> dict[str, Any]:
     """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuned": names of
-    contenders whose settings were chosen on val, "tuning": {name: {value: R@1 on val}}}."""
+    contenders whose settings were chosen on val, "tuning": {name: {value: R@1 on val}}, "untuned": runs kept
+    of contenders that were tuned later}."""
     contenders = {name: by_seed(results / "runs" / name) for name in CONTENDERS}
     return {
         "tuned": [name for name, runs in contenders.items() if is_tuned(results, name, runs.values())],
         "tuning": {name: found for name in CONTENDERS if (found := tuning(results, name))},
         "contenders": contenders,
+        "untuned": {folder.name: by_seed(folder) for folder in sorted((results / "untuned").glob("*"))},
         "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
     }
 

@@ -1,5 +1,5 @@
 """Who takes part: every contender and every ablation is a set of fields of `TBPSConfig` (and of training arguments, for
-the robust ones), none a fork of the code. One is told the truth besides, and says what an estimate can be worth."""
+the robust ones), none a fork of the code. One is told the truth besides, and says what a right estimate is worth."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -101,7 +101,7 @@ def robust(contender: Contender) -> Contender:
 
 
 def told(contender: Contender) -> Contender:
-    """The same, told who wears the same: what a perfect estimate would be worth."""
+    """The same, told who wears the same."""
     return replace(contender, told=True)
 
 

@@ -45,6 +45,11 @@ def tables(found: dict[str, Any]) -> str:
         "",
         *difference_table(found["contenders"], contenders),
     ]
+    if found["untuned"]:
+        lines += ["", "## The same against untuned runs (folder `untuned`)", ""]
+        lines += retrieval_table(found["untuned"], [])
+        everyone = found["contenders"] | found["untuned"]
+        lines += ["", *difference_table(everyone, contenders | found["untuned"])]
     if found["tuning"]:
         lines += ["", f"## Tuning: R@1 on val of seed {TUNING_SEED}", "", *tuning_table(found["tuning"])]
     if any("suspected" in result for runs in contenders.values() for result in runs.values()):

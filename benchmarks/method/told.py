@@ -1,4 +1,4 @@
-"""The bound of every estimate of commonality: the truth, which only rendered people have.
+"""What a rightly lowered margin is worth: the truth in place of an estimate, which only rendered people have.
 
 A contender that is told keeps all settings but this one. What a part is about is taken from a finished run of the same
 seed, whose parts started from the same numbers; parts that are assigned to no region keep the fixed margin.
