@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from conftest import make_rows
 from PIL import Image
 
-from benchmarks.method.collect import against, by_seed, metric, tuning
+from benchmarks.method.collect import against, by_seed, collect, metric, tuning
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, run_file, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
+from benchmarks.method.report import tables
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
@@ -207,6 +208,18 @@ def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
     assert settings_of(tmp_path, ABLATED) == {**CONTENDERS[ABLATED].settings, **options[-1]}
     assert settings_of(tmp_path, ABLATED, tuned=False) == {**CONTENDERS[ABLATED].settings, **options[0]}
     assert tuning(tmp_path, ABLATED) == {"cmr_margin=0.3": 0, "cmr_margin=0.15": 100}
+
+
+def test_differences_are_to_tuned_and_to_untuned_runs(tmp_path: Path) -> None:
+    for folder, name, rank in (("runs", "sdm_id", 0.5), ("runs", "part_matching", 0.6), ("untuned", "sdm_id", 0.4)):
+        ranked = {way: dict.fromkeys(("rank_1", "rank_5", "mAP"), rank) for way in ("global", "parts", "whole")}
+        result = {"test": ranked, "settings": {}, "regime": {"steps": 1}, "machine": "a core", "seconds": 1.0}
+        file = tmp_path / folder / name / "seed1.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(result))
+    tuned, untuned = tables(collect(tmp_path)).split("## The same against untuned runs")
+    assert "| part_matching | +10.0 (1) | - | - | +10.0 (1) |" in tuned
+    assert "| part_matching | +20.0 (1) | - | - | +20.0 (1) |" in untuned
 
 
 def test_unknown_contender_is_named(tmp_path: Path) -> None:
