@@ -155,5 +155,5 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "hardest negatives": {"cmr_negatives": "hardest"},
     "softened negatives": {"cmr_negatives": "softened", "cmr_loss_weight": 15.0},
     "hardest positives": {"cmr_positives": "hardest"},
-    **{f"commonality {name}": {"commonality": name} for name in COMMONALITIES if name != "all_views"},
+    **{f"commonality {name}": {"commonality": name} for name in COMMONALITIES if f"cmr_{name}" != ABLATED},
 }

@@ -43,13 +43,12 @@ def tables(found: dict[str, Any]) -> str:
         "",
         "## Paired differences of R@1 (points, mean ± half the 95 % interval, in brackets how many seeds have both)",
         "",
-        *difference_table(found["contenders"], contenders),
+        *difference_table(found["contenders"]),
     ]
     if found["untuned"]:
         lines += ["", "## The same against untuned runs (folder `untuned`)", ""]
         lines += retrieval_table(found["untuned"], [])
-        everyone = found["contenders"] | found["untuned"]
-        lines += ["", *difference_table(everyone, contenders | found["untuned"])]
+        lines += ["", *difference_table(found["contenders"] | found["untuned"])]
     if found["tuning"]:
         lines += ["", f"## Tuning: R@1 on val of seed {TUNING_SEED}", "", *tuning_table(found["tuning"])]
     if any("suspected" in result for runs in contenders.values() for result in runs.values()):
@@ -94,15 +93,15 @@ def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> lis
     return table(header, rows)
 
 
-def difference_table(everyone: dict[str, Results], contenders: dict[str, Results]) -> list[str]:
+def difference_table(contenders: dict[str, Results]) -> list[str]:
     """Whole vector (and parts alone) of each contender with parts against the baselines."""
     rows = []
-    for name in contenders:
-        if not CONTENDERS[name].has_parts:
+    for name, runs in contenders.items():
+        if not (runs and CONTENDERS[name].has_parts):
             continue
         others = ("sdm_id", "part_matching", "fixed_margin")
-        compared = [None if other == name else against(everyone, name, other, "rank_1") for other in others]
-        parts = against(everyone, name, "sdm_id", "rank_1", way="parts")
+        compared = [None if other == name else against(contenders, name, other, "rank_1") for other in others]
+        parts = against(contenders, name, "sdm_id", "rank_1", way="parts")
         rows.append([name, *(difference(value) for value in [*compared, parts])])
     header = ["whole vector of", "- SDM+ID", "- part matching", "- fixed margin", "its parts alone - SDM+ID"]
     return table(header, rows)
