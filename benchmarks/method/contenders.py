@@ -95,6 +95,11 @@ def without_matching(contender: Contender) -> Contender:
     return Contender({**contender.settings, "part_matching_loss_weight": 0.0}, contender.tuned)
 
 
+def light(contender: Contender) -> Contender:
+    """The same with a tenth of SDM, beside which the losses of parts are small."""
+    return Contender({**contender.settings, "global_loss_weight": 0.1}, contender.tuned)
+
+
 def robust(contender: Contender) -> Contender:
     """The same, without pairs whose loss says that caption and image do not belong together."""
     return Contender(contender.settings, contender.tuned, {"noisy_pairs": "divide"})
@@ -107,7 +112,7 @@ def told(contender: Contender) -> Contender:
 
 CONTENDERS: dict[str, Contender] = {
     "itc": Contender({**NO_PARTS, "global_loss": "itc", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
-    "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0)}),
+    "sdm_id": Contender({**NO_PARTS, **SDM_ID}, {"id_loss_weight": (0.3, 1.0, 3.0)}),
     "tal": Contender({**NO_PARTS, "global_loss": "tal", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("itc", "sdm")}),
     "fixed_margin": ranking("none"),
@@ -118,6 +123,7 @@ CONTENDERS: dict[str, Contender] = {
     "fixed_margin_without_matching": without_matching(ranking("none")),
     "cmr_without_matching": without_matching(ranking("resembling_pair")),
 }
+CONTENDERS |= {f"{name}_light": light(CONTENDERS[name]) for name in ("part_matching", "fixed_margin", "cmr_all_views")}
 NOISE_CONTENDERS = ("sdm_id", "sdm_id_robust", "cmr_resembling_pair", "cmr_resembling_pair_robust")  # --noise
 CONTENDERS |= {name: robust(CONTENDERS[name.removesuffix("_robust")]) for name in NOISE_CONTENDERS[1::2]}
 
@@ -138,6 +144,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "attention over parts (slots)": {"part_attention": "parts"},
     "parts read the first layer, by itself": {**OWN_KEYS, "part_image_layer": 1},
     "parts read the tower's output, by itself": {**OWN_KEYS, "part_image_layer": None},
+    "global embedding by ITC": {"global_loss": "itc"},
+    "global embedding by TAL": {"global_loss": "tal"},
+    "SDM at a tenth": {"global_loss_weight": 0.1},
+    "no ID": {"id_loss_weight": 0.0},
     "no matching": {"part_matching_loss_weight": 0.0},
     "no ranking": {"cmr_loss_weight": 0.0},
     "no compactness": {"part_compactness_loss_weight": 0.0},

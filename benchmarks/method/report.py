@@ -13,6 +13,13 @@ from benchmarks.method.statistics import Spread, spread
 
 Results = dict[int, dict[str, Any]]
 ESTIMATE = "all_views"  # of commonality, in the tables; the others are in the runs
+BASELINES = {  # what every contender with parts is compared with
+    "itc": "ITC",
+    "tal": "TAL",
+    "sdm_id": "SDM+ID",
+    "part_matching": "part matching",
+    "fixed_margin": "fixed margin",
+}
 MEASURES = {  # of a region's part: what it is called, and where its chance level and best constant answer are
     "inside": ("attention inside", "inside_chance", "inside_constant"),
     "pointing": ("pointing game", None, "pointing_constant"),
@@ -99,11 +106,10 @@ def difference_table(contenders: dict[str, Results]) -> list[str]:
     for name, runs in contenders.items():
         if not (runs and CONTENDERS[name].has_parts):
             continue
-        others = ("sdm_id", "part_matching", "fixed_margin")
-        compared = [None if other == name else against(contenders, name, other, "rank_1") for other in others]
+        compared = [None if other == name else against(contenders, name, other, "rank_1") for other in BASELINES]
         parts = against(contenders, name, "sdm_id", "rank_1", way="parts")
         rows.append([name, *(difference(value) for value in [*compared, parts])])
-    header = ["whole vector of", "- SDM+ID", "- part matching", "- fixed margin", "its parts alone - SDM+ID"]
+    header = ["whole vector of", *(f"- {label}" for label in BASELINES.values()), "its parts alone - SDM+ID"]
     return table(header, rows)
 
 
