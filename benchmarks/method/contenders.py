@@ -58,6 +58,9 @@ MATCHING: dict[str, Any] = {
     "part_matching_scale": 50.0,
 }
 PARTS: dict[str, Any] = {**SDM_ID, **DECODER, **MATCHING}
+SOFTENED: dict[str, Any] = {"cmr_negatives": "softened", "cmr_loss_weight": 15.0}  # all of an anchor in one hinge
+LIGHT: dict[str, Any] = {"global_loss_weight": 0.1}  # SDM at 1 is large beside the losses of parts
+NO_MATCHING: dict[str, Any] = {"part_matching_loss_weight": 0.0}  # ranking as arXiv 2501.00318 has it
 
 
 @dataclass(frozen=True)
@@ -84,25 +87,14 @@ def ranking(commonality: str) -> Contender:
     return Contender(settings, {"cmr_margin": (0.3, 0.15)})
 
 
-def softened(contender: Contender) -> Contender:
-    """The same with all negatives of an anchor in one smooth hinge."""
-    settings = {**contender.settings, "cmr_negatives": "softened", "cmr_loss_weight": 15.0}
-    return Contender(settings, contender.tuned)
-
-
-def without_matching(contender: Contender) -> Contender:
-    """Part ranking as arXiv 2501.00318 has it, beside SDM + ID alone."""
-    return Contender({**contender.settings, "part_matching_loss_weight": 0.0}, contender.tuned)
-
-
-def light(contender: Contender) -> Contender:
-    """The same with a tenth of SDM, beside which the losses of parts are small."""
-    return Contender({**contender.settings, "global_loss_weight": 0.1}, contender.tuned)
+def changed(contender: Contender, fields: dict[str, Any]) -> Contender:
+    """The same with other values of these fields."""
+    return replace(contender, settings={**contender.settings, **fields})
 
 
 def robust(contender: Contender) -> Contender:
     """The same, without pairs whose loss says that caption and image do not belong together."""
-    return Contender(contender.settings, contender.tuned, {"noisy_pairs": "divide"})
+    return replace(contender, training={"noisy_pairs": "divide"})
 
 
 def told(contender: Contender) -> Contender:
@@ -117,13 +109,15 @@ CONTENDERS: dict[str, Contender] = {
     "part_matching": Contender({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("itc", "sdm")}),
     "fixed_margin": ranking("none"),
     **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
-    "fixed_margin_softened": softened(ranking("none")),
-    "cmr_all_views_softened": softened(ranking("all_views")),
+    "fixed_margin_softened": changed(ranking("none"), SOFTENED),
+    "cmr_all_views_softened": changed(ranking("all_views"), SOFTENED),
     "cmr_told": told(ranking(REPLACED)),
-    "fixed_margin_without_matching": without_matching(ranking("none")),
-    "cmr_without_matching": without_matching(ranking("resembling_pair")),
+    "fixed_margin_without_matching": changed(ranking("none"), NO_MATCHING),
+    "cmr_without_matching": changed(ranking("resembling_pair"), NO_MATCHING),
 }
-CONTENDERS |= {f"{name}_light": light(CONTENDERS[name]) for name in ("part_matching", "fixed_margin", "cmr_all_views")}
+CONTENDERS |= {
+    f"{name}_light": changed(CONTENDERS[name], LIGHT) for name in ("part_matching", "fixed_margin", "cmr_all_views")
+}
 NOISE_CONTENDERS = ("sdm_id", "sdm_id_robust", "cmr_resembling_pair", "cmr_resembling_pair_robust")  # --noise
 CONTENDERS |= {name: robust(CONTENDERS[name.removesuffix("_robust")]) for name in NOISE_CONTENDERS[1::2]}
 
@@ -146,9 +140,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "parts read the tower's output, by itself": {**OWN_KEYS, "part_image_layer": None},
     "global embedding by ITC": {"global_loss": "itc"},
     "global embedding by TAL": {"global_loss": "tal"},
-    "SDM at a tenth": {"global_loss_weight": 0.1},
+    "SDM at a tenth": LIGHT,
     "no ID": {"id_loss_weight": 0.0},
-    "no matching": {"part_matching_loss_weight": 0.0},
+    "no matching": NO_MATCHING,
     "no ranking": {"cmr_loss_weight": 0.0},
     "no compactness": {"part_compactness_loss_weight": 0.0},
     "compactness 24": {"part_compactness_loss_weight": 24.0},
@@ -163,7 +157,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "floor -0.1": {"cmr_margin_floor": -0.1},
     "semi-hard negatives": {"cmr_negatives": "semi_hard"},
     "hardest negatives": {"cmr_negatives": "hardest"},
-    "softened negatives": {"cmr_negatives": "softened", "cmr_loss_weight": 15.0},
+    "softened negatives": SOFTENED,
     "hardest positives": {"cmr_positives": "hardest"},
     **{f"commonality {name}": {"commonality": name} for name in COMMONALITIES if f"cmr_{name}" != ABLATED},
 }
