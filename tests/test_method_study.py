@@ -26,7 +26,7 @@ from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
 from benchmarks.method.told import REPLACED, codes, known_parts, told_commonality
-from benchmarks.method.worlds import with_noise
+from benchmarks.method.worlds import people_of, with_noise
 from tbps import TBPSConfig
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
 from tbps.toypedes.attributes import draw_person
@@ -148,7 +148,7 @@ def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> 
     plain = {1: {"test": {"global": {"rank_1": 0.5}}}}
     with_parts = {1: {"test": {"global": {"rank_1": 0.4}, "parts": {"rank_1": 0.3}, "whole": {"rank_1": 0.6}}}}
     assert metric(plain, "whole", "rank_1") == {1: 50}
-    assert metric(plain, "parts", "rank_1") == {}
+    assert metric(plain, "parts", "rank_1") == metric(plain, "whole", "rank_1", "train") == {}
     found = against({"ours": with_parts, "theirs": plain}, "ours", "theirs", "rank_1")
     assert found is not None
     assert found.mean == pytest.approx(10)
@@ -244,7 +244,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     run(planned, regime, start, tmp_path)
     torch.set_num_threads(threads)
     found = json.loads(file.read_text())
-    assert set(found["test"]) == set(found["val"]) == {"global", "parts", "whole"}
+    assert set(found["test"]) == set(found["val"]) == set(found["train"]) == {"global", "parts", "whole"}
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == set(regions)
     with Image.open(file.with_suffix(".jpg")) as picture:  # where the parts look
@@ -281,6 +281,12 @@ def test_noise_moves_captions_to_other_people(tmp_path: Path, share: float) -> N
         assert (people[source] != people[pair // 2]) == moved[pair]
     if share == 0.2:
         assert (with_noise(rows, share, seed=4)[1] != moved).any()
+
+
+def test_people_that_are_measured_beside_test_keep_all_their_pictures() -> None:
+    rows = datasets.Dataset.from_dict({"person_id": [4, 7, 4, 9, 7], "row": [0, 1, 2, 3, 4]})
+    assert people_of(rows, 2)["row"][:] == [0, 1, 2, 4]
+    assert people_of(rows, 8)["row"][:] == [0, 1, 2, 3, 4]
 
 
 def test_noise_that_one_person_cannot_have_is_refused(tmp_path: Path) -> None:

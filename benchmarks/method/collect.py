@@ -38,13 +38,14 @@ def by_seed(folder: Path) -> dict[int, dict[str, Any]]:
     return {int(file.stem.removeprefix("seed")): read_result(file) for file in files}
 
 
-def metric(results: dict[int, dict[str, Any]], way: str, name: str) -> dict[int, float]:
-    """Test metric in percent by seed; without parts the whole vector is the global embedding."""
+def metric(results: dict[int, dict[str, Any]], way: str, name: str, split: str = "test") -> dict[int, float]:
+    """Metric in percent by seed; without parts the whole vector is the global embedding. A run lacks "train" (as many
+    people that were trained on) where it was made before that was measured."""
     found = {}
     for seed, result in results.items():
-        test = result["test"]
-        if way in test or way == "whole":
-            found[seed] = 100 * test.get(way, test["global"])[name]
+        ways = result.get(split, {})
+        if way in ways or (ways and way == "whole"):
+            found[seed] = 100 * ways.get(way, ways["global"])[name]
     return found
 
 

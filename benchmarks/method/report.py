@@ -89,11 +89,13 @@ def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> lis
         "tuned",
         "w (by val)",
         *(f"{way} {short}" for way in WAYS for short in names.values()),
+        "whole R@1 of people trained on",
     ]
     rows = []
     for name, runs in contenders.items():
         weights = sorted({result["part_weight"] for result in runs.values() if "part_weight" in result})
         cells = [cell(metric(runs, way, key).values(), 1) for way in WAYS for key in names]
+        cells.append(cell(metric(runs, "whole", "rank_1", "train").values(), 1))
         rows.append(
             [name, str(len(runs)), "yes" if name in tuned else "no", ", ".join(map(str, weights)) or "-", *cells]
         )

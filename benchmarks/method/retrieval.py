@@ -27,22 +27,26 @@ def metrics(matrix: torch.Tensor, vectors: SplitVectors) -> dict[str, float]:
     return {name: computed[name] for name in KEPT}
 
 
-def measure(model: TBPSModel, val: SplitVectors, test: SplitVectors) -> dict[str, object]:
-    """What each way to rank reaches; the weight of the parts is the best one on val."""
-    val_global, val_parts = scores(model, val)
-    test_global, test_parts = scores(model, test)
+def measure(model: TBPSModel, val: SplitVectors, **others: SplitVectors) -> dict[str, object]:
+    """What each way to rank reaches on val and on the other splits; the weight of the parts is the best one on val."""
+    splits = {"val": val, **others}
+    scored = {name: scores(model, vectors) for name, vectors in splits.items()}
     result: dict[str, object] = {
-        "val": {"global": metrics(val_global, val)},
-        "test": {"global": metrics(test_global, test)},
+        name: {"global": metrics(scored[name][0], vectors)} for name, vectors in splits.items()
     }
     if not model.config.part_weight:
         return result
-    by_weight = {w: metrics((1 - w) * val_global + w * val_parts, val) for w in WEIGHTS}
-    best = max(WEIGHTS, key=lambda w: by_weight[w]["rank_1"])
+    best = max(WEIGHTS, key=lambda weight: metrics(whole(*scored["val"], weight), val)["rank_1"])
     result["part_weight"] = best
-    result["val"] |= {"parts": metrics(val_parts, val), "whole": by_weight[best]}  # type: ignore[operator]
-    result["test"] |= {  # type: ignore[operator]
-        "parts": metrics(test_parts, test),
-        "whole": metrics((1 - best) * test_global + best * test_parts, test),
-    }
+    for name, vectors in splits.items():
+        by_global, by_parts = scored[name]
+        result[name] |= {  # type: ignore[operator]
+            "parts": metrics(by_parts, vectors),
+            "whole": metrics(whole(by_global, by_parts, best), vectors),
+        }
     return result
+
+
+def whole(by_global: torch.Tensor, by_parts: torch.Tensor, weight: float) -> torch.Tensor:
+    """Scores of the whole vector, in which the parts weigh `weight`."""
+    return (1 - weight) * by_global + weight * by_parts
