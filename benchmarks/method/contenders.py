@@ -59,6 +59,7 @@ MATCHING: dict[str, Any] = {
 }
 PARTS: dict[str, Any] = {**SDM_ID, **DECODER, **MATCHING}
 SOFTENED: dict[str, Any] = {"cmr_negatives": "softened", "cmr_loss_weight": 15.0}  # all of an anchor in one hinge
+DEEPER: dict[str, Any] = {"decoder_layers": 2}
 LIGHT: dict[str, Any] = {"global_loss_weight": 0.1}  # SDM at 1 is large beside the losses of parts
 NO_MATCHING: dict[str, Any] = {"part_matching_loss_weight": 0.0}  # ranking as arXiv 2501.00318 has it
 
@@ -111,6 +112,7 @@ CONTENDERS: dict[str, Contender] = {
     **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
     "fixed_margin_softened": changed(ranking("none"), SOFTENED),
     "cmr_all_views_softened": changed(ranking("all_views"), SOFTENED),
+    "cmr_all_views_deeper": changed(ranking("all_views"), DEEPER),
     "cmr_told": told(ranking(REPLACED)),
     "fixed_margin_without_matching": changed(ranking("none"), NO_MATCHING),
     "cmr_without_matching": changed(ranking("resembling_pair"), NO_MATCHING),
@@ -133,7 +135,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "d = 32": {"part_dim": 32},
     "no stripes": {"part_stripes": 0},
     "7 stripes, one part anywhere": {"part_stripes": 7},
-    "2 decoder layers": {"decoder_layers": 2},
+    "2 decoder layers": DEEPER,
     "attention over tokens": {"part_attention": "tokens"},
     "attention over parts (slots)": {"part_attention": "parts"},
     "parts read the first layer, by itself": {**OWN_KEYS, "part_image_layer": 1},
