@@ -45,8 +45,9 @@ class TBPSConfig(PreTrainedConfig):
             `image_size=[height, width]`.
         projection_dim: width D that both towers are projected to; size of the global embedding.
         num_parts, part_dim: number K of part queries and size d of one part embedding.
-        decoder_layers, decoder_attention_heads, decoder_intermediate_size, decoder_dropout: the part decoder. The
-            intermediate size is 4 D where it is None.
+        decoder_layers, decoder_attention_heads, decoder_intermediate_size, decoder_dropout: the part decoder. A second
+            layer made parts correspond less and found no more (docs/method.md). The intermediate size is 4 D where it
+            is None.
         part_attention: what the part attention is normalised over: "tokens" (plain), "parts" (parts compete for each
             token, as slots do) or "both" (dual softmax); see `attention_tbps`.
         part_image_layer: hidden state of the vision tower whose patches the parts read (0 is the tower's input), by a
@@ -112,7 +113,7 @@ class TBPSConfig(PreTrainedConfig):
     part_image_key_layer: int | None = None
     part_text_key_layer: int | None = None
     part_stripes: int | None = None
-    decoder_layers: int = 2
+    decoder_layers: int = 1
     decoder_attention_heads: int = 8
     decoder_intermediate_size: int | None = None
     decoder_dropout: float | int = 0.0
