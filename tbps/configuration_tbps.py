@@ -45,13 +45,14 @@ class TBPSConfig(PreTrainedConfig):
             `image_size=[height, width]`.
         projection_dim: width D that both towers are projected to; size of the global embedding.
         num_parts, part_dim: number K of part queries and size d of one part embedding.
-        decoder_layers, decoder_attention_heads, decoder_intermediate_size, decoder_dropout: the part decoder. A second
-            layer made parts correspond less and found no more (docs/method.md). The intermediate size is 4 D where it
-            is None.
+        decoder_layers, decoder_attention_heads, decoder_intermediate_size, decoder_dropout: the part decoder. With
+            small towers a second layer found fewer, not more (docs/method.md). The intermediate size is 4 D where it is
+            None.
         part_attention: what the part attention is normalised over: "tokens" (plain), "parts" (parts compete for each
             token, as slots do) or "both" (dual softmax); see `attention_tbps`.
         part_image_layer: hidden state of the vision tower whose patches the parts read (0 is the tower's input), by a
-            projection of its own. Early patches know their own place best. None takes the tower's output.
+            projection of its own; read by the keys of a later one, early patches served best (docs/method.md). None
+            takes the tower's output.
         part_image_key_layer, part_text_key_layer: hidden states of the towers by which the parts choose what they read
             (the keys of their attention), by projections of their own: later ones know what is around them. None
             chooses by the very tokens that are read.

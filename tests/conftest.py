@@ -54,7 +54,7 @@ def make_config(**fields: Any) -> TBPSConfig:
         "eos_token_id": TOKENIZER.eos_token_id,
         "pad_token_id": TOKENIZER.pad_token_id,
     }
-    sizes = {"projection_dim": 24, "num_parts": 3, "part_dim": 8, "decoder_attention_heads": 4}
+    sizes = {"projection_dim": 24, "num_parts": 3, "part_dim": 8, "decoder_layers": 2, "decoder_attention_heads": 4}
     plain = {"text_part_weights": False, "part_attention": "tokens"}  # unit norms, and the fused kernels
     return TBPSConfig(**{"vision_config": vision, "text_config": text, **sizes, **plain, **fields})
 

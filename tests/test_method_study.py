@@ -21,12 +21,12 @@ from benchmarks.method.localisation import areas, assign, inside, localisation, 
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, run_file, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
-from benchmarks.method.report import tables
+from benchmarks.method.report import retrieval_table, tables
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
 from benchmarks.method.told import REPLACED, codes, known_parts, told_commonality
-from benchmarks.method.worlds import people_of, with_noise
+from benchmarks.method.worlds import first_people, with_noise
 from tbps import TBPSConfig
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
 from tbps.toypedes.attributes import draw_person
@@ -148,10 +148,19 @@ def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> 
     plain = {1: {"test": {"global": {"rank_1": 0.5}}}}
     with_parts = {1: {"test": {"global": {"rank_1": 0.4}, "parts": {"rank_1": 0.3}, "whole": {"rank_1": 0.6}}}}
     assert metric(plain, "whole", "rank_1") == {1: 50}
-    assert metric(plain, "parts", "rank_1") == metric(plain, "whole", "rank_1", "train") == {}
+    assert metric(plain, "parts", "rank_1") == {}
     found = against({"ours": with_parts, "theirs": plain}, "ours", "theirs", "rank_1")
     assert found is not None
     assert found.mean == pytest.approx(10)
+
+
+def test_people_trained_on_are_reported_where_they_were_measured() -> None:
+    ways = {way: {"rank_1": 0.5, "rank_5": 0.5, "mAP": 0.5} for way in ("global", "parts", "whole")}
+    trained = {way: {"rank_1": 0.75} for way in ways}
+    old, new = {"test": ways}, {"test": ways, "train": trained}
+    assert metric({1: old, 2: new}, "whole", "rank_1", "train") == {2: 75}
+    *_, row = retrieval_table({"itc": {1: old, 2: new}}, [])
+    assert row.endswith("| 75.0 (1) |")
 
 
 def test_a_result_that_is_not_whole_is_named(tmp_path: Path) -> None:
@@ -285,8 +294,8 @@ def test_noise_moves_captions_to_other_people(tmp_path: Path, share: float) -> N
 
 def test_people_that_are_measured_beside_test_keep_all_their_pictures() -> None:
     rows = datasets.Dataset.from_dict({"person_id": [4, 7, 4, 9, 7], "row": [0, 1, 2, 3, 4]})
-    assert people_of(rows, 2)["row"][:] == [0, 1, 2, 4]
-    assert people_of(rows, 8)["row"][:] == [0, 1, 2, 3, 4]
+    assert first_people(rows, 2)["row"][:] == [0, 1, 2, 4]
+    assert first_people(rows, 8)["row"][:] == [0, 1, 2, 3, 4]
 
 
 def test_noise_that_one_person_cannot_have_is_refused(tmp_path: Path) -> None:

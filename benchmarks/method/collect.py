@@ -39,8 +39,8 @@ def by_seed(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def metric(results: dict[int, dict[str, Any]], way: str, name: str, split: str = "test") -> dict[int, float]:
-    """Metric in percent by seed; without parts the whole vector is the global embedding. A run lacks "train" (as many
-    people that were trained on) where it was made before that was measured."""
+    """Metric in percent by seed; without parts the whole vector is the global embedding. Runs made before "train" was
+    measured (as many of the training people as test has) lack it and are left out."""
     found = {}
     for seed, result in results.items():
         ways = result.get(split, {})

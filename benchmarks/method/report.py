@@ -81,7 +81,7 @@ def machines(contenders: dict[str, Results]) -> list[str]:
 
 
 def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> list[str]:
-    """Contender by way to rank and metric."""
+    """Contender by way to rank and metric; runs made before people trained on were measured lack these."""
     names = {"rank_1": "R@1", "rank_5": "R@5", "mAP": "mAP"}
     header = [
         "contender",
@@ -89,13 +89,14 @@ def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> lis
         "tuned",
         "w (by val)",
         *(f"{way} {short}" for way in WAYS for short in names.values()),
-        "whole R@1 of people trained on",
+        "whole R@1 of as many people trained on",
     ]
     rows = []
     for name, runs in contenders.items():
         weights = sorted({result["part_weight"] for result in runs.values() if "part_weight" in result})
         cells = [cell(metric(runs, way, key).values(), 1) for way in WAYS for key in names]
-        cells.append(cell(metric(runs, "whole", "rank_1", "train").values(), 1))
+        trained = metric(runs, "whole", "rank_1", "train")
+        cells.append(cell(trained.values(), 1) + (f" ({len(trained)})" if 0 < len(trained) < len(runs) else ""))
         rows.append(
             [name, str(len(runs)), "yes" if name in tuned else "no", ", ".join(map(str, weights)) or "-", *cells]
         )

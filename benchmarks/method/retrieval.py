@@ -1,5 +1,7 @@
 """Retrieval by the global part alone, by the parts alone, and by the whole vector for every weight of the parts."""
 
+from typing import Any
+
 import torch
 
 from tbps import TBPSModel
@@ -27,24 +29,17 @@ def metrics(matrix: torch.Tensor, vectors: SplitVectors) -> dict[str, float]:
     return {name: computed[name] for name in KEPT}
 
 
-def measure(model: TBPSModel, val: SplitVectors, **others: SplitVectors) -> dict[str, object]:
-    """What each way to rank reaches on val and on the other splits; the weight of the parts is the best one on val."""
-    splits = {"val": val, **others}
+def measure(model: TBPSModel, splits: dict[str, SplitVectors]) -> dict[str, Any]:
+    """What each way to rank reaches on each split; the weight of the parts is the best one on "val"."""
     scored = {name: scores(model, vectors) for name, vectors in splits.items()}
-    result: dict[str, object] = {
-        name: {"global": metrics(scored[name][0], vectors)} for name, vectors in splits.items()
-    }
+    result: dict[str, Any] = {name: {"global": metrics(scored[name][0], splits[name])} for name in splits}
     if not model.config.part_weight:
         return result
-    best = max(WEIGHTS, key=lambda weight: metrics(whole(*scored["val"], weight), val)["rank_1"])
-    result["part_weight"] = best
-    for name, vectors in splits.items():
-        by_global, by_parts = scored[name]
-        result[name] |= {  # type: ignore[operator]
-            "parts": metrics(by_parts, vectors),
-            "whole": metrics(whole(by_global, by_parts, best), vectors),
-        }
-    return result
+    best = max(WEIGHTS, key=lambda weight: metrics(whole(*scored["val"], weight), splits["val"])["rank_1"])
+    for name, (by_global, by_parts) in scored.items():
+        result[name]["parts"] = metrics(by_parts, splits[name])
+        result[name]["whole"] = metrics(whole(by_global, by_parts, best), splits[name])
+    return result | {"part_weight": best}
 
 
 def whole(by_global: torch.Tensor, by_parts: torch.Tensor, weight: float) -> torch.Tensor:

@@ -30,7 +30,7 @@ from benchmarks.method.results import read_result
 from benchmarks.method.retrieval import measure
 from benchmarks.method.start import SETTINGS, from_start
 from benchmarks.method.told import told_by_run
-from benchmarks.method.worlds import people_of, splits, with_noise, world
+from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.commonality_tbps import COMMONALITY
 from tbps.evaluation import embed_split
@@ -66,15 +66,15 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     rows = splits(root)
     model = from_start(start, settings, len(set(rows["train"]["person_id"])), seed)
     processor = make_processor(model.config, AutoTokenizer.from_pretrained(start))
-    taught = people_of(rows["train"], len(set(rows["test"]["person_id"])))
+    trained_on = first_people(rows["train"], len(set(rows["test"]["person_id"])))  # with their own captions
     rows["train"], is_noisy = with_noise(rows["train"], regime.caption_noise, seed)
     trainer = make_trainer(model, processor, rows, planned, regime, out / "training" / str(os.getpid()))
     with told_by_run(told_by, rows["train"], root, model.config.num_parts) if told_by else nullcontext():
         step_seconds = round(trainer.train().metrics["train_runtime"] / regime.steps, 4)
     model.eval()
-    measured = {"val": rows["val"], "test": rows["test"], "train": taught}
+    measured = {"val": rows["val"], "test": rows["test"], "train": trained_on}
     result = measure(
-        model, **{name: embed_split(model, processor, split, progress=False) for name, split in measured.items()}
+        model, {name: embed_split(model, processor, split, progress=False) for name, split in measured.items()}
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     if model.config.part_weight:

@@ -29,11 +29,11 @@ def splits(root: Path) -> datasets.DatasetDict:
     return load_benchmark("ToyPEDES", root)
 
 
-def people_of(rows: datasets.Dataset, count: int) -> datasets.Dataset:
-    """The rows of the first `count` people (of all, where there are fewer): as many as test has make a gallery of
-    people that were trained on, in which R@1 says how much was learnt and, against test, how much of it by heart."""
+def first_people(rows: datasets.Dataset, count: int) -> datasets.Dataset:
+    """The rows of the first `count` people, or of all where there are fewer: a gallery of them is as large as that of
+    another split of `count` people, so that R@1 in both can be compared."""
     people = np.asarray(rows["person_id"][:])
-    return rows.select(np.flatnonzero(people <= np.unique(people)[:count][-1]))
+    return rows.select(np.flatnonzero(np.isin(people, np.unique(people)[:count])))
 
 
 def with_clauses(rows: datasets.Dataset) -> datasets.Dataset:
