@@ -43,8 +43,10 @@ def metric(results: dict[int, dict[str, Any]], way: str, name: str, split: str =
     measured (as many of the training people as test has) lack it and are left out."""
     found = {}
     for seed, result in results.items():
-        ways = result.get(split, {})
-        if way in ways or (ways and way == "whole"):
+        if split == "train" and split not in result:
+            continue
+        ways = result[split]
+        if way in ways or way == "whole":
             found[seed] = 100 * ways.get(way, ways["global"])[name]
     return found
 
