@@ -21,10 +21,11 @@ from benchmarks.method.localisation import areas, assign, inside, localisation, 
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, run_file, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
-from benchmarks.method.report import retrieval_table, tables
+from benchmarks.method.report import retrieval_table, tables, thing_table
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
+from benchmarks.method.things import by_thing
 from benchmarks.method.told import REPLACED, codes, known_parts, told_commonality
 from benchmarks.method.worlds import first_people, with_noise
 from tbps import TBPSConfig
@@ -99,6 +100,27 @@ def test_of_parts_that_look_alike_the_one_that_reads_is_assigned(perfect: Parts)
     twins = Parts(**{**vars(perfect), "image_attention": attention, "text_reading": reading})
     assert assign(twins) == {0: 5, 1: 1, 2: 2, 3: 3, 4: 4}
     assert localisation(twins, {**assign(twins), 0: 0})["head"]["agreement"] == 0
+
+
+def test_a_thing_that_another_regions_part_knows_shows(perfect: Parts) -> None:
+    assignment = {region: region for region in range(5)}
+    assert all(found["pointing"] == 1 for things in by_thing(perfect, assignment).values() for found in things.values())
+    carried = np.array([person.bag for person in perfect.people])
+    attention, reading = perfect.image_attention.clone(), perfect.text_reading.copy()
+    attention[carried == "backpack", 4] = attention[carried == "backpack", 1]
+    reading[carried == "backpack", :, 4] = np.eye(K)[1]
+    found = by_thing(replace(perfect, image_attention=attention, text_reading=reading), assignment)
+    assert set(found) == {1, 2, 3, 4}  # a head has hat and hair, no one thing
+    assert set(found[4]) == set(carried) - {"none"}
+    for thing, of_thing in found[4].items():
+        count = int((carried == thing).sum())
+        readers = np.eye(K)[1 if thing == "backpack" else 4].tolist()
+        expected = {"images": count, "pointing": float(thing != "backpack"), "captions": count, "readers": readers}
+        assert of_thing == expected
+    regions = {BODY[r].name.lower(): {"part": r, "by_thing": found.get(r, {})} for r in range(5)}
+    rows = thing_table({1: {"truth": regions}, 2: {"truth": {"bag": {"part": 4}}}})
+    assert "| backpack | bag | 0.00 | 0.00 | 1.00 | 0.00 | 0.00 | 0.00 | 0.00 |" in rows
+    assert "| handbag | bag | 1.00 | 0.00 | 0.00 | 0.00 | 0.00 | 1.00 | 0.00 |" in rows
 
 
 def test_uniform_attention_is_at_chance(perfect: Parts) -> None:
@@ -256,6 +278,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert set(found["test"]) == set(found["val"]) == set(found["train"]) == {"global", "parts", "whole"}
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == set(regions)
+    assert found["truth"]["bag"]["by_thing"]
     with Image.open(file.with_suffix(".jpg")) as picture:  # where the parts look
         assert picture.width > 300
     assert not list(tmp_path.glob("*.partial*"))

@@ -60,6 +60,18 @@ def truth(results: dict[int, dict[str, Any]], region: str, name: str, estimate: 
     return spread([float(value) for value in values]) if values else None
 
 
+def thing_readers(results: dict[int, dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, float]]]:
+    """(region, thing) -> of each seed that has it: `pointing`, and the share of the captions in which the part of each
+    region, by the region's name, reads the words most (`benchmarks.method.things`)."""
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for regions in (result["truth"] for result in results.values() if "truth" in result):
+        for region, measured in regions.items():
+            for thing, of_thing in measured.get("by_thing", {}).items():
+                shares = {name: of_thing["readers"][other["part"]] for name, other in regions.items()}
+                found.setdefault((region, thing), []).append({"pointing": of_thing["pointing"], **shares})
+    return found
+
+
 def mean_truth(results: dict[int, dict[str, Any]], name: str) -> Spread | None:
     """A measure averaged over the regions' parts, over seeds."""
     parts = [list(result["truth"].values()) for result in results.values() if "truth" in result]

@@ -30,14 +30,19 @@ def areas(parts: Parts) -> np.ndarray:
     return np.array([(parts.masks[parts.seen(region)] == region).mean() for region in BODY])
 
 
-def pointing(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """How often the centre of the cell that a part looks at most lies in the region's mask (no tolerance), where it is
-    seen: (K, 5); and how often the best fixed pixel does: (5,)."""
+def pointed_at(parts: Parts) -> np.ndarray:
+    """(N, K) the region in the mask at the centre of the cell that a part looks at most."""
     rows, columns = parts.image_attention.shape[2:]
     peak = parts.image_attention.flatten(2).argmax(dim=-1).numpy()  # (N, K)
     cell = parts.masks.shape[1] // rows, parts.masks.shape[2] // columns
     y, x = peak // columns * cell[0] + cell[0] // 2, peak % columns * cell[1] + cell[1] // 2
-    found = parts.masks[np.arange(len(peak))[:, None], y, x]  # (N, K) region at the peak
+    return parts.masks[np.arange(len(peak))[:, None], y, x]
+
+
+def pointing(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
+    """How often the centre of the cell that a part looks at most lies in the region's mask (no tolerance), where it is
+    seen: (K, 5); and how often the best fixed pixel does: (5,)."""
+    found = pointed_at(parts)
     hits = [(found[parts.seen(region)] == region).mean(axis=0) for region in BODY]
     constant = [(parts.masks[parts.seen(region)] == region).mean(axis=0).max() for region in BODY]
     return np.stack(hits, axis=1), np.array(constant)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.method.collect import WAYS, against, collect, mean_truth, metric, regions_of, truth
+from benchmarks.method.collect import WAYS, against, collect, mean_truth, metric, regions_of, thing_readers, truth
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TOWERS
 from benchmarks.method.picture import draw
 from benchmarks.method.plan import TUNING_SEED
@@ -63,6 +63,8 @@ def tables(found: dict[str, Any]) -> str:
     for name, runs in contenders.items():
         if CONTENDERS[name].has_parts:
             lines += ["", f"## Parts of {name}", "", *truth_table(runs)]
+        if name == ABLATED:
+            lines += ["", f"## Things, by the parts of {name}", "", *thing_table(runs)]
     if found["ablations"]:
         lines += ["", f"## Ablations of {ABLATED}, {steps(found['ablations'])} steps", ""]
         lines += ablation_table(found["ablations"])
@@ -152,6 +154,18 @@ def truth_table(runs: Results) -> list[str]:
         rows.append([region, *measured, f"{batch} ({known}), {everyone}"])
     rows.append(["mean", *(measure_cell(key, partial(mean_truth, runs)) for key in MEASURES), ""])
     return table(header, rows)
+
+
+def thing_table(runs: Results) -> list[str]:
+    """Thing by how often its region's part points at it and which region's part reads its words most."""
+    names = regions_of(runs.values())
+    rows = []
+    for (region, thing), seeds in thing_readers(runs).items():
+        mean = {name: sum(seed[name] for seed in seeds) / len(seeds) for name in ("pointing", *names)}
+        others = 1 - sum(mean[name] for name in names)
+        rows.append([thing, region, *(f"{share:.2f}" for share in (*mean.values(), others))])
+    readers = [f"words read most by the part of: {name}" for name in names]
+    return table(["thing", "region", "its region's part points at it", *readers, "by a part of no region"], rows)
 
 
 def measure_cell(key: str, measured: Callable[[str], Spread | None]) -> str:

@@ -29,6 +29,7 @@ from benchmarks.method.regions import BODY
 from benchmarks.method.results import read_result
 from benchmarks.method.retrieval import measure
 from benchmarks.method.start import SETTINGS, from_start
+from benchmarks.method.things import by_thing
 from benchmarks.method.told import told_by_run
 from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
@@ -155,6 +156,7 @@ def ground_truth(
     sampled = sampled_share_correlation(test)
     auc = false_negative_auc(test, assignment)
     moved = counterfactual(model, processor, test, assignment, truth)
+    things = by_thing(test, assignment)
     for region in assignment:
         found[BODY[region].name.lower()] |= {
             "commonality": {name: values[region] for name, values in in_batch.items()},
@@ -162,5 +164,6 @@ def ground_truth(
             "commonality_among_all": {name: values[region] for name, values in among_all.items()},
             "false_negative_auc": auc[region],
             "moves_most": moved[region],
+            "by_thing": things.get(region, {}),
         }
     return found
