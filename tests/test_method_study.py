@@ -21,12 +21,14 @@ from benchmarks.method.localisation import areas, assign, inside, localisation, 
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, run_file, settings_of, tuning_file
 from benchmarks.method.regions import BODY, attributes, value
-from benchmarks.method.report import retrieval_table, tables, thing_table
+from benchmarks.method.report import tables
+from benchmarks.method.retrieval_tables import retrieval_table, weight_table
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
 from benchmarks.method.things import by_thing
 from benchmarks.method.told import REPLACED, codes, known_parts, told_commonality
+from benchmarks.method.truth_tables import thing_table
 from benchmarks.method.worlds import first_people, with_noise
 from tbps import TBPSConfig
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
@@ -171,9 +173,28 @@ def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> 
     with_parts = {1: {"test": {"global": {"rank_1": 0.4}, "parts": {"rank_1": 0.3}, "whole": {"rank_1": 0.6}}}}
     assert metric(plain, "whole", "rank_1") == {1: 50}
     assert metric(plain, "parts", "rank_1") == {}
-    found = against({"ours": with_parts, "theirs": plain}, "ours", "theirs", "rank_1")
+    found = against({"ours": with_parts, "tal": plain}, "ours", "tal", "whole", "rank_1")
     assert found is not None
     assert found.mean == pytest.approx(10)
+
+
+def test_two_contenders_with_parts_are_compared_by_the_same_way() -> None:
+    ours = {"global": {"rank_1": 0.4}, "parts": {"rank_1": 0.3}, "whole": {"rank_1": 0.6}}
+    theirs = {"global": {"rank_1": 0.3}, "parts": {"rank_1": 0.1}, "whole": {"rank_1": 0.5}}
+    runs = {"cmr_all_views": {1: {"test": ours}}, "fixed_margin": {1: {"test": theirs}}}
+    for way, expected in (("global", 10), ("parts", 20), ("whole", 10)):
+        found = against(runs, "cmr_all_views", "fixed_margin", way, "rank_1")
+        assert found is not None
+        assert found.mean == pytest.approx(expected)
+
+
+def test_weights_of_the_parts_are_listed_from_none_to_all() -> None:
+    split = {"global": {"rank_1": 0.5}, "parts": {"rank_1": 0.4}, "whole": {"rank_1": 0.7}}
+    run = {"val": split, "test": split, "by_part_weight": {"0.8": {"val": 0.7, "test": 0.6}}}
+    header, _, val, test = weight_table({"cmr_all_views": {1: run, 2: {"val": split, "test": split}}, "itc": {1: {}}})
+    assert header == "| contender | split | seeds | 0 | 0.8 | 1 |"
+    assert val == "| cmr_all_views | val | 1 | 50.0 | 70.0 | 40.0 |"
+    assert test == "| cmr_all_views | test | 1 | 50.0 | 60.0 | 40.0 |"
 
 
 def test_people_trained_on_are_reported_where_they_were_measured() -> None:
@@ -248,9 +269,10 @@ def test_differences_are_to_tuned_and_to_untuned_runs(tmp_path: Path) -> None:
         file = tmp_path / folder / name / "seed1.json"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(result))
-    tuned, untuned = tables(collect(tmp_path)).split("## The same against untuned runs")
-    assert "| part_matching | - | - | +10.0 (1) | - | - | +10.0 (1) |" in tuned
-    assert "| part_matching | - | - | +20.0 (1) | - | - | +20.0 (1) |" in untuned
+    tuned, untuned = tables(collect(tmp_path)).split("## Untuned runs")
+    for way in ("global", "parts", "whole"):
+        assert tuned.count(f"| part_matching | {way} | - | - | +10.0 (1) | - | - |") == 3  # R@1, R@5, mAP
+        assert untuned.count(f"| part_matching | {way} | +20.0 (1) |") == 3
 
 
 def test_unknown_contender_is_named(tmp_path: Path) -> None:
@@ -279,6 +301,9 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == set(regions)
     assert found["truth"]["bag"]["by_thing"]
+    best = str(found["part_weight"])
+    assert found["by_part_weight"][best]["test"] == found["test"]["whole"]["rank_1"]
+    assert found["by_part_weight"][best]["val"] == max(ranks["val"] for ranks in found["by_part_weight"].values())
     with Image.open(file.with_suffix(".jpg")) as picture:  # where the parts look
         assert picture.width > 300
     assert not list(tmp_path.glob("*.partial*"))

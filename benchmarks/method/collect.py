@@ -9,6 +9,7 @@ from benchmarks.method.plan import choices, is_tuned, tuning_file, val_rank_1
 from benchmarks.method.results import read_result
 from benchmarks.method.statistics import Spread, paired, spread
 
+Results = dict[int, dict[str, Any]]  # of one contender, by seed
 WAYS = ("global", "parts", "whole")
 
 
@@ -32,13 +33,13 @@ def tuning(results: Path, name: str) -> dict[str, float]:
     return {file.stem: 100 * val_rank_1(file) for file in files if file.is_file()}
 
 
-def by_seed(folder: Path) -> dict[int, dict[str, Any]]:
+def by_seed(folder: Path) -> Results:
     """Results of one contender or ablation."""
     files = sorted(folder.glob("seed*.json"))
     return {int(file.stem.removeprefix("seed")): read_result(file) for file in files}
 
 
-def metric(results: dict[int, dict[str, Any]], way: str, name: str, split: str = "test") -> dict[int, float]:
+def metric(results: Results, way: str, name: str, split: str = "test") -> dict[int, float]:
     """Metric in percent by seed; without parts the whole vector is the global embedding. Runs made before "train" was
     measured (as many of the training people as test has) lack it and are left out."""
     found = {}
@@ -51,7 +52,20 @@ def metric(results: dict[int, dict[str, Any]], way: str, name: str, split: str =
     return found
 
 
-def truth(results: dict[int, dict[str, Any]], region: str, name: str, estimate: str | None = None) -> Spread | None:
+def by_part_weight(results: Results, split: str) -> dict[str, Spread]:
+    """R@1 of the whole vector in percent by the weight of the parts, over the seeds that kept it: from the global
+    embedding alone, a weight of 0, to the parts alone, 1."""
+    runs = {seed: result for seed, result in results.items() if "by_part_weight" in result}
+    found: dict[str, list[float]] = {}
+    for run in runs.values():
+        ends = {"0": run[split]["global"]["rank_1"], "1": run[split]["parts"]["rank_1"]}
+        inner = {weight: ranks[split] for weight, ranks in run["by_part_weight"].items()}
+        for weight, rank in (ends | inner).items():
+            found.setdefault(weight, []).append(100 * rank)
+    return {weight: spread(found[weight]) for weight in sorted(found, key=float)}
+
+
+def truth(results: Results, region: str, name: str, estimate: str | None = None) -> Spread | None:
     """A measure of one region's part over the seeds that have it."""
     regions = [result["truth"][region] for result in results.values() if "truth" in result]
     values = [measured[name] for measured in regions if name in measured]
@@ -60,7 +74,7 @@ def truth(results: dict[int, dict[str, Any]], region: str, name: str, estimate: 
     return spread([float(value) for value in values]) if values else None
 
 
-def thing_readers(results: dict[int, dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, float]]]:
+def thing_readers(results: Results) -> dict[tuple[str, str], list[dict[str, float]]]:
     """(region, thing) -> of each seed that has it: `pointing`, and the share of the captions in which the part of each
     region, by the region's name, reads the words most (`benchmarks.method.things`)."""
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
@@ -72,18 +86,18 @@ def thing_readers(results: dict[int, dict[str, Any]]) -> dict[tuple[str, str], l
     return found
 
 
-def mean_truth(results: dict[int, dict[str, Any]], name: str) -> Spread | None:
+def mean_truth(results: Results, name: str) -> Spread | None:
     """A measure averaged over the regions' parts, over seeds."""
     parts = [list(result["truth"].values()) for result in results.values() if "truth" in result]
     values = [sum(float(part[name]) for part in seed) / len(seed) for seed in parts]
     return spread(values) if values else None
 
 
-def against(
-    contenders: dict[str, dict[int, dict[str, Any]]], ours: str, theirs: str, name: str, way: str = "whole"
-) -> Spread | None:
-    """Paired difference of two contenders on test, in points: ours by `way`, theirs by what it ranks with."""
-    return paired(metric(contenders[ours], way, name), metric(contenders[theirs], "whole", name))
+def against(contenders: dict[str, Results], ours: str, theirs: str, way: str, name: str) -> Spread | None:
+    """Paired difference of two contenders on test, in points, both by `way`; who has no parts ranks by the global
+    embedding always."""
+    their_way = way if CONTENDERS[theirs].has_parts else "global"
+    return paired(metric(contenders[ours], way, name), metric(contenders[theirs], their_way, name))
 
 
 def regions_of(results: Iterable[dict[str, Any]]) -> list[str]:

@@ -30,16 +30,20 @@ def metrics(matrix: torch.Tensor, vectors: SplitVectors) -> dict[str, float]:
 
 
 def measure(model: TBPSModel, splits: dict[str, SplitVectors]) -> dict[str, Any]:
-    """What each way to rank reaches on each split; the weight of the parts is the best one on "val"."""
+    """What each way to rank reaches on each split; the weight of the parts is the best one on "val". What the whole
+    vector reaches by every weight is in "by_part_weight": {weight: {split: R@1}}."""
     scored = {name: scores(model, vectors) for name, vectors in splits.items()}
     result: dict[str, Any] = {name: {"global": metrics(scored[name][0], splits[name])} for name in splits}
     if not model.config.part_weight:
         return result
-    best = max(WEIGHTS, key=lambda weight: metrics(whole(*scored["val"], weight), splits["val"])["rank_1"])
-    for name, (by_global, by_parts) in scored.items():
-        result[name]["parts"] = metrics(by_parts, splits[name])
-        result[name]["whole"] = metrics(whole(by_global, by_parts, best), splits[name])
-    return result | {"part_weight": best}
+    weighed = {
+        weight: {name: metrics(whole(*scored[name], weight), splits[name]) for name in splits} for weight in WEIGHTS
+    }
+    best = max(WEIGHTS, key=lambda weight: weighed[weight]["val"]["rank_1"])
+    for name, (_, by_parts) in scored.items():
+        result[name] |= {"parts": metrics(by_parts, splits[name]), "whole": weighed[best][name]}
+    ranks = {str(weight): {name: found["rank_1"] for name, found in ways.items()} for weight, ways in weighed.items()}
+    return result | {"part_weight": best, "by_part_weight": ranks}
 
 
 def whole(by_global: torch.Tensor, by_parts: torch.Tensor, weight: float) -> torch.Tensor:

@@ -1,0 +1,88 @@
+"""Tables of who is found: by contender, by differences, by the values that were tuned, by the weight of the parts."""
+
+from collections.abc import Sequence
+
+from benchmarks.method.cells import cell, difference, table
+from benchmarks.method.collect import WAYS, Results, against, by_part_weight, metric
+from benchmarks.method.contenders import CONTENDERS
+
+METRICS = {"rank_1": "R@1", "rank_5": "R@5", "mAP": "mAP"}
+BASELINES = {  # what every contender with parts is compared with
+    "itc": "ITC",
+    "tal": "TAL",
+    "sdm_id": "SDM+ID",
+    "part_matching": "part matching",
+    "fixed_margin": "fixed margin",
+}
+
+
+def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> list[str]:
+    """Contender by way to rank and metric; runs made before people trained on were measured lack these."""
+    header = [
+        "contender",
+        "seeds",
+        "tuned",
+        "w (by val)",
+        *(f"{way} {short}" for way in WAYS for short in METRICS.values()),
+        "whole R@1 of as many people trained on",
+    ]
+    rows = []
+    for name, runs in contenders.items():
+        weights = sorted({result["part_weight"] for result in runs.values() if "part_weight" in result})
+        cells = [cell(metric(runs, way, key).values(), 1) for way in WAYS for key in METRICS]
+        trained = metric(runs, "whole", "rank_1", "train")
+        cells.append(cell(trained.values(), 1) + (f" ({len(trained)})" if 0 < len(trained) < len(runs) else ""))
+        rows.append(
+            [name, str(len(runs)), "yes" if name in tuned else "no", ", ".join(map(str, weights)) or "-", *cells]
+        )
+    return table(header, rows)
+
+
+def difference_tables(contenders: dict[str, Results], baselines: Sequence[str], where: str = "") -> list[str]:
+    """`difference_table` of each metric, with a heading."""
+    lines = []
+    for key, short in METRICS.items():
+        lines += ["", f"## Paired differences of {short}{where}", ""]
+        lines += ["Points: mean ± half the 95 % interval (standard deviation; seeds that have both).", ""]
+        lines += difference_table(contenders, baselines, key)
+    return lines
+
+
+def difference_table(contenders: dict[str, Results], baselines: Sequence[str], key: str) -> list[str]:
+    """Each contender against the baselines, by each way to rank; who has no parts has one way."""
+    rows = []
+    for name in (name for name, runs in contenders.items() if runs):
+        for way in WAYS if CONTENDERS[name].has_parts else ("global",):
+            others = [None if name == other else against(contenders, name, other, way, key) for other in baselines]
+            rows.append([name, way, *map(difference, others)])
+    return table(["contender", "by", *(f"- {BASELINES[name]}" for name in baselines)], rows)
+
+
+def weight_table(contenders: dict[str, Results]) -> list[str]:
+    """Contender and split by weight of the parts; of the runs that kept it."""
+    rows, header = [], []
+    for name, runs in contenders.items():
+        for split in ("val", "test"):
+            if found := by_part_weight(runs, split):
+                header = ["contender", "split", "seeds", *found]
+                count = str(next(iter(found.values())).count)
+                rows.append([name, split, count, *(f"{value.mean:.1f}" for value in found.values())])
+    return table(header, rows) if rows else []
+
+
+def tuning_table(tuning: dict[str, dict[str, float]]) -> list[str]:
+    """Contender by the values that were tried."""
+    values = {name: [f"{value}: {rank:.1f}" for value, rank in tried.items()] for name, tried in tuning.items()}
+    return table(["contender", "R@1 of each value"], [[name, ", ".join(tried)] for name, tried in values.items()])
+
+
+def suspicion_table(contenders: dict[str, Results]) -> list[str]:
+    """Of the robust contenders: how many training pairs they suspect, and how rightly."""
+    rows = []
+    for name, runs in contenders.items():
+        found = [result["suspected"] for result in runs.values() if "suspected" in result]
+        if found:
+            count = cell([float(each["count"]) for each in found], 0)
+            shares = [cell([100 * each[key] for each in found], 1) for key in ("precision", "recall")]
+            rows.append([name, count, *shares])
+    return table(["contender", "suspected", "of these at the wrong image (%)", "of those at the wrong image (%)"], rows)
