@@ -55,9 +55,8 @@ def metric(results: Results, way: str, name: str, split: str = "test") -> dict[i
 def by_part_weight(results: Results, split: str) -> dict[str, Spread]:
     """R@1 of the whole vector in percent by the weight of the parts, over the seeds that kept it: from the global
     embedding alone, a weight of 0, to the parts alone, 1."""
-    runs = {seed: result for seed, result in results.items() if "by_part_weight" in result}
     found: dict[str, list[float]] = {}
-    for run in runs.values():
+    for run in (result for result in results.values() if "by_part_weight" in result):
         ends = {"0": run[split]["global"]["rank_1"], "1": run[split]["parts"]["rank_1"]}
         inner = {weight: ranks[split] for weight, ranks in run["by_part_weight"].items()}
         for weight, rank in (ends | inner).items():

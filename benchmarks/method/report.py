@@ -44,7 +44,8 @@ def tables(found: dict[str, Any]) -> str:
         baselines = [name for name in BASELINES if name in found["untuned"]]
         lines += difference_tables(found["contenders"] | found["untuned"], baselines, " to untuned runs")
     if weights := weight_table(contenders):
-        lines += ["", "## R@1 of the whole vector by the weight of the parts (0: global embedding alone)", "", *weights]
+        lines += ["", "## R@1 of the whole vector by the weight of the parts (0: global alone, 1: parts alone)", ""]
+        lines += weights
     if found["tuning"]:
         lines += ["", f"## Tuning: R@1 on val of seed {TUNING_SEED}", "", *tuning_table(found["tuning"])]
     if any("suspected" in result for runs in contenders.values() for result in runs.values()):
@@ -52,8 +53,8 @@ def tables(found: dict[str, Any]) -> str:
     for name, runs in contenders.items():
         if CONTENDERS[name].has_parts:
             lines += ["", f"## Parts of {name}", "", *truth_table(runs)]
-        if name == ABLATED:
-            lines += ["", f"## Things, by the parts of {name}", "", *thing_table(runs)]
+        if name == ABLATED and (things := thing_table(runs)):
+            lines += ["", f"## Things, by the parts of {name}", "", *things]
     if found["ablations"]:
         lines += ["", f"## Ablations of {ABLATED}, {steps(found['ablations'])} steps", ""]
         lines += ablation_table(found["ablations"])

@@ -40,7 +40,8 @@ def truth_table(runs: Results) -> list[str]:
 
 
 def thing_table(runs: Results) -> list[str]:
-    """Thing by how often its region's part points at it and which region's part reads its words most."""
+    """Thing by how often its region's part points at it and which region's part reads its words most; of the runs that
+    kept it."""
     names = regions_of(runs.values())
     rows = []
     for (region, thing), seeds in thing_readers(runs).items():
@@ -48,7 +49,8 @@ def thing_table(runs: Results) -> list[str]:
         others = 1 - sum(mean[name] for name in names)
         rows.append([thing, region, *(f"{share:.2f}" for share in (*mean.values(), others))])
     readers = [f"words read most by the part of: {name}" for name in names]
-    return table(["thing", "region", "its region's part points at it", *readers, "by a part of no region"], rows)
+    header = ["thing", "region", "its region's part points at it", *readers, "by a part of no region"]
+    return table(header, rows) if rows else []
 
 
 def measure_cell(key: str, measured: Callable[[str], Spread | None]) -> str:
