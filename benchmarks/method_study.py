@@ -24,9 +24,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
-from benchmarks.method.contenders import NOISE_CONTENDERS
+from benchmarks.method.contenders import ABLATED, NOISE_CONTENDERS
 from benchmarks.method.plan import Planned, ablation_runs, chosen, main_runs, tuning_runs
 from benchmarks.method.report import write_report
+from benchmarks.method.results import BrokenResultError
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
 
@@ -37,17 +38,7 @@ QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_step
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, stage by stage: start, tuning, contenders, those that are told, ablations, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one seed, few people and steps: checks that all runs")
-    parser.add_argument("--report", action="store_true", help="run nothing, write report.md and report.png anew")
-    parser.add_argument("--out", type=Path, default=None, help="rendered worlds (default runs/method_study)")
-    parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results/method_study")
-    parser.add_argument("--seeds", type=int, default=5, help="seeds of data and training")
-    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--only", nargs="*", help="contenders to run; all where left out")
-    parser.add_argument("--untuned", action="store_true", help="take the first of the values that are tuned on val")
-    parser.add_argument("--skip-ablations", action="store_true", help="run contenders only")
-    parser.add_argument("--noise", type=float, default=0.0, help="share of training captions at other people's images")
+    parser = make_parser()
     options = parser.parse_args(arguments)
     regime = dataclasses.replace(QUICK if options.quick else FULL, caption_noise=options.noise)
     out = options.out or Path("runs/method_study_quick" if options.quick else "runs/method_study")
@@ -58,28 +49,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen(options.only)
     except ValueError as error:
         parser.error(str(error))
-    if options.report and not results.is_dir():
-        parser.error(f"--report: {results} is no folder of results.")
-    only = options.only or (NOISE_CONTENDERS if options.noise else None)
-    if not options.report:
-        start = (study if options.noise else results) / "start"  # the same, whatever the noise
-        make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
-        for planned, length in stages(options, results, regime, only):
-            execute(planned(), length, start, out, options.workers)
-    write_report(results)
+    if options.report and not any(results.glob("*/*/seed*.json")):
+        parser.error(f"--report: {results} is no folder of results: expected runs/CONTENDER/seedN.json there.")
+    options.only = options.only or (list(NOISE_CONTENDERS) if options.noise else None)
+    try:
+        if not options.report:
+            start = (study if options.noise else results) / "start"  # the same, whatever the noise
+            make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
+            for planned, length in stages(options, results, regime):
+                execute(planned(), length, start, out, options.workers)
+        write_report(results)
+    except BrokenResultError as error:
+        parser.exit(1, f"{error}\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed, few people and steps: checks that all runs")
+    parser.add_argument("--report", action="store_true", help="run nothing, write report.md and report.png anew")
+    parser.add_argument("--out", type=Path, default=None, help="rendered worlds (default runs/method_study)")
+    parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results/method_study")
+    parser.add_argument("--seeds", type=positive, default=5, help="seeds of data and training")
+    parser.add_argument("--workers", type=positive, default=2, help="runs at a time, one thread each")
+    parser.add_argument(
+        "--only", nargs="+", help=f"contenders to run, the ablations with {ABLATED}; all where left out"
+    )
+    parser.add_argument("--untuned", action="store_true", help="take the first of the values that are tuned on val")
+    parser.add_argument("--skip-ablations", action="store_true", help="run contenders only")
+    parser.add_argument("--noise", type=share, default=0.0, help="share of training captions at other people's images")
+    return parser
 
 
 def stages(
-    options: argparse.Namespace, results: Path, regime: Regime, only: Sequence[str] | None
+    options: argparse.Namespace, results: Path, regime: Regime
 ) -> list[tuple[Callable[[], list[Planned]], Regime]]:
     """What to run, and how long. A stage is planned when the one before is done: tuning decides what the next one
     runs, and contenders what the told one is told."""
-    tuned = not options.untuned
+    tuned, only = not options.untuned, options.only
     seeds = range(1, 2 if options.quick else 1 + options.seeds)
     shorter = dataclasses.replace(regime, steps=min(regime.steps, SHORT_STEPS))
     found = [(lambda: tuning_runs(results, only), shorter)] if tuned else []
     found += [(partial(main_runs, results, seeds, only, tuned, told), regime) for told in (False, True)]
-    if not options.skip_ablations and not options.noise:
+    if not options.skip_ablations and not options.noise and (only is None or ABLATED in only):
         found.append((lambda: ablation_runs(results, tuned), shorter))
     return found
 
@@ -91,6 +103,20 @@ def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, 
         runs = {pool.submit(run, what, regime, start, out): what.file for what in missing}
         for future in tqdm(as_completed(runs), total=len(runs), desc="runs", disable=not runs):
             future.result()
+
+
+def positive(value: str) -> int:
+    """A number of seeds or of processes."""
+    if int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value}: expected 1 or more.")
+    return int(value)
+
+
+def share(value: str) -> float:
+    """Of captions."""
+    if not 0 <= float(value) <= 1:
+        raise argparse.ArgumentTypeError(f"{value}: expected 0 to 1.")
+    return float(value)
 
 
 if __name__ == "__main__":

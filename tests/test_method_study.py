@@ -10,17 +10,18 @@ import datasets
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import make_rows
+from perfect_parts import K, perfect_parts
 from PIL import Image
 
+from benchmarks.method import run as run_module
 from benchmarks.method.collect import against, by_seed, collect, metric, tuning
 from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, run_file, settings_of, tuning_file
-from benchmarks.method.regions import BODY, attributes, value
+from benchmarks.method.regions import BODY, value
 from benchmarks.method.report import tables
 from benchmarks.method.retrieval_tables import retrieval_table, weight_table
 from benchmarks.method.run import Regime, is_done, run
@@ -29,51 +30,14 @@ from benchmarks.method.statistics import paired, spread
 from benchmarks.method.things import by_thing
 from benchmarks.method.told import REPLACED, codes, known_parts, told_commonality
 from benchmarks.method.truth_tables import thing_table
-from benchmarks.method.worlds import first_people, with_noise
+from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSConfig
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
-from tbps.toypedes.attributes import draw_person
-
-K = 6  # parts 0..4 are perfect for the regions 0..4, part 5 looks at the background
 
 
 @pytest.fixture(scope="module")
 def perfect() -> Parts:
-    """People whose part k is one vector per value of region k, and whose attention is spread over that region."""
-    count, images = 40, 3
-    people = [draw_person(seed=0, person=1 + i // images) for i in range(count * images)]
-    rng = np.random.default_rng(0)
-    masks = np.zeros((len(people), 12, 6), dtype=np.uint8)
-    for mask in masks:
-        top = rng.integers(0, 3)
-        for region in range(5):  # two rows each, at a height that varies
-            mask[top + 2 * region : top + 2 * region + 2, 2:4] = BODY[region]
-        mask[:, 5] = 0
-    attention = torch.stack(
-        [torch.from_numpy((masks == region).astype(np.float32)) for region in [*BODY, 0]], dim=1
-    )  # (N, K, 12, 6)
-    attention = attention / attention.sum(dim=(2, 3), keepdim=True)
-    vectors: dict[str, torch.Tensor] = {}
-    generator = torch.Generator().manual_seed(0)
-
-    def part(person: Any, region: int) -> torch.Tensor:
-        key = f"{region} {value(BODY[region], person)}" if region < 5 else "same"
-        return vectors.setdefault(key, F.normalize(torch.randn(64, generator=generator), dim=0))
-
-    parts = torch.stack([torch.stack([part(person, region) for region in range(K)]) for person in people])
-    stated = [{name: (getattr(p, name),) for region in BODY for name in attributes(region, p)} for p in people]
-    reading = np.tile(np.eye(K)[:, :5], (len(people), 1, 1))
-    return Parts(
-        image_parts=parts,
-        text_parts=parts,
-        image_attention=attention,
-        text_reading=reading,
-        masks=masks.repeat(4, axis=1).repeat(4, axis=2),
-        person_ids=torch.arange(len(people)) // images,
-        people=people,
-        stated=stated,
-        file_paths=[""] * len(people),
-    )
+    return perfect_parts()
 
 
 def test_perfect_parts_get_full_marks(perfect: Parts) -> None:
@@ -176,6 +140,9 @@ def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> 
     found = against({"ours": with_parts, "tal": plain}, "ours", "tal", "whole", "rank_1")
     assert found is not None
     assert found.mean == pytest.approx(10)
+    found = against({"ours": with_parts, "tal": plain}, "ours", "tal", "parts", "rank_1")
+    assert found is not None
+    assert found.mean == pytest.approx(-20)
 
 
 def test_two_contenders_with_parts_are_compared_by_the_same_way() -> None:
@@ -280,7 +247,15 @@ def test_unknown_contender_is_named(tmp_path: Path) -> None:
         main_runs(tmp_path, [1], ["sdm"])
 
 
-def test_a_run_from_end_to_end(tmp_path: Path) -> None:
+def spied(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, ...]]:
+    """What a function that `benchmarks.method.run` calls is given, call by call; it does what it did."""
+    calls: list[tuple[Any, ...]] = []
+    function = getattr(run_module, name)
+    monkeypatch.setattr(run_module, name, lambda *arguments: (calls.append(arguments), function(*arguments))[1])
+    return calls
+
+
+def test_a_run_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     regime = Regime(people=30, steps=2, batch_size=8, start_people=30, start_steps=2, caption_noise=0.5)
     start = tmp_path / "start"
     make_start(start, tmp_path, regime.start_people, regime.start_steps, regime.batch_size)
@@ -294,7 +269,14 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     regions = ("head", "upper", "lower", "shoes", "bag")
     told_by.write_text(json.dumps({"truth": {region: {"part": part} for part, region in enumerate(regions)}}))
     planned = Planned(file, settings, 1, {"noisy_pairs": "divide"}, told_by)
+    told, assigned, trained = (spied(monkeypatch, name) for name in ("told_by_run", "assign", "make_trainer"))
     run(planned, regime, start, tmp_path)
+    clean = splits(world(tmp_path, 1, regime.people))
+    assert [arguments[0] for arguments in told] == [told_by]
+    assert {int(person) for (parts,) in assigned for person in parts.person_ids} == set(clean["val"]["person_id"])
+    noisy = trained[0][2]["train"]
+    assert noisy["person_id"][:] == clean["train"]["person_id"][:]
+    assert noisy["captions"][:] != clean["train"]["captions"][:]
     torch.set_num_threads(threads)
     found = json.loads(file.read_text())
     assert set(found["test"]) == set(found["val"]) == set(found["train"]) == {"global", "parts", "whole"}

@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Any
 
 
+class BrokenResultError(ValueError):
+    """A file that holds no whole result."""
+
+
 def read_result(file: Path) -> dict[str, Any]:
     """A run's result.
 
     Raises:
-        ValueError: the file is not whole.
+        BrokenResultError: the file is not whole.
     """
     try:
         found: dict[str, Any] = json.loads(file.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no whole result ({error}): delete it, and the run is made again.") from error
+        message = f"{file} is no whole result ({error}): delete it, and the run is made again."
+        raise BrokenResultError(message) from error
     return found
