@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -11,35 +10,30 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tbps.encoding import batches
 from tbps.fingerprint import identify
 from tbps.gallery.add_result import AddResult
 from tbps.gallery.checks import check_finite, check_ids, check_positive
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
-from tbps.gallery.hits import Hit, make_hit, real_roots
-from tbps.gallery.home import MODES, Found, Home, Mode, Wanted
-from tbps.gallery.homes import existing_home, open_home
+from tbps.gallery.hits import Hit, real_roots
+from tbps.gallery.home import MODES, Home, Mode, Wanted
+from tbps.gallery.homes import open_home
 from tbps.gallery.intake import Intake
+from tbps.gallery.listing import Listing
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
-from tbps.gallery.metadata import checked
 from tbps.gallery.picking import one_per_group, same_person
 from tbps.gallery.queries import Query, as_query, query_vectors
-from tbps.gallery.rows import changed_row
 from tbps.gallery.sources import read_items
-from tbps.gallery.store import ROWS_PER_FILE, Store
-from tbps.gallery.transfer import copy_rows
-from tbps.gallery.updates import UpdateResult, update_rows
+from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import is_first, wait_for_all
 
 _DEFAULT_K = 10
 _LEAST_CANDIDATES = 100
-_UPDATED_AT_ONCE = 4096
 
 
-class Gallery:
+class Gallery(Listing, Upkeep):
     """
     Images of people, searched by sentences, in a folder or in a Milvus collection.
 
@@ -94,10 +88,6 @@ class Gallery:
                 "export into a new gallery of that dtype."
             )
         return cls(home, model, processor, real_roots(roots))
-
-    def count(self) -> int:
-        """The number of images."""
-        return self._home.count()
 
     @property
     def fingerprint(self) -> str:
@@ -156,128 +146,6 @@ class Gallery:
         wait_for_all()  # process 0 may still be writing
         self.refresh()
         return intake.result
-
-    def refresh(self) -> None:
-        """Take up what other processes have written since the gallery was opened."""
-        self._home.refresh()
-
-    def get(self, ids: Sequence[str]) -> list[Hit | None]:
-        """What is kept of images, by their ids: hits with a score of 0; None for an id that is not there.
-
-        Raises:
-            TypeError: one id alone, as a text.
-        """
-        check_ids("ids", ids)
-        nothing = np.zeros(self._model.config.embedding_dim, np.float32)
-        return [None if found is None else self._hit(found, nothing) for found in self._home.get(ids)]
-
-    def update(self, metadata: Mapping[str, Mapping[str, Any]]) -> UpdateResult:
-        """
-        Change the metadata of images that are there.
-
-        They count as added last from then on. In a folder what they had before is erased by `compact`; vectors kept as
-        int8 are rounded anew.
-
-        Args:
-            metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay.
-
-        Returns:
-            The ids of those that are different now, and the ids that are not there, which are left out.
-
-        Raises:
-            GalleryError: another process is writing to this gallery.
-            TypeError, ValueError: metadata that cannot be kept; nothing has been changed.
-        """
-        changes = {id: checked(f"metadata[{id!r}]", entry) for id, entry in metadata.items()}
-        result = UpdateResult()
-        with self._home.writing():
-            for ids in batches(list(changes), _UPDATED_AT_ONCE):
-                found = update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id]))
-                result.updated += found.updated
-                result.unknown += found.unknown
-        return result
-
-    def remove(self, ids: Collection[str]) -> int:
-        """
-        Take images out of the gallery; the number of those that were there.
-
-        In a folder no search finds them from now on, and their bytes are erased by `compact`.
-
-        Raises:
-            GalleryError: another process is writing to this gallery.
-        """
-        check_ids("ids", ids)
-        with self._home.writing():
-            return self._home.remove(ids)
-
-    def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
-        """
-        Erase what was removed, and join many small files into few; an index is dropped.
-
-        Raises:
-            GalleryError: another process is writing to this gallery, or it is in Milvus, which does this by itself.
-        """
-        check_positive("rows_per_file", rows_per_file)
-        folder = self._folder("compact")
-        with folder.writing():
-            folder.compact(rows_per_file, progress)
-
-    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
-        """
-        Make the approximate index of `mode="index"` from all images that are there, in the place of an older one.
-
-        Args:
-            lists: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
-
-        Raises:
-            GalleryError: the gallery is empty, is being written to by another process, or is in Milvus.
-            ImportError: FAISS is not installed.
-        """
-        folder = self._folder("build_index")
-        with folder.writing():
-            folder.build_index(lists, progress)
-
-    def check(self, progress: bool = True) -> None:
-        """
-        Read every byte.
-
-        Raises:
-            GalleryError: a file is damaged; the message names it. Or the gallery is in Milvus.
-        """
-        self._folder("check").check(progress)
-
-    def _folder(self, what: str) -> Store:
-        if not isinstance(self._home, Store):
-            raise GalleryError(f"{what} is for galleries in a folder: {self._home.where} is Milvus's own business.")
-        return self._home
-
-    def export(
-        self, where: str | Path, *, dtype: Dtype | None = None, token: str | None = None, progress: bool = True
-    ) -> int:
-        """
-        Copy all images' rows and vectors into the gallery at another address, made if it is new; the number copied.
-
-        Those that are there already are skipped, so an export cut short can be repeated. Nothing is encoded.
-
-        Args:
-            where, token: of the other gallery, as for `open`. dtype: of a new one; None is that of this gallery.
-
-        Raises:
-            GalleryError: the other one is another model's, or is being written to.
-        """
-        target = open_home(
-            where, self._home.model, replace(self._home.layout, dtype=dtype or self._home.layout.dtype), token
-        )
-        return copy_rows(self._home, target, progress)
-
-    def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
-        """
-        Copy what this gallery does not have from the one at another address; the number copied.
-
-        Raises:
-            GalleryError: there is none, it is another model's, or this one is being written to.
-        """
-        return copy_rows(existing_home(where, token), self._home, progress)
 
     @overload
     def search(self, query: str | Query | Path, k: int | None = None, **options: Any) -> list[Hit]: ...
@@ -365,9 +233,6 @@ class Gallery:
             found = [one_per_group(self._home, query, wanted, one_per) for query in matrix]
         hits = [[self._hit(row, query) for row in rows] for query, rows in zip(matrix, found, strict=True)]
         return [[hit for hit in row if min_score is None or hit.score >= min_score] for row in hits]
-
-    def _hit(self, found: Found, query: np.ndarray) -> Hit:
-        return make_hit(found, query, self._home.layout, self._roots)
 
     def _checked(self, queries: torch.Tensor) -> np.ndarray:
         width = self._model.config.embedding_dim

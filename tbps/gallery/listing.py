@@ -1,0 +1,84 @@
+"""What is kept of the images of a gallery: counted, given by id, changed, removed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tbps.encoding import batches
+from tbps.gallery.checks import check_ids
+from tbps.gallery.hits import Hit, make_hit
+from tbps.gallery.home import Found, Home
+from tbps.gallery.metadata import checked
+from tbps.gallery.rows import changed_row
+from tbps.gallery.updates import UpdateResult, update_rows
+
+_UPDATED_AT_ONCE = 4096
+
+
+class Listing:
+    """The methods of a gallery that need neither model nor processor, on images one by one."""
+
+    _home: Home
+    _roots: Sequence[Path]
+
+    def count(self) -> int:
+        """The number of images."""
+        return self._home.count()
+
+    def refresh(self) -> None:
+        """Take up what other processes have written since the gallery was opened."""
+        self._home.refresh()
+
+    def get(self, ids: Sequence[str]) -> list[Hit | None]:
+        """What is kept of images, by their ids: hits with a score of 0; None for an id that is not there.
+
+        Raises:
+            TypeError: one id alone, as a text.
+        """
+        check_ids("ids", ids)
+        nothing = np.zeros(self._home.model.embedding_dim, np.float32)
+        return [None if found is None else self._hit(found, nothing) for found in self._home.get(ids)]
+
+    def update(self, metadata: Mapping[str, Mapping[str, Any]]) -> UpdateResult:
+        """
+        Change the metadata of images that are there.
+
+        They count as added last from then on. In a folder what they had before is erased by `compact`; vectors kept as
+        int8 are rounded anew.
+
+        Args:
+            metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay.
+
+        Returns:
+            The ids of those that are different now, and the ids that are not there, which are left out.
+
+        Raises:
+            GalleryError: another process is writing to this gallery.
+            TypeError, ValueError: metadata that cannot be kept; nothing has been changed.
+        """
+        changes = {id: checked(f"metadata[{id!r}]", entry) for id, entry in metadata.items()}
+        result = UpdateResult()
+        with self._home.writing():
+            for ids in batches(list(changes), _UPDATED_AT_ONCE):
+                found = update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id]))
+                result.updated += found.updated
+                result.unknown += found.unknown
+        return result
+
+    def remove(self, ids: Collection[str]) -> int:
+        """
+        Take images out of the gallery; the number of those that were there.
+
+        In a folder no search finds them from now on, and their bytes are erased by `compact`.
+
+        Raises:
+            GalleryError: another process is writing to this gallery.
+        """
+        check_ids("ids", ids)
+        with self._home.writing():
+            return self._home.remove(ids)
+
+    def _hit(self, found: Found, query: np.ndarray) -> Hit:
+        return make_hit(found, query, self._home.layout, self._roots)

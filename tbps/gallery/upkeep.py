@@ -1,0 +1,87 @@
+"""The upkeep of a gallery as a whole: erase, index, check, copy."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tbps.gallery.checks import check_positive
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.home import Home
+from tbps.gallery.homes import existing_home, open_home
+from tbps.gallery.manifest import Dtype
+from tbps.gallery.store import ROWS_PER_FILE, Store
+from tbps.gallery.transfer import copy_rows
+
+
+class Upkeep:
+    """The methods of a gallery that need neither model nor processor, on all of it."""
+
+    _home: Home
+
+    def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
+        """
+        Erase what was removed, and join many small files into few; an index is dropped.
+
+        Raises:
+            GalleryError: another process is writing to this gallery, or it is in Milvus, which does this by itself.
+        """
+        check_positive("rows_per_file", rows_per_file)
+        folder = self._folder("compact")
+        with folder.writing():
+            folder.compact(rows_per_file, progress)
+
+    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
+        """
+        Make the approximate index of `mode="index"` from all images that are there, in the place of an older one.
+
+        Args:
+            lists: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
+
+        Raises:
+            GalleryError: the gallery is empty, is being written to by another process, or is in Milvus.
+            ImportError: FAISS is not installed.
+        """
+        folder = self._folder("build_index")
+        with folder.writing():
+            folder.build_index(lists, progress)
+
+    def check(self, progress: bool = True) -> None:
+        """
+        Read every byte.
+
+        Raises:
+            GalleryError: a file is damaged; the message names it. Or the gallery is in Milvus.
+        """
+        self._folder("check").check(progress)
+
+    def _folder(self, what: str) -> Store:
+        if not isinstance(self._home, Store):
+            raise GalleryError(f"{what} is for galleries in a folder: {self._home.where} is Milvus's own business.")
+        return self._home
+
+    def export(
+        self, where: str | Path, *, dtype: Dtype | None = None, token: str | None = None, progress: bool = True
+    ) -> int:
+        """
+        Copy all images' rows and vectors into the gallery at another address, made if it is new; the number copied.
+
+        Those that are there already are skipped, so an export cut short can be repeated. Nothing is encoded.
+
+        Args:
+            where, token: of the other gallery, as for `open`. dtype: of a new one; None is that of this gallery.
+
+        Raises:
+            GalleryError: the other one is another model's, or is being written to.
+        """
+        target = open_home(
+            where, self._home.model, replace(self._home.layout, dtype=dtype or self._home.layout.dtype), token
+        )
+        return copy_rows(self._home, target, progress)
+
+    def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
+        """
+        Copy what this gallery does not have from the one at another address; the number copied.
+
+        Raises:
+            GalleryError: there is none, it is another model's, or this one is being written to.
+        """
+        return copy_rows(existing_home(where, token), self._home, progress)
