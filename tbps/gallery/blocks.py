@@ -11,6 +11,7 @@ from tbps.gallery.errors import GalleryError
 
 BLOCK = 1 << 18  # bytes: small enough that opening reads little, large enough that a million rows need few checksums
 _DIGITS = 16
+_HEX = frozenset("0123456789abcdef")
 ADVICE = "restore this file from a copy, or add the images again to a gallery in a new folder."
 
 
@@ -19,6 +20,17 @@ def block_checksums(data: bytes | memoryview) -> str:
     fast as memory, so that verifying costs a first search little."""
     view = memoryview(data)
     return "".join(xxhash.xxh3_64_hexdigest(view[start : start + BLOCK]) for start in range(0, len(view), BLOCK))
+
+
+def check_checksums(name: str, size: int, checksums: str) -> None:
+    """
+    Refuse a text that cannot be the checksums of a file of `size` bytes.
+
+    Raises:
+        ValueError: it has another length, or is no text of lower-case hex digits.
+    """
+    if len(checksums) != -(-size // BLOCK) * _DIGITS or not set(checksums) <= _HEX:
+        raise ValueError(f"the checksums of {name} are not {_DIGITS} hex digits for each block of its {size} bytes")
 
 
 class CheckedFile:

@@ -2,18 +2,26 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tbps.files import checksum, write_atomically
 from tbps.fingerprint import ModelIdentity
+from tbps.gallery.blocks import check_checksums
 from tbps.gallery.errors import GalleryError
+from tbps.gallery.strict_json import build, parse
+from tbps.regular_file import read_regular
 
 MANIFEST_NAME = "gallery.json"
-FORMAT_VERSION = 2
-_FILE_NAME = re.compile(r"shard-\d{6,}\.arrow|index-\d{6,}\.faiss")
+FORMAT_VERSION = 3
+CONVERTIBLE_VERSION = 2  # `tbps gallery repair` reads it
+_LARGEST_MANIFEST = 1 << 26  # bytes: the checksums of a hundred million images and more
+_MOST = 1 << 48  # of anything that is counted: products of a few such numbers stay exact
+_WIDEST = 1 << 14  # numbers of a vector
+_FILE_NAME = re.compile(r"(shard-([0-9]{6,15})\.arrow|index-([0-9]{6,15})\.faiss)")
 
 Dtype = Literal["float32", "float16", "int8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -29,6 +37,14 @@ class ShardEntry:
     size: int
     checksums: str
     removed: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_number("the number of a shard", file_number(self.file, "shard"), 0)
+        check_number(f"rows of {self.file}", self.rows, 1)
+        check_number(f"bytes of {self.file}", self.size, 1)
+        check_checksums(self.file, self.size, self.checksums)
+        if self.removed and not (self.removed[0] >= 0 and self.removed[-1] < self.rows and _ascending(self.removed)):
+            raise ValueError(f"the removed places of {self.file} are not ascending and within its {self.rows} rows")
 
     @property
     def kept(self) -> int:
@@ -46,6 +62,13 @@ class IndexEntry:
     size: int
     checksums: str
 
+    def __post_init__(self) -> None:
+        check_number("the number of an index", file_number(self.file, "index"), 0)
+        check_number(f"rows of {self.file}", self.rows, 1)
+        check_number(f"lists of {self.file}", self.lists, 1, self.rows)
+        check_number(f"bytes of {self.file}", self.size, 1)
+        check_checksums(self.file, self.size, self.checksums)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -56,6 +79,16 @@ class Layout:
     prefix_dim: int
     num_parts: int
     part_dim: int
+
+    def __post_init__(self) -> None:
+        check_number("prefix_dim", self.prefix_dim, 1, _WIDEST)
+        check_number("num_parts", self.num_parts, 0, _WIDEST)
+        check_number("part_dim", self.part_dim, 0, _WIDEST)
+
+    @property
+    def width(self) -> int:
+        """E, the numbers of a vector."""
+        return self.prefix_dim + self.num_parts * self.part_dim
 
 
 @dataclass(frozen=True)
@@ -74,6 +107,20 @@ class Manifest:
     shards: tuple[ShardEntry, ...] = ()
     index: IndexEntry | None = None
 
+    def __post_init__(self) -> None:
+        check_number("next_file", self.next_file, 0)
+        if self.layout.width != self.model.embedding_dim:
+            raise ValueError(f"the vectors of {self.layout} have not {self.model.embedding_dim} numbers")
+        numbers = [file_number(shard.file, "shard") for shard in self.shards]
+        if not _ascending(numbers):  # each name once, and in the order in which rows were added
+            raise ValueError("the shards are not in ascending order of their numbers")
+        if self.index is not None:
+            numbers.append(file_number(self.index.file, "index"))
+            if self.index.rows not in accumulate(shard.rows for shard in self.shards):
+                raise ValueError(f"the {self.index.rows} rows of the index are not those of the first shards")
+        if len(set(numbers)) < len(numbers) or max(numbers, default=-1) >= self.next_file:
+            raise ValueError(f"a number of a file is used twice, or is not below next_file={self.next_file}")
+
     @property
     def rows(self) -> int:
         """The number of rows that were not removed."""
@@ -81,7 +128,7 @@ class Manifest:
 
     def next_name(self, kind: Literal["shard", "index"] = "shard") -> str:
         """A file left by a killed process may have this name already; it is of no use and is replaced."""
-        return f"{kind}-{self.next_file:06d}.{'arrow' if kind == 'shard' else 'faiss'}"
+        return file_name(self.next_file, kind)
 
     def with_shard(self, shard: ShardEntry) -> "Manifest":
         """The manifest after one more commit."""
@@ -98,15 +145,20 @@ class Manifest:
     def is_past(self, name: str) -> bool:
         """Whether a file was replaced, or left by a writer that was killed. A file of a number still to come is not:
         it may have been written after a copy of the manifest was made that somebody has put back."""
-        if not _FILE_NAME.fullmatch(name):
-            return False
-        return name not in self.files() and int(name.split("-")[1].split(".")[0]) < self.next_file
+        found = _FILE_NAME.fullmatch(name)
+        return found is not None and name not in self.files() and int(found[2] or found[3]) < self.next_file
 
     def write(self, directory: Path) -> None:
         """Replace the gallery's manifest in one step."""
         content = {**asdict(self), "rows": self.rows}
         content["checksum"] = _checksum(content)
-        write_atomically(directory / MANIFEST_NAME, json.dumps(content, indent=1).encode())
+        data = json.dumps(content, indent=1).encode()
+        if len(data) > _LARGEST_MANIFEST:
+            raise GalleryError(
+                f"{directory / MANIFEST_NAME} would have more than {_LARGEST_MANIFEST} bytes: `tbps gallery compact "
+                f"{directory}` erases what was removed, or keep the images in several galleries."
+            )
+        write_atomically(directory / MANIFEST_NAME, data)
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":
@@ -118,52 +170,98 @@ class Manifest:
         """
         path = directory / MANIFEST_NAME
         try:
-            return _parse(json.loads(path.read_bytes()))
-        except _OtherFormatError as error:
+            return manifest_of(read_manifest(path))
+        except OtherFormatError as error:
             raise GalleryError(f"{path} {error}") from None
-        except (ValueError, TypeError, KeyError) as error:
+        except OSError as error:
+            raise GalleryError(f"{path} cannot be read ({error.strerror}).") from error
+        except ValueError as error:
             raise GalleryError(
-                f"{path} is damaged ({error}): restore it from a copy, or add the images again to a gallery in a new "
-                "folder."
+                f"{path} is damaged ({error}): `tbps gallery repair {directory}` makes it again from its copy or from "
+                "the shards."
             ) from error
 
 
-class _OtherFormatError(Exception):
+class OtherFormatError(Exception):
     """Not damage: another version wrote it."""
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """
+    The content of a manifest's file of any format, without its checksum, which has been compared.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is not as it was written, or no manifest.
+    """
+    content = parse(read_regular(path, _LARGEST_MANIFEST))
+    if not isinstance(content, dict) or type(content.get("format_version")) is not int:
+        raise ValueError("it is no manifest")
+    known = content["format_version"] in (CONVERTIBLE_VERSION, FORMAT_VERSION)
+    if known and _checksum(content) != content.pop("checksum", None):
+        raise ValueError("its checksum is not that of its content")
+    return content
+
+
+def manifest_of(content: Mapping[str, Any]) -> Manifest:
+    """
+    The manifest that a content describes.
+
+    Raises:
+        OtherFormatError: it has another format. ValueError: it is none of this format.
+    """
+    version = content["format_version"]
+    if version != FORMAT_VERSION:
+        raise OtherFormatError(
+            f"has format {version}, written by tbps {str(content.get('tbps_version'))[:40]}; this tbps reads format "
+            f"{FORMAT_VERSION}: {_advice(version)}."
+        )
+    values = dict(content)
+    rows = values.pop("rows", None)
+    manifest = build(Manifest, values, "the manifest")
+    if rows != manifest.rows or type(rows) is not int:
+        raise ValueError(f"it has {manifest.rows} rows and says {rows!r:.80}")
+    return manifest
+
+
+def _advice(version: int) -> str:
+    if version == CONVERTIBLE_VERSION:
+        return "`tbps gallery repair FOLDER` converts it, without encoding an image"
+    return "upgrade tbps" if version > FORMAT_VERSION else "add the images again to a gallery in a new folder"
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
     """Of all but the checksum itself, whatever the spacing."""
     rest = {name: value for name, value in content.items() if name != "checksum"}
-    return checksum(json.dumps(rest, sort_keys=True).encode())
+    try:
+        return checksum(json.dumps(rest, sort_keys=True).encode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
-def _parse(content: dict[str, Any]) -> Manifest:
-    version = content["format_version"]
-    if isinstance(version, int) and version != FORMAT_VERSION:
-        advice = "upgrade tbps" if version > FORMAT_VERSION else "add the images again to a gallery in a new folder"
-        raise _OtherFormatError(
-            f"has format {version}, written by tbps {content.get('tbps_version')}; this tbps reads format "
-            f"{FORMAT_VERSION}: {advice}."
-        )
-    if _checksum(content) != content["checksum"]:
-        raise ValueError("its checksum is not that of its content")
-    shards = tuple(ShardEntry(**_typed(ShardEntry, s) | {"removed": tuple(s["removed"])}) for s in content["shards"])
-    index = None if content["index"] is None else IndexEntry(**_typed(IndexEntry, content["index"]))
-    model = ModelIdentity(**_typed(ModelIdentity, content["model"]))
-    layout = Layout(**_typed(Layout, content["layout"]))
-    values = {name: value for name, value in content.items() if name not in ("rows", "checksum")}
-    parsed = {"model": model, "layout": layout, "shards": shards, "index": index}
-    manifest = Manifest(**{**_typed(Manifest, values), **parsed})
-    for name in manifest.files():
-        if not _FILE_NAME.fullmatch(name):  # never open what lies outside the folder
-            raise ValueError(f"{name!r} is no name of a shard or an index")
-    return manifest
+def file_number(name: str, kind: Literal["shard", "index"]) -> int:
+    """
+    The number in the name of a file; only such names are ever opened, so none lies outside the folder.
+
+    Raises:
+        ValueError: it is no name of this kind of file.
+    """
+    found = _FILE_NAME.fullmatch(name)
+    number = -1 if found is None or not name.startswith(kind) else int(found[2] or found[3])
+    if number < 0 or name != file_name(number, kind):
+        raise ValueError(f"{name!r:.80} is no name of {'a shard' if kind == 'shard' else 'an index'}")
+    return number
 
 
-def _typed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by name, if all fields that are plain text or numbers have their type."""
-    for field in fields(kind):
-        if isinstance(field.type, type) and field.type in (str, int) and type(values[field.name]) is not field.type:
-            raise TypeError(f"{field.name}={values[field.name]!r}, expected {field.type.__name__}")
-    return dict(values)
+def file_name(number: int, kind: Literal["shard", "index"]) -> str:
+    """The name of the file of that number."""
+    return f"{kind}-{number:06d}.{'arrow' if kind == 'shard' else 'faiss'}"
+
+
+def check_number(what: str, value: int, least: int, most: int = _MOST) -> None:
+    """Refuse what is out of range."""
+    if not least <= value <= most:
+        raise ValueError(f"{what}: {value} is not between {least} and {most}")
+
+
+def _ascending(numbers: Sequence[int]) -> bool:
+    return all(before < after for before, after in pairwise(numbers))

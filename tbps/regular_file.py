@@ -1,0 +1,71 @@
+"""Files that somebody else chose are opened only where they are regular files of a bounded size.
+
+A FIFO waits for a writer that may never come, a device has no end, and neither says so by its name.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def check_regular(path: str | Path, found: os.stat_result) -> None:
+    """
+    Refuse what is no regular file, by its status.
+
+    Raises:
+        ValueError: it is something else; the message says what.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise ValueError(f"{path} is {kind}: expected a regular file.")
+
+
+def open_regular(path: str | Path, limit: int) -> BinaryIO:
+    """
+    A regular file of at most `limit` bytes, opened for reading. Nothing is waited for: the kind is asked of what was
+    opened, so no other file can take its place in between.
+
+    Raises:
+        OSError: it cannot be opened. ValueError: it is no regular file, or larger.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        check_regular(path, os.stat(path))  # a socket cannot be opened, a folder not on Windows
+        raise
+    try:
+        found = os.fstat(descriptor)
+        check_regular(path, found)
+        _check_size(path, found.st_size, limit)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | Path, limit: int) -> bytes:
+    """
+    The bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no regular file, or has more than `limit` bytes.
+    """
+    with open_regular(path, limit) as file:
+        data = file.read(limit + 1)  # it may grow, and files of the kernel say that they have no bytes
+    _check_size(path, len(data), limit)
+    return data
+
+
+def _check_size(path: str | Path, size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueError(f"{path} has more than {limit} bytes, which is the most that is read of such a file.")
