@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 
 from tbps.commands.data import add_data
 from tbps.commands.gallery import add_gallery
 from tbps.commands.models import add_evaluate, add_push
 from tbps.commands.search import add_index, add_search
+from tbps.commands.terminal import safe_streams, show_error
 
 ERROR, STOPPED = 2, 130
 
@@ -19,22 +19,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 3 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard.
     """
-    options = parse(arguments)
-    print_any_text()
-    try:
-        return options.run(options) or 0
-    except (ValueError, OSError, ImportError) as error:
-        print(f"\ntbps: error: {error}", file=sys.stderr)
-        return ERROR
-    except KeyboardInterrupt:
-        print("\ntbps: stopped; what a gallery was given, and shards that were written, are kept.", file=sys.stderr)
-        return STOPPED
-
-
-def print_any_text() -> None:
-    """Names of files come from anywhere: what the terminal has no letters for is escaped, not an error."""
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with safe_streams():
+        options = parse(arguments)
+        try:
+            return options.run(options) or 0
+        except (ValueError, OSError, ImportError) as error:
+            show_error(f"error: {error}")
+            return ERROR
+        except KeyboardInterrupt:
+            show_error("stopped; what a gallery was given, and shards that were written, are kept.")
+            return STOPPED
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from tbps.commands.options import Commands, add_benchmark, add_command, load_splits, positive
+from tbps.commands.terminal import show
 from tbps.data.corpora.formats import FORMATS
 
 
@@ -14,7 +15,8 @@ def make_toy_data(options: argparse.Namespace) -> None:
     summary = generate(
         options.out, people=options.people, images_per_person=options.images_per_person, seed=options.seed
     )
-    print(summary.describe())
+    for line in summary.describe().splitlines():
+        show(line)
 
 
 def check_data(options: argparse.Namespace) -> None:
@@ -22,7 +24,7 @@ def check_data(options: argparse.Namespace) -> None:
     splits = load_splits(options)
     for name, rows in splits.items():
         captions = sum(len(row) for row in rows["captions"])
-        print(f"{name:6}{len(set(rows['person_id'])):8} people {len(rows):8} images {captions:8} captions")
+        show(f"{name:6}{len(set(rows['person_id'])):8} people {len(rows):8} images {captions:8} captions")
 
 
 def shard_corpus(options: argparse.Namespace) -> None:
@@ -40,7 +42,7 @@ def shard_corpus(options: argparse.Namespace) -> None:
     )
     skipped = sum(len(shard.skipped) for shard in index.shards)
     left_out = f", {counted(skipped)} left out (named in corpus.json)" if skipped else ""
-    print(f"{index.rows} images in {len(index.shards)} shards in {options.out}{left_out}")
+    show(f"{index.rows} images in {len(index.shards)} shards in {options.out}{left_out}")
 
 
 def counted(faults: int) -> str:
@@ -57,7 +59,7 @@ def verify_corpus(options: argparse.Namespace) -> None:
     if found:
         raise CorpusError("\n  ".join([f"{counted(len(found))}:", *found]))
     index = read_index(options.corpus)
-    print(f"{index.rows} images in {len(index.shards)} shards in {options.corpus}, all as they were written")
+    show(f"{index.rows} images in {len(index.shards)} shards in {options.corpus}, all as they were written")
 
 
 def add_data(commands: Commands) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from tbps.commands.options import (
     token,
 )
 from tbps.commands.outputs import check_output
+from tbps.commands.terminal import show, show_error
 
 if TYPE_CHECKING:
     from tbps.gallery.manifest import Manifest
@@ -55,10 +55,10 @@ def info(options: argparse.Namespace) -> None:
     if isinstance(home, Store):
         facts |= file_facts(home.manifest)
     if options.json:
-        print(json.dumps(facts))
+        show(json.dumps(facts))
         return
     for name, fact in facts.items():
-        print(f"{name:24}{'none' if fact is None else fact}")
+        show(f"{name:24}{'none' if fact is None else fact}")
 
 
 def file_facts(manifest: "Manifest") -> dict[str, Any]:
@@ -78,7 +78,7 @@ def check(options: argparse.Namespace) -> None:
     """`tbps gallery check`"""
     store = folder(options)
     store.check()
-    print(f"{options.gallery}: {store.count()} images, all files as they were written")
+    show(f"{options.gallery}: {store.count()} images, all files as they were written")
 
 
 def compact(options: argparse.Namespace) -> None:
@@ -86,7 +86,7 @@ def compact(options: argparse.Namespace) -> None:
     store = folder(options)
     with store.writing():
         store.compact(options.rows_per_file)
-    print(f"{options.gallery}: {store.count()} images in {len(store.manifest.shards)} files")
+    show(f"{options.gallery}: {store.count()} images in {len(store.manifest.shards)} files")
 
 
 def make_index(options: argparse.Namespace) -> None:
@@ -95,7 +95,7 @@ def make_index(options: argparse.Namespace) -> None:
     with store.writing():
         store.build_index(options.lists)
     entry = store.manifest.index
-    print(f"{options.gallery}: {store.count()} images indexed in {entry.lists if entry else 0} lists")
+    show(f"{options.gallery}: {store.count()} images indexed in {entry.lists if entry else 0} lists")
 
 
 def remove(options: argparse.Namespace) -> None:
@@ -109,13 +109,13 @@ def remove(options: argparse.Namespace) -> None:
         count = home.remove(known)
     unknown = [id for id in ids if id not in known]
     if options.json:
-        print(json.dumps({"removed": count, "unknown": unknown}))
+        show(json.dumps({"removed": count, "unknown": unknown}))
     elif known:
-        print(f"{count} images removed, {home.count()} left")
+        show(f"{count} images removed, {home.count()} left")
     if not known:
         raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` gives ids.")
     if unknown:
-        print(f"tbps: not in {options.gallery}: {', '.join(unknown)}", file=sys.stderr)
+        show_error(f"not in {options.gallery}: {', '.join(unknown)}")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -126,7 +126,7 @@ def export(options: argparse.Namespace) -> None:
     where, to = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
     source = existing_home(where, token())
     target = open_home(to, source.model, source.layout, token())
-    print(f"{copy_rows(source, target)} images copied, {target.count()} in {to}")
+    show(f"{copy_rows(source, target)} images copied, {target.count()} in {to}")
 
 
 def calibrate(options: argparse.Namespace) -> None:
@@ -138,8 +138,8 @@ def calibrate(options: argparse.Namespace) -> None:
     rows = select_split(load_splits(options), options.benchmark, options.split)
     found = calibration.calibrate(*load(options.model), rows, options.false_accepts)
     found.save(options.out)
-    print(f"threshold {found.score:.4f} for {found.gallery_size} images, {found.growth:+.4f} for each e-fold more")
-    print(f"{100 * found.false_accept_rate:.1f} % of questions for an absent person get a hit; of {found.captions} "
+    show(f"threshold {found.score:.4f} for {found.gallery_size} images, {found.growth:+.4f} for each e-fold more")
+    show(f"{100 * found.false_accept_rate:.1f} % of questions for an absent person get a hit; of {found.captions} "
           f"captions whose person is there, {100 * found.accept_rate:.1f} % find them above the threshold")  # fmt: skip
 
 

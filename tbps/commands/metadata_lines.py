@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tbps.printable import printable
+
 _EXPECTED = 'expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}'
 
 
@@ -41,7 +43,6 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 def _parse(where: str, line: str) -> tuple[str, dict[str, Any]]:
     """The file's name, and what else its line says."""
-    from tbps.data.images import printable
     from tbps.gallery.metadata import checked
 
     try:

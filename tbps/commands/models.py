@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive, say
+from tbps.commands.terminal import show
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -31,7 +32,7 @@ def push(options: argparse.Namespace) -> None:
     address = push_run(
         options.run_dir, options.repo, private=options.private, revision=options.revision, license=options.license
     )
-    print(f"pushed {options.run_dir} to {address}")
+    show(f"pushed {options.run_dir} to {address}")
 
 
 def add_evaluate(commands: Commands) -> None:

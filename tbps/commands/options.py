@@ -4,6 +4,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
+from tbps.commands.terminal import show
 from tbps.data.benchmarks import BENCHMARKS
 
 # Each command imports what it needs when it runs: datasets, matplotlib and the rest take seconds.
@@ -58,12 +59,12 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
     return TBPSModel.from_pretrained(checkpoint).eval().to(device), AutoProcessor.from_pretrained(checkpoint)
 
 
-def say(text: str, file: TextIO | None = None) -> None:
-    """Print a result, once in a launch."""
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print a line of a result, once in a launch."""
     from tbps.spread import is_first
 
     if is_first():
-        print(text, file=file)
+        show(line, file)
 
 
 def add_benchmark(command: argparse.ArgumentParser) -> None:

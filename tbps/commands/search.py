@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tbps.commands.metadata_lines import read_metadata
 from tbps.commands.options import WHERE, Commands, add_command, load, say, token
 from tbps.commands.outputs import check_output
+from tbps.commands.terminal import show
 
 if TYPE_CHECKING:
     from tbps.gallery import Filter, Gallery, Hit, Query
@@ -48,7 +49,8 @@ def say_skipped(skipped: list["Skipped"]) -> None:
     lines = [f"  {one.reason}" for one in skipped[:SKIPPED_SHOWN]]
     more = len(skipped) - len(lines)
     lines += [f"  and {more} more; --json lists all"] if more else []
-    say("\n".join([f"tbps: skipped {len(skipped)} bad images:", *lines]), file=sys.stderr)
+    for line in (f"tbps: skipped {len(skipped)} bad images:", *lines):
+        say(line, file=sys.stderr)
 
 
 def search(options: argparse.Namespace) -> int:
@@ -58,9 +60,9 @@ def search(options: argparse.Namespace) -> int:
     gallery = open_gallery(options)
     found = gallery.search(query_of(options), k=options.k, **search_options(options, gallery))
     if options.json:
-        print(json.dumps([as_json(hit) for hit in found]))
+        show(json.dumps([as_json(hit) for hit in found]))
     else:
-        print_table(found)
+        show_table(found)
     write_reports(options, found)
     return 0 if found else NO_MATCH
 
@@ -132,36 +134,33 @@ def as_json(hit: "Hit") -> dict[str, Any]:
     return {name: getattr(hit, name) for name in names}
 
 
-def print_table(hits: list["Hit"]) -> None:
+def show_table(hits: list["Hit"]) -> None:
     """Rank, score, the global embedding's share of it, the image."""
-    from tbps.data.images import printable
-
     if not hits:
-        print("no good match")
+        show("no good match")
         return
-    print(f"{'rank':>4} {'score':>8} {'global':>8}  image")
+    show(f"{'rank':>4} {'score':>8} {'global':>8}  image")
     for rank, hit in enumerate(hits, 1):
-        print(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {printable(hit.path or hit.id)}")
+        show(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {hit.path or hit.id}")
 
 
 def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
     """The picture and the page, where they are asked for."""
-    from tbps.data.images import printable
     from tbps.report import QueryResult, write_search_page, write_search_sheet
 
-    like = None if options.like is None else f"like {printable(str(options.like))}"
+    like = None if options.like is None else f"like {options.like}"
     result = QueryResult(options.query or like or "", hits, note=like if options.query else None)
     if options.png:
         write_search_sheet(options.png, [result])
-        print(f"picture: {options.png}", file=sys.stderr)
+        show(f"picture: {options.png}", sys.stderr)
     if options.html:
         write_search_page(options.html, [result])
-        print(f"page: {options.html}", file=sys.stderr)
+        show(f"page: {options.html}", sys.stderr)
     if (options.png or options.html) and hits and not any(hit.image for hit in hits):
-        print(
+        show(
             "tbps: no picture may be shown: name the folders that images may be read from with --images, or index with "
             "--thumbnails.",
-            file=sys.stderr,
+            sys.stderr,
         )
 
 

@@ -6,6 +6,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tbps.printable import printable
+
 ImageSource = str | Path | bytes | BinaryIO | Image.Image
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -76,17 +78,6 @@ def shown(path: str | Path) -> str:
     """A path as messages show it: `printable`, and a long one without its middle."""
     text = printable(str(path))
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
-
-
-def printable(text: str) -> str:
-    """Text that somebody else wrote, without what would steer a terminal; of a file name that is not UTF-8 the bytes at
-    fault, as `photo \\xe9.jpg`."""
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    foreign = 0xDC80 <= ord(letter) <= 0xDCFF  # how Python spells a byte of a name that is no UTF-8
-    return f"\\x{ord(letter) - 0xDC00:02x}" if foreign else ascii(letter)[1:-1]
 
 
 def _describe(source: ImageSource) -> str:

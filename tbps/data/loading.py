@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
 from tbps.data.annotations import AnnotatedImage, read_annotation
 from tbps.data.benchmarks import BenchmarkError, MissingDataError, find_annotation, find_benchmark
+from tbps.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _keep_with_image(rows: list[AnnotatedImage], folder: Path, skip: bool) -> li
         return rows
     total = Counter(_sub_folder(row.file_path) for row in rows)
     lost = Counter(_sub_folder(path) for path in missing)
-    where = f"{folder}" if folder.is_dir() else f"{folder}, a folder that does not exist"
+    where = printable(str(folder)) + ("" if folder.is_dir() else ", a folder that does not exist")
     report = f"{len(missing)} of {len(rows)} images are missing below {where}\n"
     report += _listing("by sub-folder", (f"{name}: {lost[name]} of {total[name]}" for name in sorted(lost)))
     report += _listing(f"the first {min(SHOWN, len(missing))}", missing[:SHOWN])
@@ -82,7 +83,7 @@ def _keep_with_captions(rows: list[AnnotatedImage], annotation: Path, skip: bool
     faults = [f"{row.file_path} (entry {row.entry}): {fault}" for row in rows for fault in _caption_faults(row)]
     if not faults:
         return rows
-    report = f"{len(faults)} captions are empty or missing in {annotation}\n"
+    report = f"{len(faults)} captions are empty or missing in {printable(str(annotation))}\n"
     report += _listing(f"the first {min(SHOWN, len(faults))}, entries from 0", faults[:SHOWN])
     if not skip:
         raise BenchmarkError(
@@ -104,7 +105,7 @@ def _sub_folder(file_path: str) -> str:
 
 
 def _listing(title: str, lines: Iterable[str]) -> str:
-    return f"{title}:\n" + "".join(f"  {line}\n" for line in lines)
+    return f"{title}:\n" + "".join(f"  {printable(line)}\n" for line in lines)
 
 
 def _dataset(rows: list[AnnotatedImage], folder: Path) -> Dataset:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 from tbps.files import write_atomically
+from tbps.printable import printable
 from tbps.report.curves import Curve, draw_curve, training_curves
 from tbps.report.results import QueryResult, RankedHit, picture_of
 
@@ -73,6 +75,7 @@ def _write(path: str | Path, template: str, **values: Any) -> None:
     environment = Environment(
         loader=PackageLoader("tbps.report"),
         autoescape=True,  # sentences, paths and metadata are other people's text
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -81,6 +84,11 @@ def _write(path: str | Path, template: str, **values: Any) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode(errors="replace"))  # a file name may be no text
+
+
+def _visible(value: Any) -> Any:
+    """A value as the page shows it; pieces of the page itself stay as they are."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _result_view(result: QueryResult) -> dict[str, Any]:

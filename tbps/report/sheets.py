@@ -9,6 +9,7 @@ from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tbps.files import write_atomically
+from tbps.printable import printable
 from tbps.report.results import QueryResult, RankedHit, picture_of
 
 # pixels
@@ -118,7 +119,7 @@ def _draw_hit(
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """Lines of at most `width` pixels, broken between words, or inside one that is longer than a line."""
     lines: list[str] = []
-    for word in text.split():
+    for word in map(printable, text.split()):
         for piece in _pieces(word, font, width):
             longer = f"{lines[-1]} {piece}" if lines else piece
             if lines and font.getlength(longer) <= width:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tbps.printable import printable
+
 
 @dataclass(frozen=True)
 class SplitCounts:
@@ -26,7 +28,7 @@ class ToySummary:
 
     def describe(self) -> str:
         """A few lines for a person to read."""
-        lines = [f"ToyPEDES in {self.root}"]
+        lines = [f"ToyPEDES in {printable(str(self.root))}"]
         for name, split in self.splits.items():
             lines.append(f"  {name:5} {split.people:6} people {split.images:6} images {split.captions:6} captions")
         lines.append(
