@@ -131,7 +131,8 @@ def test_vectors_stay_on_disk_where_other_programs_can_read_them(tmp_path):
     assert shard.vectors(slice(None)).base is not None, "a view of the file"
     assert pa.total_allocated_bytes() - before < vectors.nbytes / 10
     table = datasets.Dataset.from_file(str(tmp_path / "shard-000000.arrow"))
-    assert table.column_names == [field.name for field in dataclasses.fields(Row)] + ["code", "embedding"]
+    texts = [field.name for field in dataclasses.fields(Row)]
+    assert table.column_names == [*texts, "code", "scale", "length", "slack", "reach", "embedding"]
     assert table[5]["embedding"] == vectors[5].tolist()
 
 

@@ -1,64 +1,153 @@
-"""8-bit codes of vectors: a quarter of the bytes to read, and a bound on what they lose.
+"""8-bit codes of vectors: a quarter of the bytes to read, and for each row a bound on what its code loses.
 
-Each dimension j has its own step s_j = max_i |x_ij| / 127, and x_ij is stored as the whole number c_ij nearest to
-x_ij / s_j. A product with a query is then sum_j (q_j s_j) c_ij. The factors q_j s_j become whole numbers too, so that
-all products are sums of 8-bit times 8-bit, which processors have instructions for (`torch._int_mm`).
+A number x_ij is stored as the whole number c_ij nearest to x_ij / (scale_i t_j): each row has its own scale, so that a
+long row costs the others nothing, and the rows of a file share the steps t, as some dimensions of an embedding are
+much larger than others. A product with a query q is then scale_i sum_j (q_j t_j) c_ij. The factors q_j t_j become
+whole numbers too, so that all products are sums of 8-bit times 8-bit, which processors have instructions for
+(`torch._int_mm`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 LIMIT = 127
+ROUNDING = 1e-6  # share of |q| |x| that float32 arithmetic may add to a product by codes: some 2^-24 each, generously
+_FEW_ROWS = 256  # of as many rows half is believed of what they show of the dimensions
+_LEAST_STEP = 1 / 8  # of the mean one: less gains nothing, and a row of another kind could not be coded
+_AT_ONCE = 4096  # rows: what is computed in between takes little room
+ROW_NUMBERS = ("scale", "length", "slack", "reach")  # those of `Codes` that are one for a row
 
-Products = tuple[torch.Tensor, np.ndarray]
+Products = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Codes:
-    """`numbers` (N, E) int8, `steps` (E,) float32; `slack`: the largest distance of a vector from its code; `reach`:
-    the largest length of a row of numbers."""
+    """
+    Vectors (N, E) as whole numbers.
+
+    Args:
+        numbers: (N, E) int8. steps: (E,) float32, those of the dimensions, 1 on average.
+        scale: (N,) float32, what a row's numbers are multiplied by.
+        length: (N,) float32, of the vectors.
+        slack: (N,) float32, no less than the distance of a vector from its code, with what rounding adds to a product.
+        reach: (N,) float32, the length of a row of numbers times its scale.
+    """
 
     numbers: np.ndarray
     steps: np.ndarray
-    slack: float
-    reach: float
+    scale: np.ndarray
+    length: np.ndarray
+    slack: np.ndarray
+    reach: np.ndarray
+
+    def vectors(self) -> np.ndarray:
+        """The vectors (N, E) float32 that the numbers stand for."""
+        return decoded(self.numbers, self.scale, self.steps)
+
+    def instead_of_vectors(self) -> "Codes":
+        """The same for codes that are themselves the vectors: nothing is lost but by rounding."""
+        _, length = directions(self.vectors())
+        return replace(self, length=_above(length), slack=_above(_rounding(length)))
 
 
-def quantise(vectors: np.ndarray) -> Codes:
+def decoded(numbers: np.ndarray, scale: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """The vectors (n, E) float32 that codes (n, E) of some scales (n,) and steps (E,) stand for."""
+    return numbers * (scale[:, None] * steps)
+
+
+def quantise(vectors: np.ndarray, steps: np.ndarray | None = None) -> Codes:
     """
-    The codes of vectors (N, E) float32, N >= 1.
+    The codes of finite vectors (N, E) float32, N >= 1, of any lengths.
+
+    Args:
+        steps: (E,) of the dimensions; None learns them from these vectors.
 
     Raises:
         ValueError: vectors of a single number, for which `products` gives wrong results (torch 2.13).
     """
     if vectors.shape[1] < 2:
         raise ValueError(f"vectors have the shape {vectors.shape}: expected two numbers or more each.")
-    steps = np.abs(vectors).max(axis=0) / np.float32(LIMIT)
-    steps[steps == 0] = 1  # a dimension that is 0 everywhere
-    numbers = np.rint(vectors / steps).astype(np.int8)
-    slack = np.linalg.norm(vectors - numbers * steps, axis=1).max()
-    return Codes(numbers, steps, float(slack), float(np.linalg.norm(numbers.astype(np.float32), axis=1).max()))
+    steps = learn_steps(vectors) if steps is None else steps
+    parts = [_quantise(part, steps) for part in _parts(vectors)]
+    return Codes(np.concatenate([part.numbers for part in parts]), steps,
+                 *(np.concatenate([getattr(part, name) for part in parts]) for name in ROW_NUMBERS))  # fmt: skip
 
 
-def products(queries: np.ndarray, codes: torch.Tensor, steps: np.ndarray, reach: float) -> Products:
+def learn_steps(vectors: np.ndarray) -> np.ndarray:
+    """
+    The steps (E,) float32 of the dimensions of vectors (N, E): what each reaches in vectors of unit length, as a power
+    mean of order 8 (near the largest, but steadier), divided by the mean of all. Of few vectors little is learnt: then
+    all steps are nearly 1.
+    """
+    powers, count = np.zeros(vectors.shape[1]), 0
+    for part in _parts(vectors):
+        unit, length = directions(part)
+        powers += np.square(np.square(np.square(unit))).sum(axis=0)
+        count += int(np.count_nonzero(length))
+    if not count:
+        return np.ones(vectors.shape[1], np.float32)
+    large = (powers / count) ** (1 / 8)
+    steps = 1 + count / (count + _FEW_ROWS) * (large / large.mean() - 1)
+    return np.maximum(steps, _LEAST_STEP).astype(np.float32)
+
+
+def _parts(vectors: np.ndarray) -> Iterator[np.ndarray]:
+    return (vectors[start : start + _AT_ONCE] for start in range(0, len(vectors), _AT_ONCE))
+
+
+def directions(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (n, E) brought to unit length, or 0, and their lengths (n,), both float64; no square overflows."""
+    largest = np.abs(vectors).max(axis=1).astype(np.float64)
+    shrunk = vectors / np.where(largest > 0, largest, 1)[:, None]
+    length = np.linalg.norm(shrunk, axis=1)  # (n,), 0 or from 1 to the root of E
+    return shrunk / np.where(length > 0, length, 1)[:, None], largest * length
+
+
+def _quantise(vectors: np.ndarray, steps: np.ndarray) -> Codes:
+    unit, length = directions(vectors)
+    ratios = unit / steps
+    largest = np.abs(ratios).max(axis=1)  # (n,)
+    numbers = np.rint(ratios * (LIMIT / np.where(largest > 0, largest, 1))[:, None]).astype(np.int8)
+    scale = (length * largest / LIMIT).astype(np.float32)
+    lost = vectors.astype(np.float64) - decoded(numbers, scale, steps)
+    slack = np.linalg.norm(lost, axis=1) + _rounding(length)
+    reach = np.linalg.norm(numbers.astype(np.float64), axis=1) * scale
+    return Codes(numbers, steps, scale, _above(length), _above(slack), _above(reach))
+
+
+def _rounding(length: np.ndarray) -> np.ndarray:
+    """What float32 arithmetic may add to a row's product with a unit vector; of tiny rows it keeps fewer digits."""
+    return ROUNDING * length + np.finfo(np.float32).tiny
+
+
+def _above(numbers: np.ndarray) -> np.ndarray:
+    """The float32 next above float64 numbers; 0 stays."""
+    return np.where(numbers > 0, np.nextafter(numbers.astype(np.float32), np.float32(np.inf)), np.float32(0))
+
+
+def products(queries: np.ndarray, codes: torch.Tensor, steps: np.ndarray, scale: torch.Tensor, slack: torch.Tensor,
+             reach: torch.Tensor) -> Products:  # fmt: skip
     """
     Approximate inner products of queries with coded vectors.
 
     Args:
-        queries: (Q, E) float32. codes: (N, E) int8; its rows may be cut to their first numbers, then queries and
-            steps too. steps, reach: as of `Codes`.
+        queries: (Q, E), of unit length: longer ones might overflow. codes: (N, E) int8; its rows may be cut to their
+            first numbers, then queries and steps too. steps, scale, slack, reach: as of `Codes`.
 
     Returns:
-        (Q, N) float32, and for each query a bound (Q,) on its distance from the product with the decoded vectors: by
-        Cauchy-Schwarz, or by the largest number that a code can be, whichever is less.
+        (Q, N) float32, and for each a bound (Q, N) on its distance from the product with the vector, by
+        Cauchy-Schwarz: |q| slack for what the code loses, and reach for what rounding the query loses.
     """
-    scaled = queries * steps  # (Q, E)
+    scaled = queries.astype(np.float64) * steps  # (Q, E)
     unit = np.abs(scaled).max(axis=1, keepdims=True) / LIMIT
     unit[unit == 0] = 1
-    whole = np.rint(scaled / unit).astype(np.int8)
+    whole = np.rint(scaled / unit)
+    lost = np.linalg.norm(scaled - whole * unit, axis=1, keepdims=True)
     # the operation has no public name; whole numbers, so its sums are exact whatever computes them
-    found = torch._int_mm(torch.from_numpy(whole), codes.t()) * torch.from_numpy(unit)
-    lost = np.abs(scaled - whole * unit)
-    return found, np.minimum(np.linalg.norm(lost, axis=1) * reach, lost.sum(axis=1) * LIMIT)
+    found = torch._int_mm(torch.from_numpy(whole.astype(np.int8)), codes.t()) * torch.from_numpy(unit).float() * scale
+    length = np.linalg.norm(queries, axis=1, keepdims=True)
+    bound = torch.from_numpy(length).float() * slack
+    return found, bound.add_(torch.from_numpy(lost * (1 + ROUNDING)).float() * reach)

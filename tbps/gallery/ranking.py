@@ -1,9 +1,9 @@
 """The rows of the largest inner product with a query, found by 8-bit codes and decided by whole vectors.
 
-Exactness: the product of a query q with a stored vector x differs from that with its code by at most |q| |x - code|
-(Cauchy-Schwarz), which is known when the shard is written, and rounding the query adds a bound of its own. With e the
-largest such difference, a row among the k best has an approximate score of at least the k-th best approximate score
-minus 2 e: only those rows are scored in full.
+Exactness: for each row the product of a query with its vector differs from that with its code by at most a bound,
+which is its own (`codes.products`). Score minus bound is what a row reaches at least, score plus bound at most. At
+least k rows reach the k-th largest of the former, so a row whose score plus bound is below it is not among the k
+best: all others are scored in full. Queries are brought to unit length before; that changes no order.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tbps.gallery.codes import Products, products
+from tbps.gallery.codes import Products, directions, products
 from tbps.gallery.home import Wanted
 from tbps.gallery.index import Index
 from tbps.gallery.scoring import row_scores
 from tbps.gallery.shards import Shard
 
-_SCORES_AT_ONCE = 1 << 25
-_ROUNDING = 1e-6  # of float32 sums of unit vectors, generously
+_SCORES_AT_ONCE = 1 << 24
 _SPARSE = 5  # fewer than one row in so many: picking them out costs less than scoring all
 
 Ranked = tuple[np.ndarray, np.ndarray]  # scores in descending order, places among all rows of all shards
@@ -37,7 +36,7 @@ def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndar
         For each query at most `wanted.k` scores and places, best first; among equal scores the first place comes first.
     """
     if not any(chosen.any() for chosen in allowed):
-        return [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in queries]
+        return [(np.empty(0, np.float64), np.empty(0, np.int64)) for _ in queries]
     starts = np.cumsum([0, *(len(shard) for shard in shards)])
     at_once = max(1, _SCORES_AT_ONCE // int(starts[-1]))
     found = []
@@ -59,12 +58,16 @@ def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np
     if not count:
         return [np.empty(0, np.int64) for _ in queries]
     dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
-    rough = [_rough(queries[:, :dim], shard, chosen) for shard, chosen in zip(shards, allowed, strict=True)]
+    asked = directions(queries)[0][:, :dim]
+    rough = [_rough(asked, shard, chosen) for shard, chosen in zip(shards, allowed, strict=True)]
     scores = torch.cat([some for some, _ in rough], dim=1)  # (Q, rows)
-    least = scores.topk(count, dim=1).values[:, -1].numpy()  # (Q,)
-    if not coarse:
-        least = least - 2 * np.max([error for _, error in rough], axis=0) - _ROUNDING
-    return [np.flatnonzero(row >= bound) for row, bound in zip(scores.numpy(), least, strict=True)]
+    if coarse:
+        least, most = scores, scores
+    else:
+        bounds = torch.cat([bound for _, bound in rough], dim=1)
+        least, most = scores - bounds, scores + bounds
+    cut = least.topk(count, dim=1).values[:, -1:]  # (Q, 1)
+    return [np.flatnonzero(row) for row in (most >= cut).numpy()]
 
 
 def _by_index(queries: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, allowed: Sequence[np.ndarray],
@@ -79,19 +82,21 @@ def _by_index(queries: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, 
 
 
 def _rough(queries: np.ndarray, shard: Shard, chosen: np.ndarray) -> Products:
-    """Approximate scores (Q, N), minus infinity for rows that may not be found, and a bound (Q,) on their error."""
+    """Approximate scores (Q, N), minus infinity for rows that may not be found, and a bound (Q, N) on their error."""
     dim = queries.shape[1]
     share = np.count_nonzero(chosen)
-    codes = shard.codes[:, :dim]
+    codes, steps = shard.codes[:, :dim], shard.steps[:dim]
+    numbers = [shard.of_codes(name) for name in ("scale", "slack", "reach")]
     if share == len(shard):
-        scores, error = products(queries, codes, shard.steps[:dim], shard.reach)
-    else:
-        places = torch.from_numpy(np.flatnonzero(chosen))
-        sparse = share * _SPARSE < len(shard)
-        some, error = products(queries, codes[places] if sparse else codes, shard.steps[:dim], shard.reach)
-        scores = torch.full((len(queries), len(shard)), -torch.inf)
-        scores[:, places] = some if sparse else some[:, places]
-    return scores, error + np.linalg.norm(queries, axis=1) * shard.slack
+        return products(queries, codes, steps, *numbers)
+    places = torch.from_numpy(np.flatnonzero(chosen))
+    if share * _SPARSE >= len(shard):
+        scores, bounds = products(queries, codes, steps, *numbers)
+        return scores.masked_fill_(torch.from_numpy(~chosen), -torch.inf), bounds
+    some, few = products(queries, codes[places], steps, *(one[places] for one in numbers))
+    scores, bounds = torch.full((len(queries), len(shard)), -torch.inf), torch.zeros(len(queries), len(shard))
+    scores[:, places], bounds[:, places] = some, few
+    return scores, bounds
 
 
 def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, places: np.ndarray, k: int) -> Ranked:
@@ -99,7 +104,7 @@ def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, plac
     cuts = np.searchsorted(places, starts)
     held = [i for i in range(len(shards)) if cuts[i] < cuts[i + 1]]
     if not held:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
+        return np.empty(0, np.float64), np.empty(0, np.int64)
     rows = (shards[i].vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) for i in held)
     scores = np.concatenate([row_scores(some, query) for some in rows])
     best = np.argsort(-scores, kind="stable")[:k]

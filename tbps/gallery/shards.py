@@ -11,42 +11,97 @@ import torch
 
 from tbps.files import write_atomically
 from tbps.gallery.blocks import ADVICE, BLOCK, CheckedFile, block_checksums
-from tbps.gallery.codes import quantise
+from tbps.gallery.codes import ROW_NUMBERS, decoded, directions, quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Dtype, ShardEntry
 
 _TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}  # of a row's fields that are no text
-_STEPS, _SLACK, _REACH = b"tbps.steps", b"tbps.slack", b"tbps.reach"
+_STEPS = b"tbps.steps"
+_MOST = 1e30  # length of a vector: far from where float32 ends, so that no product by codes does
+_HALF_LOSES = 0.1  # share of a vector that float16 may lose: by far more than of any that it was made for
 
 
-def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype) -> ShardEntry:
+def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype,
+                steps: np.ndarray | None = None) -> ShardEntry:  # fmt: skip
     """
     Write N rows and their vectors (N, E) float32 in one step.
 
-    The column `code` holds 8-bit codes of the vectors; `embedding` the vectors, unless they are kept as codes alone.
+    Args:
+        steps: of the codes, those of the gallery's first file where codes are all that is kept: then a code is copied
+            from file to file as it is. None learns them.
+
+    Raises:
+        GalleryError: a vector that cannot be kept.
     """
-    stored = vectors.astype(np.float16 if dtype == "float16" else np.float32)
-    codes = quantise(stored.astype(np.float32))  # of what is stored: the bound must hold for that
+    return write_batch(path, make_batch(rows, vectors, dtype, steps))
+
+
+def make_batch(rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype,
+               steps: np.ndarray | None = None) -> pa.RecordBatch:  # fmt: skip
+    """
+    What `write_shard` writes.
+
+    The column `code` holds 8-bit codes of the vectors, beside what a row's code is multiplied by and bounds on what it
+    loses (see `Codes`); `embedding` holds the vectors, unless they are kept as codes alone.
+    """
+    stored = _stored(rows, vectors, dtype)
+    codes = quantise(stored.astype(np.float32, copy=False), steps)  # of what is stored: the bound must hold for that
+    if dtype == "int8":
+        codes = codes.instead_of_vectors()
     columns = {
         field.name: pa.array([getattr(row, field.name) for row in rows], _TYPES.get(field.name, pa.string()))
         for field in fields(Row)
     }
     columns["code"] = _lists(codes.numbers)
+    columns |= {name: pa.array(getattr(codes, name)) for name in ROW_NUMBERS}
     if dtype != "int8":
         columns["embedding"] = _lists(stored)
-    slack = 0.0 if dtype == "int8" else codes.slack
-    batch = pa.record_batch(columns).replace_schema_metadata(
-        {_STEPS: codes.steps.tobytes(), _SLACK: repr(slack).encode(), _REACH: repr(codes.reach).encode()}
-    )
+    return pa.record_batch(columns).replace_schema_metadata({_STEPS: codes.steps.tobytes()})
+
+
+def write_batch(path: Path, batch: pa.RecordBatch) -> ShardEntry:
+    """Write a shard's columns in one step."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
     data = memoryview(sink.getvalue())
     # of the bytes in memory, not of the file: what the disk garbles is noticed too
-    entry = ShardEntry(path.name, len(rows), len(data), block_checksums(data))
+    entry = ShardEntry(path.name, len(batch), len(data), block_checksums(data))
     write_atomically(path, data)
     return entry
+
+
+def _stored(rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype) -> np.ndarray:
+    """The vectors (N, E) in the type that they are kept in.
+
+    Raises:
+        GalleryError: one is not finite or too long, or float16 would lose it.
+    """
+    with np.errstate(invalid="ignore"):
+        _, length = directions(vectors)
+    for place in np.flatnonzero(~(length <= _MOST)).tolist():  # NaN is not either
+        raise GalleryError(
+            f"The vector of {_name(rows[place])} is {length[place]:.3g} long: expected a finite length of at most "
+            f"{_MOST:.0e}. Look for NaN or overflow in the model's embeddings."
+        )
+    if dtype != "float16":
+        return vectors.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        half = vectors.astype(np.float16)
+    with np.errstate(invalid="ignore"):
+        _, lost = directions(vectors - half.astype(np.float32))
+    for place in np.flatnonzero(~(lost <= _HALF_LOSES * length)).tolist():
+        raise GalleryError(
+            f"The vector of {_name(rows[place])} does not fit into float16: its largest number is "
+            f"{np.abs(vectors[place]).max():.3g}, and float16 holds from 6e-08 to 65504. Use a gallery of float32 or "
+            "int8, or scale the vectors."
+        )
+    return half
+
+
+def _name(row: Row) -> str:
+    return f"image {row.id}" if row.path is None else f"{row.path} (image {row.id})"
 
 
 def _lists(matrix: np.ndarray) -> pa.FixedSizeListArray:
@@ -69,9 +124,7 @@ class Shard:
                 f"{directory / entry.file} has {len(self._rows)} rows where gallery.json says {entry.rows}: {ADVICE}"
             )
         self._verified: dict[str, pa.Array] = {}
-        described = self._rows.schema.metadata
-        self.steps: np.ndarray = np.frombuffer(described[_STEPS], np.float32)  # (E,)
-        self.slack, self.reach = float(described[_SLACK]), float(described[_REACH])
+        self.steps: np.ndarray = np.frombuffer(self._rows.schema.metadata[_STEPS], np.float32)  # (E,)
         self.removed = np.zeros(entry.rows, bool)
         self.removed[list(entry.removed)] = True
 
@@ -88,8 +141,12 @@ class Shard:
 
     @cached_property
     def codes(self) -> torch.Tensor:
-        """(N, E) int8, in the file's memory; what the vectors are divided by is `steps`."""
+        """(N, E) int8, in the file's memory."""
         return torch.from_numpy(self._matrix("code", np.int8))
+
+    def of_codes(self, name: str) -> torch.Tensor:
+        """(N,) float32, one of `ROW_NUMBERS`, in the file's memory."""
+        return torch.from_numpy(self._numbers(name, np.float32, len(self)))
 
     @cached_property
     def _stored(self) -> np.ndarray | None:
@@ -99,15 +156,17 @@ class Shard:
         return self._matrix("embedding", np.float16 if half else np.float32)
 
     def _matrix(self, name: str, dtype: type) -> np.ndarray:
-        buffer = self.column(name).values.buffers()[1]
-        count, start = len(self) * len(self.steps), self._file.offset(buffer)
-        flat: np.ndarray = np.frombuffer(self._file.bytes, dtype, count, start)
-        return flat.reshape(len(self), -1)
+        return self._numbers(name, dtype, len(self) * len(self.steps)).reshape(len(self), -1)
+
+    def _numbers(self, name: str, dtype: type, count: int) -> np.ndarray:
+        column = self.column(name)
+        buffer = (column.values if pa.types.is_fixed_size_list(column.type) else column).buffers()[1]
+        return np.frombuffer(self._file.bytes, dtype, count, self._file.offset(buffer))
 
     def vectors(self, places: np.ndarray | slice) -> np.ndarray:
         """(n, E) float32 of the rows at some places."""
         if self._stored is None:
-            return self.codes.numpy()[places] * self.steps
+            return decoded(self.codes.numpy()[places], self.of_codes("scale").numpy()[places], self.steps)
         return self._stored[places].astype(np.float32, copy=False)
 
     def row(self, place: int) -> Row:

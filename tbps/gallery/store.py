@@ -217,8 +217,9 @@ class Store:
 
     def _write_shard(self, manifest: Manifest, rows: Sequence[Row], vectors: np.ndarray) -> ShardEntry:
         path = self._directory / manifest.next_name()
+        steps = self._shards[0].steps if self._shards and manifest.layout.dtype == "int8" else None
         with _said_when_full(path):
-            return write_shard(path, rows, vectors, manifest.layout.dtype)
+            return write_shard(path, rows, vectors, manifest.layout.dtype, steps)
 
     def _write_manifest(self, manifest: Manifest) -> None:
         with _said_when_full(self._directory / MANIFEST_NAME):
