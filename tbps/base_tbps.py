@@ -22,6 +22,7 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
     """What Transformers needs to know of every TBPS model."""
 
     config: TBPSConfig
+    from_checkpoint: frozenset[str] = frozenset()  # names of the parameters that did not start from random weights
     base_model_prefix = "tbps"
     main_input_name = "input_ids"
     input_modalities = ("image", "text")
@@ -69,6 +70,10 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
         elif not any_size:
             refuse_misfits(source, info["mismatched_keys"])
         refuse_broken(source, model.named_parameters())
+        drawn = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+        model.from_checkpoint = frozenset(name for name, _ in model.named_parameters() if name not in drawn)
+        if "logit_scale_init_value" in kwargs:  # stated by the caller, it wins over what the checkpoint ended with
+            torch.nn.init.constant_(model.logit_scale, kwargs["logit_scale_init_value"])
         model.freeze()  # loading put other parameters in the place of those that were frozen
         return (model, info) if told else model
 

@@ -238,6 +238,15 @@ class TBPSConfig(PreTrainedConfig):
                 "or None."
             )
 
+    def validate_stem(self) -> None:
+        """Part of `@strict`: the vision tower must read what the stem gives."""
+        channels = getattr(self.vision_config, "num_channels", None)
+        if self.stem_channels and channels is not None and self.stem_channels[-1] != channels:
+            raise ValueError(
+                f"stem_channels={self.stem_channels} end in another number than num_channels={channels} of the vision "
+                "tower, which reads their map: a tower made for pictures has no stem."
+            )
+
     def validate_part_layers(self) -> None:
         """Part of `@strict`: the layers must be some that the towers have."""
         towers = (("part_image_layer", "vision"), ("part_image_key_layer", "vision"), ("part_text_key_layer", "text"))

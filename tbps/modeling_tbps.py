@@ -20,7 +20,7 @@ from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
 from .part_losses_tbps import part_spread
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
-from .pretrained_tbps import check_fields, put_towers, tower_weights
+from .pretrained_tbps import check_fields, put_towers, read_towers
 from .special_tokens_tbps import special_tokens
 from .text_towers_tbps import content_mask
 from .towers_tbps import ConvStem, build_tower
@@ -87,8 +87,11 @@ class TBPSModel(TBPSPreTrainedModel):
             image_size: (H, W) in pixels; the position table is resized once. None keeps the checkpoint's.
             interpolation: "bicubic" or "bilinear".
             text_length: tokens of the longest caption; a CLIP text tower of fewer positions is stretched to it once.
-            config_kwargs: further fields of `TBPSConfig`, or `dtype`, `attn_implementation`. `part_weight` is 0 unless
-                given: the parts are untrained. Two towers need `projection_dim` where 512 is not what is wanted.
+            config_kwargs: further fields of `TBPSConfig`, or `dtype` (float32 unless given, whatever the towers are
+                stored in), `attn_implementation`. What they state wins over what the towers bring, such as the
+                similarity scale; `vision_config` and `text_config` may state single settings of the towers.
+                `part_weight` is 0 unless given: the parts are untrained. Two towers need `projection_dim` where 512 is
+                not what is wanted.
 
         Raises:
             ValueError: a checkpoint without the tower that is asked of it, or without special tokens that are known; an
@@ -97,11 +100,13 @@ class TBPSModel(TBPSPreTrainedModel):
         """
         check_fields(config_kwargs)
         dtype = config_kwargs.pop("dtype", None)
-        weights, fields = tower_weights(vision, text, image_size, interpolation, text_length)
+        stated = {name: config_kwargs.pop(name, None) for name in ("vision_config", "text_config")}
+        towers = read_towers(vision, text, image_size, interpolation, text_length, **stated)
+        fields = towers.fields
         given = config_kwargs.pop("special_token_ids", None)
         fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
-        put_towers(model, weights, vision)
+        put_towers(model, towers.weights, vision, towers.untrained)
         return model.to(dtype).eval()
 
     def get_input_embeddings(self) -> nn.Module:

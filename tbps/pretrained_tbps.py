@@ -1,14 +1,18 @@
-"""Tower weights and configuration fields from published checkpoints, adapted to another image size."""
+"""Tower weights and configuration fields from published checkpoints, adapted to another image size.
+
+What a configuration states wins over what a tower's own says; sizes that the weights do not have are refused.
+"""
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from difflib import get_close_matches
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .checkpoint_tbps import refuse_broken
 from .configuration_tbps import TBPSConfig, as_pair
@@ -18,28 +22,45 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 POSITION_TABLES = ("embeddings.position_embedding.weight", "embeddings.position_embeddings")
 
 
-def tower_weights(
+@dataclass(frozen=True)
+class Towers:
+    """What published checkpoints bring to a model.
+
+    Args:
+        weights: by their names in a `TBPSModel`. untrained: those of these names that no checkpoint held, such as a
+            pooler that Transformers drew at random. fields: of `TBPSConfig`, as the towers fix or suggest them.
+    """
+
+    weights: dict[str, torch.Tensor]
+    untrained: frozenset[str]
+    fields: dict[str, Any]
+
+
+def read_towers(
     vision: str,
     text: str | None,
     image_size: tuple[int, int] | None,
     interpolation: str,
     text_length: int | None = None,
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read one CLIP-like checkpoint, or two towers.
+    vision_config: dict[str, Any] | PreTrainedConfig | None = None,
+    text_config: dict[str, Any] | PreTrainedConfig | None = None,
+) -> Towers:
+    """Read one CLIP-like checkpoint, or two towers, in float32 whatever they are stored in.
 
-    Returns:
-        weights by their names in a `TBPSModel`, and the fields of `TBPSConfig` that they fix.
+    Args:
+        vision_config, text_config: what is stated of the towers, over their own configurations.
 
     Raises:
         ValueError: a checkpoint without the tower that is asked of it, or with weights that are not finite; an image
             size that patches do not fill; another interpolation than these two; a text length that the tower cannot be
-            given.
+            given; an unknown setting of a tower, or two image sizes or text lengths.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation={interpolation!r}: expected one of {', '.join(INTERPOLATIONS)}.")
-    source = read_source(vision)
-    vision_model, projections = getattr(source, "vision_model", source), {}
+    source, missing = read_source(vision)
+    vision_model, vision_missing = tower_of(source, "vision_model", missing)
     check_kind(vision, vision_model, "pixel_values", "image_size", "patch_size")
+    projections: dict[str, torch.Tensor] = {}
     fields: dict[str, Any] = {}
     if text is None:
         if not hasattr(source, "text_model"):
@@ -47,42 +68,80 @@ def tower_weights(
                 f"{vision} holds a {type(source).__name__}, which has no text tower: give the text tower's checkpoint "
                 "as `text`, or one CLIP-like checkpoint that has both."
             )
-        text_model = source.text_model
         projections = shared_space(source)
         width = projections["text_projection.weight"].shape[0]
         fields = {"projection_dim": width, "logit_scale_init_value": source.logit_scale.item()}
     else:
-        other = read_source(text)
-        text_model = getattr(other, "text_model", other)
+        source, missing = read_source(text)
+    text_model, text_missing = tower_of(source, "text_model", missing)
     check_kind(text or vision, text_model, "input_ids", "max_position_embeddings")
-    vision_config, text_config = deepcopy(vision_model.config), deepcopy(text_model.config)
+    fields["vision_config"], image_size = stated(vision_model.config, vision_config, "image_size", image_size)
+    fields["text_config"], text_length = stated(text_model.config, text_config, "max_position_embeddings", text_length)
     if image_size is not None:
         image_size = as_pair(image_size)
-        check_image_size(image_size, as_pair(vision_config.patch_size))
-        vision_config.image_size = list(image_size)
-    check_text_length(text_length, text_config, text or vision)
+        check_image_size(image_size, as_pair(vision_model.config.patch_size))
+        fields["vision_config"].image_size = list(image_size)
+    check_text_length(text_length, text_model.config, text or vision)
     weights = {f"text_model.{name}": value for name, value in text_model.state_dict().items()}
-    if text_length is not None and text_length > text_config.max_position_embeddings:
+    if text_length is not None and text_length > text_model.config.max_position_embeddings:
         weights[TEXT_POSITIONS] = stretch_positions(weights[TEXT_POSITIONS], text_length)
-        text_config.max_position_embeddings = text_length
+        fields["text_config"].max_position_embeddings = text_length
     weights |= {
         f"vision_model.{name}": value for name, value in resized(vision_model, image_size, interpolation).items()
     }
-    fields |= {"vision_config": vision_config, "text_config": text_config}
-    return weights | projections, fields
+    return Towers(weights | projections, vision_missing | text_missing, fields)
 
 
-def read_source(checkpoint: str) -> PreTrainedModel:
-    """The model that holds a tower.
+def stated(
+    own: PreTrainedConfig, given: dict[str, Any] | PreTrainedConfig | None, size: str, asked: Any
+) -> tuple[PreTrainedConfig, Any]:
+    """A tower's configuration with what is stated of it in the place of its own, and the size that is asked of it.
+
+    Args:
+        own: the checkpoint's. given: settings by name, or a whole configuration. size: the setting that an argument,
+            `asked` (or None), may ask for as well.
+
+    Raises:
+        ValueError: an unknown setting, another type of tower, or two sizes.
+    """
+    settings = given.to_dict() if isinstance(given, PreTrainedConfig) else dict(given or {})
+    check_tower_fields(settings, own)
+    if settings.get("model_type", own.model_type) != own.model_type:
+        raise ValueError(f"model_type={settings['model_type']!r} is asked of a {own.model_type}: leave it out.")
+    found = settings.pop(size, None)
+    if found is not None and asked is not None and as_pair(found) != as_pair(asked):
+        raise ValueError(f"{size}={found!r} in the tower's configuration, and {asked!r} is asked for: state one size.")
+    if size == "max_position_embeddings" and found is not None and found < own.max_position_embeddings:
+        raise ValueError(
+            f"{size}={found}, but the tower has {own.max_position_embeddings} positions: text_length={found} cuts "
+            "sentences."
+        )
+    config = deepcopy(own)
+    for name in ("model_type", "dtype"):  # a model has one type of number, its own
+        settings.pop(name, None)
+    for name, value in settings.items():
+        setattr(config, name, value)
+    return config, asked if asked is not None else found
+
+
+def read_source(checkpoint: str) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The model that holds a tower, and the names of its parameters that the checkpoint does not hold.
 
     Raises:
         ValueError: it is a whole tbps model, whose decoder would be dropped, or holds weights that are not finite.
     """
-    source = AutoModel.from_pretrained(checkpoint)
+    source, info = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
     if source.config.model_type == TBPSConfig.model_type:
         raise ValueError(f"{checkpoint} holds a whole TBPSModel: load it by TBPSModel.from_pretrained.")
     refuse_broken(checkpoint, source.named_parameters())
-    return source
+    return source, frozenset(info["missing_keys"])
+
+
+def tower_of(source: PreTrainedModel, name: str, missing: frozenset[str]) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The tower in a model, or the model itself where it is one, and what is missing of it by the names of ours."""
+    if not hasattr(source, name):
+        return source, frozenset(f"{name}.{key}" for key in missing)
+    return getattr(source, name), frozenset(key for key in missing if key.startswith(f"{name}."))
 
 
 def check_kind(source: str, tower: PreTrainedModel, reads: str, *sizes: str) -> None:
@@ -116,6 +175,20 @@ def check_fields(config_kwargs: dict[str, Any]) -> None:
         raise ValueError(f"TBPSConfig has no {', '.join(unknown)}.{did_you_mean(unknown, known)}")
 
 
+def check_tower_fields(given: dict[str, Any], tower: PreTrainedConfig) -> None:
+    """Refuse misspelled settings of a tower.
+
+    Raises:
+        ValueError: names them and the nearest known ones.
+    """
+    known = [*tower.to_dict(), *tower.attribute_map]
+    unknown = [str(name) for name in given if name not in known]
+    if unknown:
+        raise ValueError(
+            f"The configuration of a {tower.model_type} has no {', '.join(unknown)}.{did_you_mean(unknown, known)}"
+        )
+
+
 def did_you_mean(unknown: Sequence[str], known: Sequence[str]) -> str:
     """A question that names the known word nearest to each unknown one; empty where none is near."""
     near = [hint for name in unknown for hint in get_close_matches(name, known, 1)]
@@ -123,24 +196,31 @@ def did_you_mean(unknown: Sequence[str], known: Sequence[str]) -> str:
 
 
 def shared_space(source: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The projections of a CLIP-like model into its shared space, and its scale. SigLIP's towers end in that space:
-    theirs are the identity."""
+    """The projections of a CLIP-like model into its shared space. SigLIP's towers end in that space: theirs are the
+    identity."""
     weights = {name: value.detach() for name, value in source.named_parameters()}
     if "visual_projection.weight" not in weights:
         identity = torch.eye(source.config.vision_config.hidden_size)
         weights |= {"visual_projection.weight": identity, "text_projection.weight": identity.clone()}
-    kept = ("visual_projection.weight", "text_projection.weight", "logit_scale")
-    return {name: weights[name].reshape(()) if name == "logit_scale" else weights[name] for name in kept}
+    return {name: weights[name] for name in ("visual_projection.weight", "text_projection.weight")}
 
 
-def put_towers(model: Any, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Load tower weights into a model made for them; where parts have a projection of their own, it starts as the
-    vision tower's.
+def put_towers(
+    model: Any, weights: dict[str, torch.Tensor], source: str, untrained: frozenset[str] = frozenset()
+) -> None:
+    """Load tower weights into a model made for them, which notes what started from them; where parts have a projection
+    of their own, it starts as the vision tower's.
+
+    Args:
+        untrained: names of weights that no checkpoint held.
 
     Raises:
-        ValueError: a weight without a place in the model, or of another size than its place.
+        ValueError: a weight without a place in the model or of another size than its place; a layer without weights.
     """
     places = model.state_dict()
+    lacking = [name for name in places if name.startswith(("vision_model.", "text_model.")) and name not in weights]
+    if lacking:
+        raise ValueError(f"{source} has no {lacking[0]}, which the configuration asks for: leave out the setting.")
     for name, weight in weights.items():
         if name not in places:
             raise ValueError(f"{source}: the tower weight {name} has no place in the model.")
@@ -150,8 +230,11 @@ def put_towers(model: Any, weights: dict[str, torch.Tensor], source: str) -> Non
                 f"{tuple(places[name].shape)}: leave out the field that asks for another size."
             )
     model.load_state_dict(weights, strict=False)
+    started = set(weights) - untrained
     if model.part_visual_projection is not None and "visual_projection.weight" in weights:
         model.part_visual_projection.load_state_dict(model.visual_projection.state_dict())
+        started.add("part_visual_projection.weight")
+    model.from_checkpoint = frozenset(started)
 
 
 def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -> None:

@@ -18,9 +18,13 @@ TOWERS: dict[str, type[PreTrainedModel]] = {
 
 
 def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
-    """An encoder with random weights from its configuration: ours where Transformers' own cannot do it, else theirs."""
+    """An encoder with random weights from its configuration: ours where Transformers' own cannot do it, else theirs.
+
+    Its numbers are of the type that the whole model is made in, whatever its own checkpoint was stored in.
+    """
     own = TOWERS.get(config.model_type)
-    return own._from_config(config) if own else AutoModel.from_config(config)
+    dtype = torch.get_default_dtype()
+    return own._from_config(config, dtype=dtype) if own else AutoModel.from_config(config, dtype=dtype)
 
 
 class ConvStem(nn.Sequential):

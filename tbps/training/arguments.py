@@ -29,7 +29,10 @@ class TBPSTrainingArguments(TrainingArguments):
     )
     new_module_lr_multiplier: float = field(
         default=1.0,
-        metadata={"help": "Learning rate of the part decoder, stem and heads, relative to that of the towers."},
+        metadata={
+            "help": "Learning rate of what started from random weights (the part decoder, heads, projections without "
+            "a checkpoint of their own), relative to that of what started from a checkpoint."
+        },
     )
     embed_chunk_size: int | None = field(
         default=None,

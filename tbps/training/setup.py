@@ -5,7 +5,8 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 import datasets
-from transformers import AutoConfig
+import torch
+from transformers import AutoConfig, PreTrainedConfig
 
 from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
@@ -13,12 +14,14 @@ from tbps.data.corpora.corpus import Corpus
 from tbps.data.loading import load_benchmark
 from tbps.data.splits import hold_out_identities, select_split
 from tbps.modeling_tbps import TBPSModel
+from tbps.pretrained_tbps import check_tower_fields
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, limited
-from tbps.training.recipe import DataArguments, ModelArguments, check_keys
+from tbps.training.recipe import DataArguments, ModelArguments, RecipeError, check_keys
 from tbps.training.vocabulary import train_tokenizer
 
 Rows: TypeAlias = datasets.Dataset | Corpus
 
+TOWERS = ("vision_config", "text_config")
 MOST_CAPTIONS = 200_000  # of a corpus, from which a tokenizer is trained
 
 
@@ -49,9 +52,12 @@ def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPS
 
 
 def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
-    """A tbps checkpoint, with `fields` of its configuration changed."""
-    config = TBPSConfig.from_pretrained(checkpoint, **fields)
-    model = TBPSModel.from_pretrained(checkpoint, config=config)
+    """A tbps checkpoint, with `fields` of its configuration changed; in float32 whatever it is stored in, as small
+    steps are lost in half-precision weights."""
+    config = TBPSConfig.from_pretrained(checkpoint)
+    for tower in TOWERS:
+        check_tower_fields(fields.get(tower) or {}, getattr(config, tower))
+    model = TBPSModel.from_pretrained(checkpoint, dtype=torch.float32, **fields)
     return model, TBPSProcessor.from_pretrained(checkpoint)
 
 
@@ -62,7 +68,11 @@ def from_clip(
     size = (image_size[0], image_size[1]) if image_size else None
     fields = {"part_weight": TBPSConfig.part_weight, **fields}  # not 0: this run trains the parts
     model = TBPSModel.from_vision_text_pretrained(checkpoint, image_size=size, text_length=text_length, **fields)
-    return model, TBPSProcessor.from_vision_text_pretrained(checkpoint, image_size=size, text_length=text_length)
+    length = text_length or (fields.get("text_config") or {}).get("max_position_embeddings")
+    processor = TBPSProcessor.from_vision_text_pretrained(
+        checkpoint, image_size=model.config.image_size, text_length=length
+    )
+    return model, processor
 
 
 def from_scratch(vocab_size: int, train: Rows, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
@@ -72,16 +82,33 @@ def from_scratch(vocab_size: int, train: Rows, fields: dict[str, Any]) -> tuple[
     else:
         captions = [caption for row in train["captions"] for caption in row]
     tokenizer = train_tokenizer(captions, vocab_size)
-    text = {"model_type": "clip_text_model", **fields.pop("text_config", {})}
-    text_config = AutoConfig.for_model(
-        **text,
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    config = TBPSConfig(**fields, text_config=text_config)
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    fixed = {"vocab_size": len(tokenizer), **special}
+    text = fields.get("text_config") or {}
+    if stated := sorted(fixed.keys() & text.keys()):
+        raise RecipeError(
+            f"text_config states {', '.join(stated)}: a model from scratch has them from the tokenizer that is trained "
+            "on its captions, whose size is tokenizer_vocab_size. Leave them out."
+        )
+    towers = {
+        "vision_config": tower_config("clip_vision_model", fields.get("vision_config") or {}),
+        "text_config": tower_config("clip_text_model", {**text, **fixed}),
+    }
+    if fields.get("vision_config") is None:  # the default of TBPSConfig, not that of CLIP
+        del towers["vision_config"]
+    config = TBPSConfig(**{**fields, **towers})
     return TBPSModel(config), make_processor(config, tokenizer)
+
+
+def tower_config(default: str, given: dict[str, Any]) -> PreTrainedConfig:
+    """The configuration of a tower from scratch, its settings checked.
+
+    Raises:
+        ValueError: a setting that this type of tower does not have.
+    """
+    kind = given.get("model_type", default)
+    check_tower_fields(given, AutoConfig.for_model(kind))
+    return AutoConfig.for_model(**{**given, "model_type": kind})
 
 
 def make_processor(config: TBPSConfig, tokenizer: Any) -> TBPSProcessor:

@@ -40,5 +40,6 @@ def unsharded(model: TBPSModel) -> TBPSModel:
     if not isinstance(model, FSDPModule):
         return model
     whole = TBPSModel(model.config).to(model.device)
+    whole.from_checkpoint = model.from_checkpoint
     whole.load_state_dict(get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)))
     return whole.train(model.training)

@@ -23,14 +23,13 @@ from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointTrainer
 from tbps.training.feed import FedTrainer, training_pairs
 from tbps.training.gather import gather_pairs
+from tbps.training.learning_rates import GroupedTrainer
 from tbps.training.noisy_pairs import NoisyPairs
 from tbps.training.sharded import ShardedFeatures, keep_scale_whole
 from tbps.training.streaming import CorpusEpoch, StreamTrainer
 
-NEW_MODULES = ("stem.", "part_decoder.", "part_visual_projection.", "part_weighting.", "id_head.")
 
-
-class TBPSTrainer(CheckpointTrainer, StreamTrainer, FedTrainer):
+class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
     """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
 
     Args:
@@ -130,21 +129,6 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, FedTrainer):
             if self.noisy_pairs is not None:
                 logs["suspected_pairs"] = int(self.noisy_pairs.suspected.sum())
         super().log(logs, start_time)
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Trainer's optimizer, with `new_module_lr_multiplier` times the learning rate for untrained modules."""
-        created = self.optimizer is None
-        optimizer = super().create_optimizer(model)
-        multiplier = self.args.new_module_lr_multiplier
-        if created and multiplier != 1:
-            new = {id(p) for name, p in self.model.named_parameters() if name.startswith(NEW_MODULES)}
-            optimizer.param_groups[:] = [
-                {**group, "params": params, "lr": group["lr"] * (multiplier if is_new else 1)}
-                for group in optimizer.param_groups
-                for is_new in (False, True)
-                if (params := [p for p in group["params"] if (id(p) in new) == is_new])
-            ]
-        return optimizer
 
     def evaluate(
         self,
