@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
-from .pair_weights_tbps import at_least_some, trusted
+from .pair_weights_tbps import at_least_some, trusted, weighted_mean
 
 EPSILON = 1e-8
 
@@ -27,7 +27,7 @@ class AnchorRows:
         peers, candidates: (B, K, d) the same of the whole batch: peers of the anchors' modality, candidates of the
             other, which the anchors are compared with.
         anchor_ids: (A,), person_ids: (B,): who is on which pair.
-        batch_own: (K,) mean cosine of the true pairs of the whole batch.
+        batch_own: (K,) mean cosine of the true pairs of the whole batch (see `batch_own`).
         pair_weights: (B,), how far each pair of the batch is trusted (`pair_weights_tbps`); None is 1 for all.
     """
 
@@ -127,6 +127,14 @@ def own_cosine(
     return torch.einsum("bkd,bkd->kb", text_parts, (sums / at_least_some(count)[:, None, None])[person])
 
 
+def batch_own(own: torch.Tensor, person_ids: torch.Tensor, pair_weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean of `own_cosine` (K, B) over the people of a batch -> (K,): one vote a person, however many pairs show them;
+    a pair's part of it counts as far as the pair is trusted."""
+    _, person, counts = person_ids.unique(return_inverse=True, return_counts=True)
+    votes = 1 / counts[person].to(own.dtype)
+    return weighted_mean(own, votes if pair_weights is None else votes * pair_weights)
+
+
 def no_commonality(rows: AnchorRows) -> torch.Tensor:
     """0 for every part: the ranking loss keeps one fixed margin."""
     return rows.anchors.new_zeros(rows.anchors.shape[1::-1])
@@ -146,10 +154,11 @@ def soft_rank(rows: AnchorRows) -> torch.Tensor:
 def entropy(rows: AnchorRows) -> torch.Tensor:
     """Effective number of people (perplexity of the softmax over people) that the anchor's part points at, less one,
     as a share of the others; 1 where everyone is alike, 0 where one person stands out."""
-    images = rows.images
-    log_p = F.log_softmax(rows.similarity / TEMPERATURE - images.log(), dim=2)  # one vote a person
-    perplexity = (-(log_p.exp() * (log_p + images.log())).sum(dim=2)).exp()
-    others = ((1 / images).sum() - 1).clamp_min(EPSILON)
+    _, person = rows.person_ids.unique(return_inverse=True)
+    shares = F.softmax(rows.similarity / TEMPERATURE - rows.images.log(), dim=2)  # one vote a person
+    over_people = shares @ F.one_hot(person).to(shares.dtype)  # (K, A, P): what its images have is a person's share
+    perplexity = torch.special.entr(over_people).sum(dim=2).exp()
+    others = max(over_people.shape[2] - 1, 1)
     return ((perplexity - 1) / others).clamp(0, 1)
 
 

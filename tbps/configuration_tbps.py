@@ -75,7 +75,8 @@ class TBPSConfig(PreTrainedConfig):
         logit_scale_init_value: logarithm of the similarity scale; ln(50) is IRRA's temperature of 0.02.
         learn_logit_scale: train the scale (CLIP does); SDM is defined for a fixed one.
         global_loss: "sdm" (IRRA, CVPR 2023, eq. 6), "itc" (CLIP's InfoNCE, with all images of a person as positives)
-            or "tal" (RDE, CVPR 2024), on global embeddings.
+            or "tal" (RDE, CVPR 2024), on global embeddings. All are means over the batch; RDE sums, so that
+            `global_loss_weight` must be the number of pairs in a batch for its loss (64 in its paper).
         global_loss_weight, id_loss_weight, cmr_loss_weight, part_matching_loss_weight, part_independence_loss_weight,
             part_compactness_loss_weight: coefficients of the loss terms; a term with coefficient 0 is not computed.
         part_matching_loss, part_matching_scale: the loss of the matched sets of parts, one of those of `global_loss`,

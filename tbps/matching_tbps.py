@@ -83,6 +83,10 @@ def triplet_alignment(
     """TAL, RDE (Qin et al., CVPR 2024) eq. 7: a triplet loss whose hardest negative is softened to a log-sum-exp over
     all, which a few mislabelled pairs cannot steer alone. The temperature is 1 / scale (RDE: 0.015).
 
+    A mean over the batch, as all losses here. RDE's own code sums over its batch of 64 pairs: the coefficient that
+    gives its loss is the number of (trusted) pairs in a batch. At 1 the instance loss, which starts near ln N and not
+    near the margin, drowns it.
+
     Args:
         similarity: (B, B) cosines, row = text. person_ids: (B,). scale: positive. margin: in cosine.
         pair_weights: (B,) or None.

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, Estimate, own_cosine
-from .pair_weights_tbps import at_least_some, weighted_mean
+from .commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, Estimate, batch_own, own_cosine
+from .pair_weights_tbps import at_least_some
 
 Reduced = tuple[torch.Tensor, torch.Tensor]  # (K, A) loss of each anchor, (K, A) how many times it counts
 Block = tuple[torch.Tensor, torch.Tensor]  # (K,) sum of the hinges, (K,) how many there are
@@ -107,7 +107,8 @@ def commonality_margin_ranking(
     """
     text_parts, image_parts = text_parts.float(), image_parts.float()
     own = own_cosine(text_parts.detach(), image_parts.detach(), person_ids, pair_weights)  # (K, B)
-    known = (person_ids, weighted_mean(own, pair_weights), *(() if pair_weights is None else (pair_weights,)))
+    bar = batch_own(own, person_ids, pair_weights)
+    known = (person_ids, bar, *(() if pair_weights is None else (pair_weights,)))
     settings = RankingSettings(margin, floor, COMMONALITY[commonality], POSITIVES[positives], NEGATIVES[negatives])
     size = chunk_size or len(person_ids)
     ids = person_ids.split(size)

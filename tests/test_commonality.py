@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, own_cosine
+from tbps.commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, batch_own, own_cosine
 from tbps.ranking_tbps import commonality_margin, commonality_margin_ranking
 
 WITHIN = ["resembling", "resembling_pair", "all_views"]  # look at other cosines than those of anchors and candidates
@@ -20,7 +20,7 @@ def rows_of(similarity: torch.Tensor, ids: list[int] | torch.Tensor) -> AnchorRo
     person_ids = torch.as_tensor(ids)
     anchors = similarity.transpose(0, 1)  # (B, K, B)
     candidates = torch.eye(len(person_ids), dtype=similarity.dtype)[:, None, :].expand_as(anchors)
-    own = own_cosine(anchors, candidates, person_ids).mean(dim=1)
+    own = batch_own(own_cosine(anchors, candidates, person_ids), person_ids)
     return AnchorRows(anchors, candidates, anchors, candidates, person_ids, person_ids, own)
 
 
@@ -47,12 +47,7 @@ def slow_estimate(name: str, row: list[float], ids: list[int], anchor: int, thet
     else:
         everyone = [*people, ids[anchor]]
         weights = [mean_over_images(person, [math.exp(s / TEMPERATURE) for s in row]) for person in everyone]
-        # each image's share of its person's weight spreads the entropy within the person; what counts is over people
-        shares = []
-        for j, s in enumerate(row):
-            count = sum(i == ids[j] for i in ids)
-            shares.append((math.exp(s / TEMPERATURE) / count / sum(weights), count))
-        entropy = -sum(p * math.log(p * count) for p, count in shares if p > 0)
+        entropy = -sum(w / sum(weights) * math.log(w / sum(weights)) for w in weights)
         return min(max((math.exp(entropy) - 1) / len(people), 0.0), 1.0)
     return min(max(sum(votes) / len(votes), 0.0), 1.0)
 
@@ -67,7 +62,7 @@ def test_estimate_equals_slow_loop_and_stays_in_range(name: str, ids: list[int],
     found = COMMONALITY[name](rows_of(similarity, ids))[0]
     matrix = similarity[0].tolist()
     own = [sum(r[j] for j in range(len(ids)) if ids[j] == ids[a]) / ids.count(ids[a]) for a, r in enumerate(matrix)]
-    theta = sum(own) / len(own)
+    theta = sum(value / ids.count(person) for value, person in zip(own, ids, strict=True)) / len(set(ids))
     expected = [slow_estimate(name, row, ids, a, theta) for a, row in enumerate(matrix)]
     assert found.tolist() == pytest.approx(expected, abs=1e-4)
     assert ((found >= 0) & (found <= 1)).all()
@@ -101,6 +96,31 @@ def test_every_other_person_has_one_vote() -> None:
     votes = rows_of(torch.zeros(1, 5, 5), [1, 2, 2, 2, 3]).votes
     assert votes[0].tolist() == pytest.approx([0, 1 / 6, 1 / 6, 1 / 6, 1 / 2])
     assert rows_of(torch.zeros(1, 2, 2), [5, 5]).votes.tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("name", COMMONALITY)
+@given(
+    ids=st.lists(st.integers(0, 4), min_size=1, max_size=6), times=st.integers(2, 4), seed=st.integers(0, 99),
+    trust=st.booleans(),
+)  # fmt: skip
+@settings(deadline=None, max_examples=20)
+def test_how_often_the_batch_holds_a_person_changes_nobodys_commonality(
+    name: str, ids: list[int], times: int, seed: int, trust: bool
+) -> None:
+    """All pairs of one person stand `times` times in the batch instead of once: one vote a person."""
+    generator = torch.Generator().manual_seed(seed)
+    text, image = F.normalize(torch.randn(2, len(ids), 2, 4, generator=generator), dim=-1)
+    person_ids = torch.tensor(ids)
+    weights = torch.rand(len(ids), generator=generator) if trust else None
+    again = torch.cat([torch.arange(len(ids)), *[(person_ids == ids[0]).nonzero()[:, 0]] * (times - 1)])
+    found = []
+    for rows in (torch.arange(len(ids)), again):
+        some = (text[rows], image[rows], person_ids[rows], None if weights is None else weights[rows])
+        bar = batch_own(own_cosine(*some), some[2], some[3])
+        batch = AnchorRows(text, image, some[0], some[1], person_ids, some[2], bar, some[3])
+        values = COMMONALITY[name](batch)
+        found.append(values[..., : len(ids)] if values.ndim == 3 else values)
+    assert torch.allclose(*found, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", COMMONALITY)

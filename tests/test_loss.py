@@ -172,6 +172,30 @@ def test_instance_loss_is_the_mean_of_two_cross_entropies() -> None:
     assert float(instance_loss(logits, logits, torch.tensor([0, 4, 2]))) == pytest.approx(math.log(5))
 
 
+def rde_loss(scores: torch.Tensor, ids: torch.Tensor, tau: float, margin: float) -> torch.Tensor:
+    """(B,) `compute_TAL_per` of RDE's published code, line by line."""
+    labels = (ids[:, None] == ids[None, :]).float()
+    terms = []
+    for rows in (scores, scores.t()):
+        weights = (rows / tau).exp() * labels
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        negatives = tau * ((rows / tau).exp() * (1 - labels)).sum(1).clamp(max=10e35).log()
+        terms.append((-(weights * rows).sum(1) + negatives + margin).clamp(min=0))
+    return terms[0] + terms[1]
+
+
+@given(ids=batches_of_ids.filter(lambda ids: len(set(ids)) > 1), seed=st.integers(0, 99), trusting=st.booleans())
+@settings(deadline=None, max_examples=25)
+def test_tal_times_the_trusted_pairs_is_the_sum_of_its_source(ids: list[int], seed: int, trusting: bool) -> None:
+    similarity, person_ids = draw(ids, seed)
+    trust = torch.ones(len(ids)) if trusting else (torch.arange(len(ids)) % 2 == 0).float()
+    if not trusting:  # a pair that is left out is one of another person, as it is a negative of all others
+        person_ids = torch.arange(len(ids))
+    expected = (trust * rde_loss(similarity, person_ids, 0.015, 0.1)).sum()
+    found = trust.sum() * triplet_alignment(similarity, person_ids, 1 / 0.015, 0.1, pair_weights=trust)
+    assert float(found) == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+
+
 def test_tal_of_equal_similarities() -> None:
     # the soft maximum of n equal negatives stands log(n) / scale above them
     loss = triplet_alignment(torch.full((5, 5), 0.3), torch.arange(5), SCALE, margin=0.1)
