@@ -27,7 +27,7 @@ def encode_images(
     """
 
     def embed(batch: Sequence[ImageSource]) -> torch.Tensor:
-        opened = [open_image(image) for image in batch]
+        opened = (open_image(image) for image in batch)  # one by one: a batch of photographs would take gigabytes
         inputs = processor(images=opened, return_tensors="pt").to(model.device)
         return model.get_image_features(**inputs).pooler_output
 
