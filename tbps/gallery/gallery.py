@@ -16,7 +16,6 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, real_roots
 from tbps.gallery.home import MODES, Home, Mode, Wanted
-from tbps.gallery.homes import open_home
 from tbps.gallery.intake import Intake
 from tbps.gallery.listing import Listing
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
