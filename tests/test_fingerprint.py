@@ -80,7 +80,7 @@ OTHERS: dict[str, tuple[Change, str]] = {
     "deviation": (pictures(image_std=(0.268, 0.261, 0.276)), "of the image processor image_std"),
     "resampling": (pictures(resample=3), "of the image processor resample is 2 there and 3 here"),
     "factor": (pictures(rescale_factor=1 / 256), "of the image processor rescale_factor"),
-    "no factor": (pictures(do_rescale=False), "of the image processor do_rescale is True there and False here"),
+    "no mean": (pictures(do_normalize=False), "of the image processor do_normalize is True there and False here"),
     "crop": (
         pictures(do_center_crop=True, crop_size={"height": 32, "width": 16}, size={"height": 40, "width": 20}),
         "of the image processor crop_size",
