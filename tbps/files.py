@@ -1,7 +1,11 @@
 """Files that are there whole or not at all, and that say when they have changed."""
 
+import errno
 import hashlib
 import os
+import re
+import secrets
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +15,21 @@ from typing import BinaryIO
 import xxhash
 from filelock import FileLock, Timeout
 
-TEMPORARY_SUFFIX = ".tmp"
+_PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
+_NAMED = 40  # characters of a file's name in that of its partial one: names end at 255 bytes
+
+
+def finished_name(name: str) -> str | None:
+    """The name of the file that `atomic_file` was writing, cut to 40 characters, by that of the partial file which a
+    killed process left; None for a file that `atomic_file` did not make."""
+    found = _PARTIAL.fullmatch(name)
+    return found.group(1) if found else None
+
+
+def broken_link(path: Path) -> Path | None:
+    """The first link on the way to `path` that leads nowhere, such as one to a disk that is not mounted."""
+    steps = (path, *path.parents)
+    return next((step for step in reversed(steps) if step.is_symlink() and not step.exists()), None)
 
 
 @contextmanager
@@ -43,8 +61,9 @@ def locked_folder(directory: Path, lock_name: str, busy: Exception) -> Iterator[
                 yield
             finally:
                 with suppress(OSError):  # Windows keeps open files
-                    if [path.name for path in directory.iterdir()] == [lock_name]:
-                        (directory / lock_name).unlink()
+                    only = list(directory.iterdir())
+                    if [path.name for path in only] == [lock_name] and not only[0].stat().st_size:
+                        only[0].unlink()
     finally:
         for folder in made:
             with suppress(OSError):  # it is not empty
@@ -54,24 +73,33 @@ def locked_folder(directory: Path, lock_name: str, busy: Exception) -> Iterator[
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that is under `path` when the block ends: a reader, or a machine that lost power, finds the old
-    file or the new one. Where the block fails, nothing half-written stays behind.
+    file or the new one, with the old one's permissions. A link stays, and the file it leads to is the one that is
+    replaced. Where the block fails, nothing half-written stays behind; no other file is ever written over.
 
     Raises:
-        OSError: it cannot be written; the message names `path`, which that of a full disk by itself does not.
+        OSError: it cannot be written, or `path` is something else than a file; the message names `path`, which that of
+            a full disk by itself does not.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if target.exists() and not target.is_file():  # a rename would put a file in its place
+        raise OSError(errno.EINVAL, "A device, a pipe or a socket is there", str(path))
+    temporary = target.with_name(f".{target.name[:_NAMED]}.{secrets.token_hex(8)}.partial")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(temporary, target)
     except BaseException as error:
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
             error.filename = str(path)
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    _sync_directory(target.parent)
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:

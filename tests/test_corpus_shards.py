@@ -202,7 +202,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path) -> 
             shard(source, out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not list(out.glob("*.tmp"))
+    assert not list(out.glob("*.partial"))
     assert shard(source, out).rows == 25
 
 

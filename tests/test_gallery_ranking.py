@@ -47,7 +47,7 @@ def search_problems(draw):
 def test_equals_a_full_sort(tmp_path_factory, problem):
     queries, vectors, cuts, allowed, k = problem
     store = make_store(tmp_path_factory.mktemp("store"), vectors, cuts)
-    found = rank(queries, store._shards, np.split(allowed, cuts), Wanted(k), 1)
+    found = rank(queries, store.snapshot().shards, np.split(allowed, cuts), Wanted(k), 1)
     for query, (scores, places) in zip(queries, found, strict=True):
         all_scores = [float(sum(a * b for a, b in zip(query, row, strict=True))) for row in vectors]
         expected = sorted(np.flatnonzero(allowed), key=lambda row: (-all_scores[row], row))[:k]

@@ -10,18 +10,19 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from tbps.fingerprint import identify
 from tbps.gallery.add_result import AddResult
-from tbps.gallery.checks import check_finite, check_ids, check_positive
+from tbps.gallery.checks import check_positive
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, real_roots
-from tbps.gallery.home import MODES, Home, Mode, Wanted
+from tbps.gallery.home import Home, Mode, View
+from tbps.gallery.homes import open_home
 from tbps.gallery.intake import Intake
 from tbps.gallery.listing import Listing
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
-from tbps.gallery.opening import open_by_model
-from tbps.gallery.picking import one_per_group, same_person
 from tbps.gallery.queries import Query, as_query, query_vectors
+from tbps.gallery.searching import Options, check_k, find
 from tbps.gallery.sources import read_items
 from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
@@ -29,7 +30,6 @@ from tbps.processing_tbps import TBPSProcessor
 from tbps.spread import is_first, wait_for_all
 
 _DEFAULT_K = 10
-_LEAST_CANDIDATES = 100
 
 
 class Gallery(Listing, Upkeep):
@@ -80,7 +80,7 @@ class Gallery(Listing, Upkeep):
             raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
         config = model.config
         layout = Layout(dtype or "float32", config.projection_dim, config.num_parts, config.part_dim)
-        home = open_by_model(where, model, processor, layout, token)
+        home = open_home(where, identify(model, processor), layout, token)
         if dtype not in (None, home.layout.dtype):
             raise GalleryError(
                 f"The gallery {where} keeps {home.layout.dtype} and was opened with dtype={dtype!r}: leave it out, or "
@@ -168,10 +168,10 @@ class Gallery(Listing, Upkeep):
         """
         several = isinstance(query, list | tuple)
         asked = [as_query(one) for one in (query if several else [query])]
-        k = min(_DEFAULT_K, max(1, self.count())) if k is None else k
-        self._check_k(k)
-        vectors = query_vectors(self._model, self._processor, asked)
-        hits = self.search_embeddings(torch.from_numpy(vectors), k, **options)
+        view, chosen = self._home.snapshot(), Options(**options)
+        k = min(_DEFAULT_K, max(1, view.count())) if k is None else k
+        check_k(view, k)
+        hits = self._hits(view, query_vectors(self._model, self._processor, asked), k, chosen)
         return hits if several else hits[0]
 
     def search_embeddings(
@@ -210,28 +210,14 @@ class Gallery(Listing, Upkeep):
             TypeError: an option of another type.
             GalleryError: the gallery is empty, has no index, or an excluded id is not in it.
         """
-        self._check_k(k)
-        matrix = self._checked(queries)
-        if mode not in MODES:
-            raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}.")
-        for name, level in (("min_score", min_score), ("exclude_alike", exclude_alike)):
-            if level is not None:
-                check_finite(name, level)
-        if where is not None and not isinstance(where, Filter):
-            raise TypeError(f"where={where!r}: expected a Filter, as Filter(camera='c1').")
-        for name, number in (("candidates", candidates), ("probes", probes)):
-            if number is not None:
-                check_positive(name, number)
-        check_ids("exclude", exclude)
-        excluded = same_person(self._home, exclude, exclude_alike)
-        count = max(k, candidates or max(_LEAST_CANDIDATES, 10 * k))
-        wanted = Wanted(k, mode, count, probes, where, excluded)
-        if one_per is None:
-            found = self._home.search(matrix, wanted)
-        else:
-            found = [one_per_group(self._home, query, wanted, one_per) for query in matrix]
-        hits = [[self._hit(row, query) for row in rows] for query, rows in zip(matrix, found, strict=True)]
-        return [[hit for hit in row if min_score is None or hit.score >= min_score] for row in hits]
+        options = Options(where, exclude, exclude_alike, one_per, min_score, mode, candidates, probes)
+        view = self._home.snapshot()
+        check_k(view, k)
+        return self._hits(view, self._checked(queries), k, options)
+
+    def _hits(self, view: View, queries: np.ndarray, k: int, options: Options) -> list[list[Hit]]:
+        found = find(view, queries, k, options)
+        return [[self._hit(row, query) for row in rows] for query, rows in zip(queries, found, strict=True)]
 
     def _checked(self, queries: torch.Tensor) -> np.ndarray:
         width = self._model.config.embedding_dim
@@ -240,11 +226,3 @@ class Gallery(Listing, Upkeep):
         if not queries.isfinite().all():
             raise ValueError("queries hold a NaN or an infinite number: expected retrieval vectors of sentences.")
         return queries.detach().float().cpu().numpy()
-
-    def _check_k(self, k: int) -> None:
-        check_positive("k", k)
-        count = self.count()
-        if not count:
-            raise GalleryError(f"The gallery {self._home.where} is empty: add images before searching.")
-        if k > count:
-            raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")

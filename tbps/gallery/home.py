@@ -62,12 +62,32 @@ class Wanted:
     excluded: frozenset[str] = frozenset()
 
 
-class Home(Protocol):
-    """Where rows and vectors are. Rows are ordered by insertion; an id is there once."""
+class View(Protocol):
+    """The rows of a home to be read. Rows are ordered by insertion; an id is there once."""
 
     @property
     def where(self) -> str:
-        """Its folder or address, for messages."""
+        """The home's folder or address, for messages."""
+
+    def count(self) -> int:
+        """The number of rows."""
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are there."""
+
+    def get(self, ids: Sequence[str]) -> list[Found | None]:
+        """The row and the vector of each id, with a score of 0; None where it is not there."""
+
+    def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
+        """All rows and vectors (n, E) float32, some at a time, in order of insertion."""
+
+    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+        """For each query (Q, E) float32 the rows of the largest inner product, best first; of equal ones the row
+        inserted first comes first."""
+
+
+class Home(View, Protocol):
+    """Where rows and vectors are."""
 
     @property
     def model(self) -> ModelIdentity:
@@ -77,11 +97,9 @@ class Home(Protocol):
     def layout(self) -> Layout:
         """How the vectors are stored."""
 
-    def count(self) -> int:
-        """The number of rows."""
-
-    def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are there."""
+    def snapshot(self) -> View:
+        """What is there now: of a folder, one state that nothing changes, for questions whose answers must fit
+        together while others write; of a server, which keeps no states, the home itself."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Around `append`, `replace` and `remove`.
@@ -102,13 +120,3 @@ class Home(Protocol):
 
     def remove(self, ids: Collection[str]) -> int:
         """Take rows out; the number of those that were there."""
-
-    def get(self, ids: Sequence[str]) -> list[Found | None]:
-        """The row and the vector of each id, with a score of 0; None where it is not there."""
-
-    def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
-        """All rows and vectors (n, E) float32, some at a time, in order of insertion."""
-
-    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
-        """For each query (Q, E) float32 the rows of the largest inner product, best first; of equal ones the row
-        inserted first comes first."""

@@ -13,7 +13,7 @@ from tbps.fingerprint import ModelIdentity
 from tbps.gallery.blocks import check_checksums
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.strict_json import build, parse
-from tbps.regular_file_tbps import read_regular
+from tbps.regular_file import read_regular
 
 MANIFEST_NAME = "gallery.json"
 FORMAT_VERSION = 3
@@ -127,7 +127,8 @@ class Manifest:
         return sum(shard.kept for shard in self.shards)
 
     def next_name(self, kind: Literal["shard", "index"] = "shard") -> str:
-        """A file left by a killed process may have this name already; it is of no use and is replaced."""
+        """The name of the next file. One left by a killed `append` may have it already; it is of no use and is
+        replaced."""
         return file_name(self.next_file, kind)
 
     def with_shard(self, shard: ShardEntry) -> "Manifest":
@@ -137,6 +138,11 @@ class Manifest:
     def with_index(self, index: IndexEntry) -> "Manifest":
         """The manifest with a new index."""
         return replace(self, index=index, next_file=self.next_file + 1)
+
+    def reserving(self, count: int) -> "Manifest":
+        """The manifest to commit before several files are written: whatever becomes of them, their numbers are past,
+        so that what a killed writer leaves is known as such."""
+        return replace(self, next_file=self.next_file + count)
 
     def files(self) -> set[str]:
         """The names of all files."""
@@ -250,6 +256,11 @@ def file_number(name: str, kind: Literal["shard", "index"]) -> int:
     if number < 0 or name != file_name(number, kind):
         raise ValueError(f"{name!r:.80} is no name of {'a shard' if kind == 'shard' else 'an index'}")
     return number
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a gallery names shards or indexes so."""
+    return _FILE_NAME.fullmatch(name) is not None
 
 
 def file_name(number: int, kind: Literal["shard", "index"]) -> str:

@@ -93,6 +93,10 @@ class MilvusHome:
         """The address."""
         return self._where
 
+    def snapshot(self) -> "MilvusHome":
+        """Itself: a server keeps no states."""
+        return self
+
     def count(self) -> int:
         """The number of rows."""
         return self._count("")

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.home import Found, Home, Wanted
+from tbps.gallery.home import Found, View, Wanted
 
 _FIRST_TRY = 4  # times as many rows as are wanted
 
 
-def one_per_group(home: Home, query: np.ndarray, wanted: Wanted, name: str) -> list[Found]:
+def one_per_group(view: View, query: np.ndarray, wanted: Wanted, name: str) -> list[Found]:
     """
     The best row for each value of a metadata name, at most `wanted.k`; rows without it stand for themselves.
 
@@ -20,8 +20,8 @@ def one_per_group(home: Home, query: np.ndarray, wanted: Wanted, name: str) -> l
     """
     asked = _FIRST_TRY * wanted.k
     while True:
-        more = replace(wanted, k=min(asked, home.count()), candidates=max(wanted.candidates, asked))
-        found = home.search(query[None], more)[0]
+        more = replace(wanted, k=min(asked, view.count()), candidates=max(wanted.candidates, asked))
+        found = view.search(query[None], more)[0]
         best = _first_of_each(found, name)[: wanted.k]
         if len(best) == wanted.k or len(found) < asked:
             return best
@@ -37,7 +37,7 @@ def _first_of_each(found: list[Found], name: str) -> list[Found]:
     return list(first.values())
 
 
-def same_person(home: Home, ids: Collection[str], likeness: float | None) -> frozenset[str]:
+def same_person(view: View, ids: Collection[str], likeness: float | None) -> frozenset[str]:
     """
     Ids of images, and of those that look like them.
 
@@ -48,19 +48,19 @@ def same_person(home: Home, ids: Collection[str], likeness: float | None) -> fro
         GalleryError: an id is not in the gallery.
     """
     given = frozenset(ids)
-    missing = given - home.known(sorted(given))
+    missing = given - view.known(sorted(given))
     if missing:
-        raise GalleryError(f"exclude: no image of the gallery {home.where} has the id {min(missing)!r}.")
+        raise GalleryError(f"exclude: no image of the gallery {view.where} has the id {min(missing)!r}.")
     if likeness is None:
         return given
-    vectors = [found.vector for found in home.get(sorted(given)) if found is not None]
-    return given.union(*(_alike(home, vector, likeness) for vector in vectors))
+    vectors = [found.vector for found in view.get(sorted(given)) if found is not None]
+    return given.union(*(_alike(view, vector, likeness) for vector in vectors))
 
 
-def _alike(home: Home, vector: np.ndarray, likeness: float) -> set[str]:
+def _alike(view: View, vector: np.ndarray, likeness: float) -> set[str]:
     asked = _FIRST_TRY
     while True:
-        found = home.search(vector[None], Wanted(min(asked, home.count())))[0]
+        found = view.search(vector[None], Wanted(min(asked, view.count())))[0]
         alike = {one.row.id for one in found if one.score >= likeness}
         if len(alike) < len(found) or len(found) < asked:
             return alike

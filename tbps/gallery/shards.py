@@ -1,6 +1,7 @@
 """One commit of rows as an Arrow file, read through a memory map (`datasets.Dataset.from_file` opens it too)."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,12 @@ def _name(row: Row) -> str:
     return f"image {row.id}" if row.path is None else f"{row.path} (image {row.id})"
 
 
+def _marked(rows: int, places: Sequence[int]) -> np.ndarray:
+    marked = np.zeros(rows, bool)
+    marked[list(places)] = True
+    return marked
+
+
 def _lists(matrix: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1])
 
@@ -125,11 +132,16 @@ class Shard:
             )
         self._verified: dict[str, pa.Array] = {}
         self.steps: np.ndarray = np.frombuffer(self._rows.schema.metadata[_STEPS], np.float32)  # (E,)
-        self.removed = np.zeros(entry.rows, bool)
-        self.removed[list(entry.removed)] = True
+        self.removed = _marked(entry.rows, entry.removed)
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def without(self, removed: Sequence[int]) -> "Shard":
+        """The same file with the rows at these places removed; what was verified of it stays verified."""
+        other = copy(self)
+        other.removed = _marked(len(self), removed)
+        return other
 
     def column(self, name: str) -> pa.Array:
         """A field of all rows."""

@@ -1,5 +1,6 @@
 """The folder that a corpus is written into: what it holds already, for one conversion at a time."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,22 +8,29 @@ from pathlib import Path
 
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.index import INDEX, CorpusIndex, read_index
-from tbps.files import locked
+from tbps.files import broken_link, finished_name, locked
 
 LOCK = "corpus.lock"
+OWN_FILE = re.compile(r"shard-\d{5,}\.parquet|" + re.escape(INDEX))
 OPTIONS = {"entries_per_shard": " (--rows-per-shard)", "images": " (--images)"}
 
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Make the folder, and keep other conversions out of it.
+    """Make the folder, keep other conversions out of it, and remove the half-written files of killed ones.
 
     Raises:
-        CorpusError: one is at work there.
+        CorpusError: one is at work there, or the folder is a link that leads nowhere.
     """
+    broken = broken_link(out / LOCK)
+    if broken is not None:
+        raise CorpusError(f"{broken} is a link that leads nowhere: mount the disk that it is on, or mend the link.")
     out.mkdir(parents=True, exist_ok=True)
     busy = f"Another conversion is writing to {out}: wait until it has ended, or choose another folder."
     with locked(out / LOCK, CorpusError(busy)):
+        for path in out.iterdir():
+            if OWN_FILE.fullmatch(finished_name(path.name) or "") and path.is_file():
+                path.unlink()
         yield
 
 

@@ -1,0 +1,46 @@
+"""What may be deleted in a gallery's folder: files that the gallery itself made and that nothing names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tbps.files import finished_name
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.manifest import MANIFEST_NAME, Manifest, is_file_name
+
+_FORMER_SUFFIX = ".tmp"  # of half-written files, before they had names of their own
+
+
+def is_half_written(name: str) -> bool:
+    """Whether a killed process left it while writing a file of a gallery; a user's files have other names."""
+    whole = finished_name(name) or name.removesuffix(_FORMER_SUFFIX)
+    return whole != name and (whole == MANIFEST_NAME or is_file_name(whole))
+
+
+def holds_data(directory: Path) -> bool:
+    """Whether there is a shard or an index, named by the manifest or not."""
+    return any(is_file_name(path.name) for path in directory.iterdir())
+
+
+def remove_leftovers(directory: Path, manifest: Manifest) -> None:
+    """Delete what was replaced, and what killed writers left: what this gallery wrote and its manifest does not name.
+
+    Only while nobody else writes. Whoever has such a file open keeps it. Folders stay, whatever their name.
+    """
+    for path in directory.iterdir():
+        if (is_half_written(path.name) or manifest.is_past(path.name)) and not path.is_dir():
+            path.unlink()
+
+
+@contextmanager
+def nothing_left(directory: Path) -> Iterator[list[str]]:
+    """Around the writing of files, whose names are put into the list: where it fails, those that the manifest on disk
+    does not name are deleted at once, so that they take no room."""
+    names: list[str] = []
+    try:
+        yield names
+    except BaseException:
+        with suppress(GalleryError, OSError):
+            for name in set(names) - Manifest.read(directory).files():
+                (directory / name).unlink(missing_ok=True)
+        raise

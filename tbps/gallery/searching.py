@@ -1,0 +1,77 @@
+"""One search of a gallery, all of it in one state of its rows, whoever writes in the meantime."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from tbps.gallery.checks import check_finite, check_ids, check_positive
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.filters import Filter
+from tbps.gallery.home import MODES, Found, Mode, View, Wanted
+from tbps.gallery.picking import one_per_group, same_person
+
+_LEAST_CANDIDATES = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a search may be given besides queries and k, as `Gallery.search_embeddings` says.
+
+    Raises:
+        ValueError: an unknown mode, a number out of range. TypeError: an option of another type.
+    """
+
+    where: Filter | None = None
+    exclude: Collection[str] = ()
+    exclude_alike: float | None = None
+    one_per: str | None = None
+    min_score: float | None = None
+    mode: Mode = "exact"
+    candidates: int | None = None
+    probes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode={self.mode!r}: expected one of {', '.join(MODES)}.")
+        for name, level in (("min_score", self.min_score), ("exclude_alike", self.exclude_alike)):
+            if level is not None:
+                check_finite(name, level)
+        if self.where is not None and not isinstance(self.where, Filter):
+            raise TypeError(f"where={self.where!r}: expected a Filter, as Filter(camera='c1').")
+        for name, number in (("candidates", self.candidates), ("probes", self.probes)):
+            if number is not None:
+                check_positive(name, number)
+        check_ids("exclude", self.exclude)
+
+
+def check_k(view: View, k: int) -> None:
+    """Refuse to look for more images than there are.
+
+    Raises:
+        ValueError, TypeError: k is out of range or no whole number. GalleryError: there are no images.
+    """
+    check_positive("k", k)
+    count = view.count()
+    if not count:
+        raise GalleryError(f"The gallery {view.where} is empty: add images before searching.")
+    if k > count:
+        raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")
+
+
+def find(view: View, queries: np.ndarray, k: int, options: Options) -> list[list[Found]]:
+    """
+    The best rows for each query (Q, E) float32, at most k, best first.
+
+    Raises:
+        GalleryError: there is no index, and one is wanted; an excluded id is not there.
+    """
+    excluded = same_person(view, options.exclude, options.exclude_alike)
+    count = max(k, options.candidates or max(_LEAST_CANDIDATES, 10 * k))
+    wanted = Wanted(k, options.mode, count, options.probes, options.where, excluded)
+    if options.one_per is None:
+        found = view.search(queries, wanted)
+    else:
+        found = [one_per_group(view, query, wanted, options.one_per) for query in queries]
+    least = -np.inf if options.min_score is None else options.min_score
+    return [[one for one in row if one.score >= least] for row in found]
