@@ -27,9 +27,9 @@ def encode_images(
     """
 
     def embed(batch: Sequence[ImageSource]) -> torch.Tensor:
-        opened = [open_image(image) for image in batch]
+        opened = (open_image(image) for image in batch)  # one by one: a batch of photographs would take gigabytes
         inputs = processor(images=opened, return_tensors="pt").to(model.device)
-        return model.get_image_features(**inputs).pooler_output
+        return model.get_image_features(**inputs, return_dict=True).pooler_output
 
     return _encode(model, images, embed, batch_size, progress, "images")
 
@@ -51,7 +51,7 @@ def encode_texts(
 
     def embed(batch: Sequence[str]) -> torch.Tensor:
         inputs = processor(text=list(batch), padding=True, return_tensors="pt").to(model.device)
-        return model.get_text_features(**inputs).pooler_output
+        return model.get_text_features(**inputs, return_dict=True).pooler_output
 
     return _encode(model, texts, embed, batch_size, progress, "sentences")
 

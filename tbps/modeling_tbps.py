@@ -166,7 +166,7 @@ class TBPSModel(TBPSPreTrainedModel):
         """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
 
         Raises:
-            ValueError: pictures of another size than `config.image_size`.
+            ValueError: pictures of another size than `config.image_size`, or integers.
         """
         check_pictures(pixel_values, self.config.image_size)
         if self.stem is not None:
@@ -378,11 +378,16 @@ def _early(projection: nn.Linear | None, output: BaseModelOutputWithPooling, lay
 
 
 def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
-    """Refuse pictures that do not fill the model's position table."""
+    """Refuse pictures that do not fill the model's position table, and bytes, which are not normalised yet."""
     if pixel_values.ndim != 4 or tuple(pixel_values.shape[-2:]) != image_size:
         raise ValueError(
             f"pixel_values of shape {tuple(pixel_values.shape)} do not fit a model made for pictures (B, 3, "
             f"{image_size[0]}, {image_size[1]}) (height x width): prepare them with the model's own processor."
+        )
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values of type {pixel_values.dtype} are not normalised: expected floats, as the model's own "
+            "processor makes them (or PixelPreparation.normalise)."
         )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from transformers import BatchFeature, Pipeline
-from transformers.image_utils import load_image
 
+from .images_tbps import fetch_image
 from .processing_tbps import check_sentences
 
 
@@ -53,8 +53,9 @@ class TextBasedPersonSearchPipeline(Pipeline):
         Search `images` for each sentence; the images are embedded once, however many sentences there are.
 
         Args:
-            images: a PIL image, path, URL or base64 string as `transformers.image_utils.load_image` reads them, or a
-                sequence of them.
+            images: a PIL image, path, URL or base64 string as `transformers.image_utils.load_image` reads them, the
+                bytes of a file, or a sequence of them. They become RGB as everywhere in tbps: turned
+                upright, transparency laid on white.
             text: one sentence or a sequence of them.
             top_k: images to return for a sentence, 10 by default; all of them where there are fewer.
             batch_size, num_workers: of this call, as in every pipeline. timeout: seconds to wait for a URL.
@@ -104,8 +105,8 @@ class TextBasedPersonSearchPipeline(Pipeline):
             return self.processor(text=inputs, padding=True, return_tensors="pt")
         source = inputs["image"]
         try:
-            picture = load_image(os.fspath(source) if isinstance(source, os.PathLike) else source, timeout)
-        except Exception as error:  # decoders and the network raise many types
+            picture = fetch_image(source, timeout)
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"Image {inputs['index']}, {source!r:.200}, does not open ({str(error)[:200]}): expected a PIL image, "
                 "or the path or URL of a picture."

@@ -1,13 +1,24 @@
 """Sentences and person crops in, tensors out: what a [`TBPSModel`] reads."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.image_processing_backends import PilBackend
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageInput, PILImageResampling
-from transformers.utils import logging
+from transformers.image_utils import (
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+    ChannelDimension,
+    ImageInput,
+    PILImageResampling,
+    infer_channel_dimension_format,
+)
+from transformers.utils import is_torch_tensor, logging
 
 from .configuration_tbps import as_pair
+from .images_tbps import BadImageError, array_image, fetch_image, image_source
 from .text_length_tbps import check_text_length
 
 logger = logging.get_logger(__name__)
@@ -17,6 +28,11 @@ class TBPSImageProcessor(PilBackend):
     """Resizes a person crop to (height, width) whatever its aspect ratio, as the field does, and normalises it.
 
     Works with Pillow alone. Bilinear with antialiasing and CLIP's mean and deviation, like IRRA and its descendants.
+
+    Pictures of every kind become RGB as `open_image` makes them: turned upright, transparency laid on white. Taken are
+    PIL images, paths, bytes, file objects, http(s) and `data:` addresses, cells of undecoded data sets, and arrays or
+    tensors (H, W), (H, W, C) or (C, H, W) of 1, 3 or 4 channels: uint8, or floats in 0 to 255, or with
+    `do_rescale=False` in [0, 1]. One after the other is opened, resized and let go.
     """
 
     resample = PILImageResampling.BILINEAR
@@ -27,6 +43,61 @@ class TBPSImageProcessor(PilBackend):
     do_rescale = True
     do_normalize = True
     do_convert_rgb = True
+
+    def fetch_images(self, images: Any) -> Any:
+        """The images as they were given: `process_image` opens each when its turn comes."""
+        return images
+
+    def process_image(
+        self,
+        image: Any,
+        do_convert_rgb: bool | None = None,
+        input_data_format: str | ChannelDimension | None = None,
+        **kwargs: Any,
+    ) -> np.ndarray:
+        """An image of any kind -> (3, H, W), uint8, or float32 in [0, 1] where it was an array of such.
+
+        Raises:
+            BadImageError: it cannot be read. ValueError: values that are no pixels, or of another range than
+                `do_rescale` says; another mode than RGB with `do_convert_rgb=False`.
+        """
+        unit = kwargs.get("do_rescale") is False
+        pixels = as_array(image)
+        floats = pixels is not None and pixels.dtype.kind == "f"
+        if unit and not floats and kwargs.get("do_normalize") and max(kwargs["image_mean"]) <= 1:
+            raise ValueError(
+                "do_rescale=False says that pixels are floats in [0, 1], and these are bytes: leave it out, or give "
+                "do_normalize=False too."
+            )
+        if do_convert_rgb is False and getattr(image, "mode", "RGB") != "RGB":
+            raise ValueError(f"do_convert_rgb=False and an image of mode {image.mode}: the model reads RGB only.")
+        if pixels is None:
+            picture = fetch_image(image_source(image))
+        else:
+            picture = array_image(pixels, channels_last(pixels, input_data_format), unit)
+        found = np.moveaxis(np.asarray(picture), -1, 0)
+        return self.rescale(found, 1 / 255) if unit and floats else found
+
+    def resize(self, image: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
+        """As of bytes for floats in [0, 1] too, which Transformers would cut to bytes without rounding."""
+        if image.dtype.kind != "f":
+            return super().resize(image, *args, **kwargs)
+        return self.rescale(super().resize(np.round(image * 255).astype(np.uint8), *args, **kwargs), 1 / 255)
+
+    def _prepare_image_like_inputs(self, images: Any, *args: Any, expected_ndims: int = 3, **kwargs: Any) -> Any:
+        return self._opened(images, kwargs)
+
+    def _opened(self, images: Any, settings: dict[str, Any]) -> Iterator[np.ndarray]:
+        """One image after the other, so that memory does not grow with their number."""
+        position = -1
+        for position, image in enumerate(one_by_one(images)):
+            try:
+                yield self.process_image(image, **settings)
+            except (TypeError, ValueError) as error:
+                kind = next(kind for kind in (BadImageError, TypeError, ValueError) if isinstance(error, kind))
+                raise kind(f"Image {position}: {error}") from error
+        if position < 0:
+            raise ValueError("The image processor got no images: give at least one.")
 
 
 class TBPSProcessor(ProcessorMixin):
@@ -101,6 +172,42 @@ class TBPSProcessor(ProcessorMixin):
         if not long:
             return 0
         return sum(len(ids) > limit for ids in self.tokenizer(long, verbose=False)["input_ids"])
+
+
+def one_by_one(images: Any) -> Iterator[Any]:
+    """The single images of one, of lists within lists, of anything else that gives one after the other, or of arrays
+    (B, ...)."""
+    pixels = as_array(images)
+    if pixels is not None and pixels.ndim > 3:
+        yield from (one for part in pixels for one in one_by_one(part))
+    elif pixels is not None or isinstance(images, str | bytes | dict | Image.Image) or hasattr(images, "read"):
+        yield images
+    elif isinstance(images, Iterable):
+        yield from (one for part in images for one in one_by_one(part))
+    else:
+        yield images
+
+
+def as_array(image: Any) -> np.ndarray | None:
+    """An array or a tensor as an array; None for anything else."""
+    if not is_torch_tensor(image):
+        return image if isinstance(image, np.ndarray) else None
+    plain = image.detach().cpu()
+    return np.asarray(plain.float() if plain.is_floating_point() else plain)  # NumPy has no bfloat16
+
+
+def channels_last(pixels: np.ndarray, stated: str | ChannelDimension | None) -> bool:
+    """Whether an image's channels are its last dimension.
+
+    Raises:
+        ValueError: neither its first nor its last dimension is of 1, 3 or 4.
+    """
+    if pixels.ndim == 2:
+        return False
+    if pixels.ndim != 3:
+        raise ValueError(f"an array of shape {pixels.shape}: expected (H, W), (H, W, C) or (C, H, W).")
+    found = infer_channel_dimension_format(pixels, num_channels=(1, 3, 4)) if stated is None else stated
+    return ChannelDimension(found) == ChannelDimension.LAST
 
 
 def limited(tokenizer: Any, positions: int) -> Any:

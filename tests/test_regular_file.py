@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tbps.regular_file import open_regular, read_regular
+from tbps.regular_file_tbps import open_regular, read_regular
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs, devices and sockets")
 

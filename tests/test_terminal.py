@@ -19,7 +19,7 @@ from tbps import TBPSModel, TBPSProcessor
 from tbps.cli import main
 from tbps.commands.terminal import safe_streams, show, show_error
 from tbps.gallery.errors import GalleryError
-from tbps.printable import printable, printable_lines
+from tbps.printable_tbps import printable, printable_lines
 from tbps.report import QueryResult, RankedImage, write_search_page
 
 # a title, a cleared screen, a colour, letters that run backwards, one of no width, a hyperlink, lines of its own

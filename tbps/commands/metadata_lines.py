@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tbps.printable import printable
+from tbps.printable_tbps import printable
 
 _EXPECTED = 'expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}'
 

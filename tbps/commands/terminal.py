@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
-from tbps.printable import printable, printable_lines
+from tbps.printable_tbps import printable, printable_lines
 
 _BAR = re.compile(r"\r|(\x1b\[A)+$")  # the start of a progress bar, or the way to one further up
 

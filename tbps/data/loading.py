@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
 from tbps.data.annotations import AnnotatedImage, read_annotation
 from tbps.data.benchmarks import BenchmarkError, MissingDataError, find_annotation, find_benchmark
-from tbps.printable import printable
+from tbps.printable_tbps import printable
 
 logger = logging.getLogger(__name__)
 

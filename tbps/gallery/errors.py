@@ -1,6 +1,6 @@
 """The error of a gallery that cannot be used as it is."""
 
-from tbps.printable import printable
+from tbps.printable_tbps import printable
 
 
 class GalleryError(ValueError):

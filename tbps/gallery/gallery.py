@@ -10,17 +10,16 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tbps.fingerprint import identify
 from tbps.gallery.add_result import AddResult
 from tbps.gallery.checks import check_positive
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit, real_roots
 from tbps.gallery.home import Home, Mode, View
-from tbps.gallery.homes import open_home
 from tbps.gallery.intake import Intake
 from tbps.gallery.listing import Listing
 from tbps.gallery.manifest import DTYPES, Dtype, Layout
+from tbps.gallery.opening import open_by_model
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.searching import Options, check_k, find
 from tbps.gallery.sources import read_items
@@ -80,7 +79,7 @@ class Gallery(Listing, Upkeep):
             raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
         config = model.config
         layout = Layout(dtype or "float32", config.projection_dim, config.num_parts, config.part_dim)
-        home = open_home(where, identify(model, processor), layout, token)
+        home = open_by_model(where, model, processor, layout, token)
         if dtype not in (None, home.layout.dtype):
             raise GalleryError(
                 f"The gallery {where} keeps {home.layout.dtype} and was opened with dtype={dtype!r}: leave it out, or "

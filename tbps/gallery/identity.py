@@ -1,7 +1,24 @@
 """A gallery belongs to one model: vectors of two must never be compared."""
 
-from tbps.fingerprint import ModelIdentity
+import json
+from typing import Any
+
+from tbps.fingerprint import ROUNDED, SETTINGS, ModelIdentity
 from tbps.gallery.errors import GalleryError
+from tbps.probes import distance
+
+# The distance of two vectors of one input, relative to their length, that rounding makes: a ViT-B/16 of random weights
+# was 3e-7 off by another number of threads, 8e-7 by another kernel, 1.5e-3 in float16, 1.4e-2 in bfloat16; a weight of
+# a part query 1e-3 off makes 1e-4 to 6e-4, which the hash of the weights tells.
+_EFFECT_OF_NOTHING = 1e-5
+_EFFECT_OF_ROUNDING = {"float32": 2e-3, "float16": 1e-2, "bfloat16": 5e-2}  # float32 on a GPU may be TF32 in part
+
+_READ_BY = {"tokenizer": "the tokenizer", "model": "the model", "sentences": "the tokenizer", "pictures": "the image "
+            "processor"}  # fmt: skip
+
+
+class OlderIdentityError(GalleryError):
+    """A gallery that was converted from format 2 knows its model by the fingerprint of then."""
 
 
 def check_model(where: str, made_by: ModelIdentity, opened_with: ModelIdentity) -> None:
@@ -12,11 +29,74 @@ def check_model(where: str, made_by: ModelIdentity, opened_with: ModelIdentity) 
         where: the gallery's folder or address, for the message.
 
     Raises:
-        GalleryError: the fingerprints or the widths differ.
+        GalleryError: the model's weights, its settings or what it makes of the probes differ; the first difference is
+            named. OlderIdentityError: that cannot be told, as the gallery keeps a fingerprint of format 2.
     """
-    if made_by.fingerprint != opened_with.fingerprint or made_by.embedding_dim != opened_with.embedding_dim:
-        raise GalleryError(
-            f"The gallery {where} was made with {made_by} and is opened with {opened_with}: weights, part_weight "
-            "or the image processor differ, so the scores would mean nothing. Open it with the model that made it, or "
-            "add the images to a new gallery in another place."
+    found = difference(made_by, opened_with)
+    if found is None:
+        return
+    kind = OlderIdentityError if opened_with.traits and not made_by.traits else GalleryError
+    raise kind(
+        f"The gallery {where} was made with {made_by} and is opened with {opened_with}: {found}, so the scores would "
+        "mean nothing. Open it with the model that made it, or add the images to a new gallery in another place."
+    )
+
+
+def difference(made_by: ModelIdentity, opened_with: ModelIdentity) -> str | None:
+    """What first sets the vectors of two models apart, in words; None where they are the same, but for rounding.
+
+    Weights and words must be equal, as probes cannot reach all of them: a weight may also be the other's in half
+    precision. Other settings may differ as long as they change no probe.
+    """
+    old, new = made_by.traits, opened_with.traits
+    if made_by.embedding_dim != opened_with.embedding_dim:
+        return f"vectors of {made_by.embedding_dim} numbers there are {opened_with.embedding_dim} here"
+    if not (old and new):
+        same = made_by.fingerprint == opened_with.fingerprint
+        older = ", one of which is by the rule of format 2" if old or new else ""
+        return None if same else f"their fingerprints differ{older} (weights, part_weight or the image processor)"
+    if not _same_weights(old, new):
+        return "their weights differ"
+    changes = [change for name in SETTINGS for change in _changes(name, old[name], new[name])]
+    certain = [told for told, sure in changes if sure or not (old["probes"] and new["probes"])]
+    if certain:
+        return certain[0]
+    return _effect(old, new, [told for told, _ in changes])
+
+
+def _same_weights(old: dict[str, str], new: dict[str, str]) -> bool:
+    """Whether they are the same, or one's are the other's rounded to half precision."""
+    names = ("weights", *ROUNDED.values())
+    return old["weights"] in [new[name] for name in names] or new["weights"] in [old[name] for name in names]
+
+
+def _changes(name: str, old: str, new: str) -> list[tuple[str, bool]]:
+    """The settings of a group that differ, in words, and whether that alone makes another model: those of the tokenizer
+    do, and those of a tower that both have. A version of Transformers may know more settings than another."""
+    before, now = json.loads(old), json.loads(new)
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return [
+        (
+            f"of {_READ_BY[name]} {key:.80} is {_shown(before, key)} there and {_shown(now, key)} here",
+            name == "tokenizer" or (name == "model" and "." in key and key in before and key in now),
         )
+        for key in changed
+    ]
+
+
+def _shown(settings: dict[str, Any], key: str) -> str:
+    value = settings.get(key, "not set")
+    return "another" if isinstance(value, str) and value.startswith("#") else f"{value!s:.80}"
+
+
+def _effect(old: dict[str, str], new: dict[str, str], changes: list[str]) -> str | None:
+    """What the probes say of two models of the same weights and words."""
+    if not (old["probes"] and new["probes"]):
+        return None
+    rounding = max(_EFFECT_OF_ROUNDING.get(kept["precision"], _EFFECT_OF_NOTHING) for kept in (old, new))
+    allowed = _EFFECT_OF_NOTHING if changes else rounding
+    found = distance(old["probes"], new["probes"])
+    if found <= allowed:
+        return None
+    why = changes[0] if changes else "no setting that is known here differs"
+    return f"the same pictures and sentences get vectors that are {found:.2g} apart ({why})"

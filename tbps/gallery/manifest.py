@@ -13,7 +13,7 @@ from tbps.fingerprint import ModelIdentity
 from tbps.gallery.blocks import check_checksums
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.strict_json import build, parse
-from tbps.regular_file import read_regular
+from tbps.regular_file_tbps import read_regular
 
 MANIFEST_NAME = "gallery.json"
 FORMAT_VERSION = 3

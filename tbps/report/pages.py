@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from tbps.files import write_atomically
-from tbps.printable import printable
+from tbps.printable_tbps import printable
 from tbps.report.curves import Curve, draw_curve, training_curves
 from tbps.report.results import QueryResult, RankedHit, picture_of
 

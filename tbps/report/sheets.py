@@ -9,7 +9,7 @@ from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tbps.files import write_atomically
-from tbps.printable import printable
+from tbps.printable_tbps import printable
 from tbps.report.results import QueryResult, RankedHit, picture_of
 
 # pixels

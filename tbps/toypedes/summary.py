@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tbps.printable import printable
+from tbps.printable_tbps import printable
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,10 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         OSError: it cannot be read. ValueError: it is no regular file, or has more than `limit` bytes.
     """
     with open_regular(path, limit) as file:
-        data = file.read(limit + 1)  # it may grow, and files of the kernel say that they have no bytes
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, limit) + 1)
+        if len(data) > size:  # it grows, or it is a file of the kernel, which says that it has no bytes
+            data += file.read(limit + 1 - len(data))
     _check_size(path, len(data), limit)
     return data
 

@@ -1,0 +1,253 @@
+"""Another model, or the same one: what decides vectors is told apart by name, what does not is let in."""
+
+import base64
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_config, make_tokenizer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
+from transformers import AutoModel, AutoProcessor
+
+from tbps import Gallery, TBPSImageProcessor, TBPSModel, TBPSProcessor
+from tbps.encoding import encode_texts
+from tbps.fingerprint import ModelIdentity, identify
+from tbps.gallery import GalleryError
+from tbps.gallery.identity import check_model, difference
+from tbps.old_fingerprint import old_fingerprint
+from tbps.probes import distance
+
+INFINITE = torch.full((16,), torch.inf).numpy().tobytes()
+Change = Callable[[TBPSModel, TBPSProcessor], Any]
+
+
+def make(**fields: Any) -> tuple[TBPSModel, TBPSProcessor]:
+    torch.manual_seed(0)
+    processor = TBPSProcessor(TBPSImageProcessor(size={"height": 32, "width": 16}), make_tokenizer())
+    return TBPSModel(make_config(**fields)).eval(), processor
+
+
+@pytest.fixture(scope="module")
+def known() -> ModelIdentity:
+    return identify(*make())
+
+
+def backend(name: str, value: Any) -> Change:
+    return lambda model, processor: setattr(processor.tokenizer.backend_tokenizer, name, value)
+
+
+def tokenizer(name: str, value: Any) -> Change:
+    return lambda model, processor: setattr(processor.tokenizer, name, value)
+
+
+def pictures(**fields: Any) -> Change:
+    return lambda model, processor: [setattr(processor.image_processor, name, value) for name, value in fields.items()]
+
+
+def config(name: str, value: Any) -> Change:
+    return lambda model, processor: setattr(model.config, name, value)
+
+
+def text_config(name: str, value: Any) -> Change:
+    return lambda model, processor: setattr(model.config.text_config, name, value)
+
+
+LOWER, RENAMED = normalizers.Lowercase(), normalizers.Replace("coat", "bag")
+OTHERS: dict[str, tuple[Change, str]] = {
+    "capitals": (backend("normalizer", normalizers.NFC()), "of the tokenizer normalizer"),
+    "one word": (backend("normalizer", normalizers.Sequence([RENAMED, LOWER])), "of the tokenizer normalizer"),
+    "split": (backend("pre_tokenizer", pre_tokenizers.WhitespaceSplit()), "of the tokenizer pre_tokenizer"),
+    "no begin": (
+        backend("post_processor", processors.TemplateProcessing(single="$A <e>", special_tokens=[("<e>", 1)])),
+        "of the tokenizer post_processor",
+    ),
+    "a new word": (lambda model, processor: processor.tokenizer.add_tokens(["cloak"]), "of the tokenizer added_tokens"),
+    "a word with its blanks": (
+        lambda model, processor: processor.tokenizer.add_tokens([AddedToken("bag", lstrip=True, normalized=False)]),
+        "of the tokenizer added_tokens",
+    ),
+    "padding": (tokenizer("padding_side", "left"), "of the tokenizer padding_side is right there and left here"),
+    "cut in front": (tokenizer("truncation_side", "left"), "of the tokenizer truncation_side is right there and left"),
+    "shorter": (tokenizer("model_max_length", 12), "of the tokenizer model_max_length is 24 there and 12 here"),
+    "mean": (pictures(image_mean=(0.5, 0.5, 0.5)), "of the image processor image_mean is .0.48.* there and .0.5"),
+    "deviation": (pictures(image_std=(0.268, 0.261, 0.276)), "of the image processor image_std"),
+    "resampling": (pictures(resample=3), "of the image processor resample is 2 there and 3 here"),
+    "factor": (pictures(rescale_factor=1 / 256), "of the image processor rescale_factor"),
+    "no mean": (pictures(do_normalize=False), "of the image processor do_normalize is True there and False here"),
+    "crop": (
+        pictures(do_center_crop=True, crop_size={"height": 32, "width": 16}, size={"height": 40, "width": 20}),
+        "of the image processor crop_size",
+    ),
+    "pooling": (config("pooling", "mean"), "of the model pooling is tower there and mean here"),
+    "part_weight": (config("part_weight", 0.7), "of the model part_weight is 0.75 there and 0.7 here"),
+    "attention": (config("part_attention", "both"), "of the model part_attention is tokens there and both here"),
+    "what is no word": (config("special_token_ids", [0, 1, 2, 7]), r"ids of no words is \[0, 1\] there and \[0, 1, 2"),
+    "activation": (text_config("hidden_act", "gelu"), "text_config.hidden_act is quick_gelu there and gelu here"),
+    "end of a sentence": (text_config("eos_token_id", 5), r"ids of no words is \[0, 1\] there and \[0, 1, 5\] here"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_decides_vectors_is_refused_by_name(known: ModelIdentity, case: str) -> None:
+    change, message = OTHERS[case]
+    model, processor = make()
+    change(model, processor)
+    found = identify(model, processor)
+    assert found.fingerprint != known.fingerprint
+    for made_by, opened_with in ((known, found), (found, known)):
+        with pytest.raises(GalleryError, match="the scores would mean nothing"):
+            check_model("a gallery", made_by, opened_with)
+    with pytest.raises(GalleryError, match=message):
+        check_model("a gallery", known, found)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_weight_may_differ(known: ModelIdentity, data: st.DataObject) -> None:
+    model, processor = make()
+    name, weight = data.draw(st.sampled_from(sorted(model.named_parameters(), key=lambda entry: entry[0])))
+    with torch.no_grad():
+        weight.view(-1)[data.draw(st.integers(0, weight.numel() - 1), label=name)] += 1e-3
+    assert difference(known, identify(model, processor)) == "their weights differ"
+
+
+def compiled(model: TBPSModel) -> None:
+    model.vision_model = torch.compile(model.vision_model, backend="eager")
+    model.compile(backend="eager")
+
+
+SAME: dict[str, Change] = {
+    "hidden states": config("output_hidden_states", True),
+    "attentions": lambda model, processor: setattr(model.config.text_config, "_attn_implementation", "eager"),
+    "tuples": config("return_dict", False),
+    "eager": lambda model, processor: model.set_attn_implementation("eager"),
+    "compiled": lambda model, processor: compiled(model),
+    "training": lambda model, processor: model.train().gradient_checkpointing_enable(),
+    "instance head": lambda model, processor: setattr(model, "id_head", torch.nn.Linear(24, 5)),
+    "losses": config("cmr_margin", 0.9),
+    "padded before": lambda model, processor: encode_texts(model, processor, ["a bag"], progress=False),
+    "the default, in words": config("part_stripes", 3),
+    "a setting of a later Transformers": text_config("attention_is_fast", True),
+    "a crop that is not active": pictures(do_center_crop=False, crop_size={"height": 3, "width": 3}),
+    "threads": lambda model, processor: torch.set_num_threads(2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_what_changes_no_vector_is_let_in(known: ModelIdentity, case: str) -> None:
+    model, processor = make()
+    training = model.training
+    SAME[case](model, processor)
+    try:
+        found = identify(model, processor)
+    finally:
+        torch.set_num_threads(1)
+    check_model("a gallery", known, found)
+    check_model("a gallery", found, known)
+    assert distance(known.traits["probes"], found.traits["probes"]) < 1e-5
+    assert model.training == (case == "training" or training)
+
+
+def test_a_compiled_model_is_the_model_and_opens_its_gallery(tmp_path: Path, pictures: list) -> None:
+    model, processor = make()
+    Gallery.open(tmp_path, model, processor).add(pictures, progress=False)
+    again = Gallery.open(tmp_path, torch.compile(model, backend="eager"), processor)
+    assert again.search("a red bag", k=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_in_half_precision_is_the_same_and_another_in_it_is_not(known: ModelIdentity, dtype: Any) -> None:
+    half, processor = make()
+    rounded = identify(half.to(dtype), processor)
+    assert difference(known, rounded) is None
+    assert difference(rounded, known) is None
+    assert identify(half.float(), processor).fingerprint == rounded.fingerprint  # the values are those that were stored
+    with torch.no_grad():
+        half.part_decoder.queries[0, 0] += 0.01
+    assert difference(known, identify(half.to(dtype), processor)) == "their weights differ"
+
+
+def test_a_checkpoint_is_the_model_that_was_saved(tmp_path: Path, known: ModelIdentity) -> None:
+    model, processor = make()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = identify(AutoModel.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path))
+    assert loaded.fingerprint == known.fingerprint
+    assert difference(known, loaded) is None
+
+
+def test_code_that_does_something_else_is_noticed_though_all_settings_are_equal(known: ModelIdentity) -> None:
+    model, processor = make()
+
+    class Mirroring(TBPSImageProcessor):
+        def resize(self, image: Any, *rest: Any, **more: Any) -> Any:
+            return super().resize(image[..., ::-1], *rest, **more)
+
+    processor.image_processor = Mirroring(size={"height": 32, "width": 16})
+    other = identify(model, processor)
+    assert other.fingerprint == known.fingerprint
+    with pytest.raises(GalleryError, match=r"get vectors that are .* apart \(no setting that is known here differs"):
+        check_model("a gallery", known, other)
+
+
+def test_a_tokenizer_that_refuses_unknown_words_is_compared_by_its_settings(known: ModelIdentity) -> None:
+    def strict() -> tuple[TBPSModel, TBPSProcessor]:
+        model, processor = make()
+        processor.tokenizer.backend_tokenizer.model.unk_token = "<none>"
+        return model, processor
+
+    first, again = identify(*strict()), strict()
+    assert first.traits["probes"] == ""
+    assert difference(first, identify(*again)) is None
+    again[1].tokenizer.padding_side = "left"
+    assert "padding_side" in str(difference(first, identify(*again)))
+
+
+def test_an_identity_is_plain_and_small(known: ModelIdentity) -> None:
+    text = json.dumps(asdict(known))
+    assert ModelIdentity(**json.loads(text)) == known
+    assert len(text) < 8000
+    assert all(isinstance(value, str) for value in known.traits.values())
+
+
+@given(data=st.data())
+def test_a_hostile_identity_is_refused_or_compared(known: ModelIdentity, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([*known.traits, "another"]))
+    text = known.traits.get(name, "")
+    texts = ["[]", "{}", "[" * 100_000, "NaN", '{"a": 1e999}', "AAAA", "8J+Y", base64.b64encode(INFINITE).decode()]
+    hostile = st.text(max_size=20) | st.sampled_from(texts)
+    changed = data.draw(hostile | st.integers(0, len(text)).map(lambda at: text[:at] + "A" + text[at + 1 :]))
+    traits = {**known.traits, name: changed}
+    if data.draw(st.booleans()):
+        del traits[name]
+    try:
+        other = ModelIdentity("m", known.fingerprint, known.embedding_dim, None, traits)
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = f"traits of a model: {difference(other, known)} {difference(known, other)}"
+    assert "traits of a model" in said
+    assert len(said) < 1000
+
+
+def test_a_gallery_of_the_earlier_rule_is_opened_by_that_rule(
+    tmp_path: Path, known: ModelIdentity, pictures: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, processor = make()
+    before = ModelIdentity("m", old_fingerprint(model, processor), known.embedding_dim)
+    monkeypatch.setattr("tbps.gallery.opening.identify", lambda *_: before)
+    Gallery.open(tmp_path, model, processor).add(pictures, progress=False)
+    monkeypatch.undo()
+    assert Gallery.open(tmp_path, model, processor).count() == 4
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.part_decoder.queries[0, 0] += 1e-3
+    with pytest.raises(GalleryError, match="their fingerprints differ"):
+        Gallery.open(tmp_path, other, processor)
