@@ -7,7 +7,6 @@ whole numbers too, so that all products are sums of 8-bit times 8-bit, which pro
 (`torch._int_mm`).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +16,8 @@ LIMIT = 127
 ROUNDING = 1e-6  # share of |q| |x| that float32 arithmetic may add to a product by codes: some 2^-24 each, generously
 _FEW_ROWS = 256  # of as many rows half is believed of what they show of the dimensions
 _LEAST_STEP = 1 / 8  # of the mean one: less gains nothing, and a row of another kind could not be coded
-_AT_ONCE = 4096  # rows: what is computed in between takes little room
+_SAMPLE = 4096  # rows that are enough to learn it from
+_AT_ONCE = 256  # rows: what is computed in between stays in the processor's cache
 ROW_NUMBERS = ("scale", "length", "slack", "reach")  # those of `Codes` that are one for a row
 
 Products = tuple[torch.Tensor, torch.Tensor]
@@ -71,7 +71,7 @@ def quantise(vectors: np.ndarray, steps: np.ndarray | None = None) -> Codes:
     if vectors.shape[1] < 2:
         raise ValueError(f"vectors have the shape {vectors.shape}: expected two numbers or more each.")
     steps = learn_steps(vectors) if steps is None else steps
-    parts = [_quantise(part, steps) for part in _parts(vectors)]
+    parts = [_quantise(vectors[start : start + _AT_ONCE], steps) for start in range(0, len(vectors), _AT_ONCE)]
     return Codes(np.concatenate([part.numbers for part in parts]), steps,
                  *(np.concatenate([getattr(part, name) for part in parts]) for name in ROW_NUMBERS))  # fmt: skip
 
@@ -82,40 +82,36 @@ def learn_steps(vectors: np.ndarray) -> np.ndarray:
     mean of order 8 (near the largest, but steadier), divided by the mean of all. Of few vectors little is learnt: then
     all steps are nearly 1.
     """
-    powers, count = np.zeros(vectors.shape[1]), 0
-    for part in _parts(vectors):
-        unit, length = directions(part)
-        powers += np.square(np.square(np.square(unit))).sum(axis=0)
-        count += int(np.count_nonzero(length))
+    unit, length = directions(vectors[:: -(-len(vectors) // _SAMPLE)])
+    count = int(np.count_nonzero(length))
     if not count:
         return np.ones(vectors.shape[1], np.float32)
-    large = (powers / count) ** (1 / 8)
+    powers = np.square(np.square(unit * vectors.shape[1] ** 0.5))  # about 1, far from where float32 ends
+    large = (np.einsum("ij,ij->j", powers, powers) / count) ** (1 / 8)
     steps = 1 + count / (count + _FEW_ROWS) * (large / large.mean() - 1)
     return np.maximum(steps, _LEAST_STEP).astype(np.float32)
 
 
-def _parts(vectors: np.ndarray) -> Iterator[np.ndarray]:
-    return (vectors[start : start + _AT_ONCE] for start in range(0, len(vectors), _AT_ONCE))
-
-
 def directions(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (n, E) brought to unit length, or 0, and their lengths (n,), both float64; no square overflows."""
-    largest = np.abs(vectors).max(axis=1).astype(np.float64)
+    """Vectors (n, E) brought to unit length, or 0, in their own type, and their lengths (n,) float64; no square of a
+    number overflows."""
+    largest = np.abs(vectors).max(axis=1)
     shrunk = vectors / np.where(largest > 0, largest, 1)[:, None]
     length = np.linalg.norm(shrunk, axis=1)  # (n,), 0 or from 1 to the root of E
-    return shrunk / np.where(length > 0, length, 1)[:, None], largest * length
+    shrunk /= np.where(length > 0, length, 1)[:, None]
+    return shrunk, largest.astype(np.float64) * length
 
 
 def _quantise(vectors: np.ndarray, steps: np.ndarray) -> Codes:
     unit, length = directions(vectors)
     ratios = unit / steps
     largest = np.abs(ratios).max(axis=1)  # (n,)
-    numbers = np.rint(ratios * (LIMIT / np.where(largest > 0, largest, 1))[:, None]).astype(np.int8)
+    ratios *= (LIMIT / np.where(largest > 0, largest, 1))[:, None]
+    numbers = np.rint(ratios, out=ratios).astype(np.int8)
     scale = (length * largest / LIMIT).astype(np.float32)
-    lost = vectors.astype(np.float64) - decoded(numbers, scale, steps)
-    slack = np.linalg.norm(lost, axis=1) + _rounding(length)
-    reach = np.linalg.norm(numbers.astype(np.float64), axis=1) * scale
-    return Codes(numbers, steps, scale, _above(length), _above(slack), _above(reach))
+    _, lost = directions(vectors - decoded(numbers, scale, steps))
+    reach = np.linalg.norm(ratios, axis=1) * scale.astype(np.float64)
+    return Codes(numbers, steps, scale, _above(length), _above(lost + _rounding(length)), _above(reach))
 
 
 def _rounding(length: np.ndarray) -> np.ndarray:
@@ -124,8 +120,8 @@ def _rounding(length: np.ndarray) -> np.ndarray:
 
 
 def _above(numbers: np.ndarray) -> np.ndarray:
-    """The float32 next above float64 numbers; 0 stays."""
-    return np.where(numbers > 0, np.nextafter(numbers.astype(np.float32), np.float32(np.inf)), np.float32(0))
+    """Float64 numbers as float32, none of which rounding makes smaller; 0 stays."""
+    return (numbers * (1 + ROUNDING)).astype(np.float32)
 
 
 def products(queries: np.ndarray, codes: torch.Tensor, steps: np.ndarray, scale: torch.Tensor, slack: torch.Tensor,
@@ -134,20 +130,19 @@ def products(queries: np.ndarray, codes: torch.Tensor, steps: np.ndarray, scale:
     Approximate inner products of queries with coded vectors.
 
     Args:
-        queries: (Q, E), of unit length: longer ones might overflow. codes: (N, E) int8; its rows may be cut to their
-            first numbers, then queries and steps too. steps, scale, slack, reach: as of `Codes`.
+        queries: (Q, E), of unit length or 0, or the first numbers of such. codes: (N, E) int8; its rows may be cut to
+            their first numbers, then steps too. steps, scale, slack, reach: as of `Codes`.
 
     Returns:
         (Q, N) float32, and for each a bound (Q, N) on its distance from the product with the vector, by
-        Cauchy-Schwarz: |q| slack for what the code loses, and reach for what rounding the query loses.
+        Cauchy-Schwarz: slack for what the code loses, and reach for what rounding the query loses.
     """
     scaled = queries.astype(np.float64) * steps  # (Q, E)
     unit = np.abs(scaled).max(axis=1, keepdims=True) / LIMIT
     unit[unit == 0] = 1
     whole = np.rint(scaled / unit)
-    lost = np.linalg.norm(scaled - whole * unit, axis=1, keepdims=True)
+    lost = np.linalg.norm(scaled - whole * unit, axis=1, keepdims=True) * (1 + ROUNDING)
     # the operation has no public name; whole numbers, so its sums are exact whatever computes them
-    found = torch._int_mm(torch.from_numpy(whole.astype(np.int8)), codes.t()) * torch.from_numpy(unit).float() * scale
-    length = np.linalg.norm(queries, axis=1, keepdims=True)
-    bound = torch.from_numpy(length).float() * slack
-    return found, bound.add_(torch.from_numpy(lost * (1 + ROUNDING)).float() * reach)
+    sums = torch._int_mm(torch.from_numpy(whole.astype(np.int8)), codes.t())
+    found = (sums * torch.from_numpy(unit).float()).mul_(scale)
+    return found, torch.addcmul(slack, torch.from_numpy(lost).float(), reach)

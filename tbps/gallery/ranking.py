@@ -60,14 +60,19 @@ def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np
     dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
     asked = directions(queries)[0][:, :dim]
     rough = [_rough(asked, shard, chosen) for shard, chosen in zip(shards, allowed, strict=True)]
-    scores = torch.cat([some for some, _ in rough], dim=1)  # (Q, rows)
+    scores = _joined([some for some, _ in rough])  # (Q, rows)
     if coarse:
-        least, most = scores, scores
+        least = most = scores
     else:
-        bounds = torch.cat([bound for _, bound in rough], dim=1)
-        least, most = scores - bounds, scores + bounds
+        bounds = _joined([bound for _, bound in rough])
+        least, most = scores - bounds, scores.add_(bounds)
     cut = least.topk(count, dim=1).values[:, -1:]  # (Q, 1)
     return [np.flatnonzero(row) for row in (most >= cut).numpy()]
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Those of all shards (Q, rows); of a single one, as they are."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
 def _by_index(queries: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, allowed: Sequence[np.ndarray],
