@@ -12,16 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gallery_places import NO_SERVER, TOKEN, URI, new_place
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Row, Wanted
-from tbps.gallery.homes import open_home
+from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.manifest import Layout
 from tbps.gallery.milvus_address import Address, parse_address
-from tbps.gallery.milvus_filters import digest, expression, tags
+from tbps.gallery.milvus_filters import expression
+from tbps.gallery.milvus_rows import to_entity
+from tbps.gallery.milvus_tags import beginnings, digest, ordered, tags
 from tbps.gallery.rows import make_row
+from tbps.gallery.transfer import copy_rows
 
 MODEL = ModelIdentity("a model", "0" * 32, 4)
 LAYOUT = Layout("float16", 2, 1, 2)
@@ -100,17 +105,53 @@ def test_a_collection_of_something_else_is_refused(place):
         open_home(place.where, MODEL, LAYOUT)
 
 
-def test_a_newer_format_is_refused(home, place):
+def describe_as(place, change):
+    """Another description of the gallery, as an earlier or later version, or a stranger, may have left it."""
     from pymilvus import MilvusClient
 
     client = MilvusClient(place.where)
     described = json.loads(client.describe_collection("gallery")["properties"]["tbps.gallery"])
     assert described["layout"]["dtype"] == "float32", "whatever was asked for"
-    changed = json.dumps({**described, "format": 9})
-    client.alter_collection_properties("gallery", properties={"tbps.gallery": changed})
+    client.alter_collection_properties("gallery", properties={"tbps.gallery": change(described)})
     client.close()
-    with pytest.raises(GalleryError, match="has format 9"):
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda described: json.dumps({**described, "format": 9}),
+        lambda described: json.dumps({**described, "format": [2]}),
+        lambda described: json.dumps({**described, "layout": 3}),
+        lambda described: json.dumps({**described, "model": {"name": "x"}}),
+        lambda described: json.dumps({**described, "layout": {**described["layout"], "num_parts": -1}}),
+        lambda described: "[]",
+        lambda described: "[" * 5000,
+        lambda described: "{",
+        lambda described: json.dumps({}),
+    ],
+)
+def test_a_description_of_another_kind_is_refused(home, place, change):
+    describe_as(place, change)
+    with pytest.raises(GalleryError, match="cannot be used by this tbps"):
         open_home(place.where, MODEL, LAYOUT)
+    with pytest.raises(GalleryError, match="cannot be used by this tbps"):
+        existing_home(place.where)
+
+
+def test_the_earlier_format_can_be_copied_and_nothing_else(home, place, tmp_path):
+    rows = [make_row(f"{n}", f"/a/{n}.jpg", {"camera": n % 2, "timestamp": n}) for n in range(5)]
+    home.append(rows, np.eye(5, 4, dtype=np.float32))
+    describe_as(place, lambda described: json.dumps({**described, "format": 1}))
+    with pytest.raises(GalleryError, match="format 1, which is no longer searched or changed: `tbps gallery export"):
+        open_home(place.where, MODEL, LAYOUT)
+    earlier = existing_home(place.where)
+    with pytest.raises(GalleryError, match="format 1"):
+        earlier.count(Filter(camera=1))
+    with pytest.raises(GalleryError, match="format 1"), earlier.writing():
+        pass
+    copy = open_home(tmp_path / "copy", MODEL, LAYOUT)
+    assert copy_rows(earlier, copy, progress=False) == 5
+    assert [row for some, _ in copy.scan() for row in some] == rows
 
 
 @pytest.mark.parametrize(
@@ -121,7 +162,7 @@ def test_a_newer_format_is_refused(home, place):
         (make_row("a" * 257, None, {}), "expected 1 to 256 letters"),
         (make_row("a", "/x.png", {"note": "é" * 11000}), "metadata of /x.png has 66012 bytes: Milvus holds 65535"),
         (Row("a", None, "{}", thumbnail=bytes(50000)), "thumbnail of a has 66668 bytes"),
-        (Row("a", None, json.dumps(dict.fromkeys(map(str, range(4097)), 0))), "over 4096 entries"),
+        (Row("a", None, json.dumps(dict.fromkeys(map(str, range(4097)), 0))), "too many entries: Milvus holds 4096"),
     ],
 )
 def test_what_milvus_cannot_hold_is_refused_before_anything_is_written(home, row, said):
@@ -179,8 +220,30 @@ def test_numbers_texts_and_truth_values_have_digests_of_their_own():
     assert digests(-0.0) == digests(0)
     for unasked in (None, [1], {"a": 1}, float("nan")):
         assert digests(unasked) == []
-    assert digest("camera", "x") != digest("source", "x")
-    assert digest("camera", "") != digest("camera", None)
+    assert digest("row", "camera", "x") != digest("row", "source", "x")
+    one, other = (to_entity(make_row("a", None, {"camera": camera}), np.ones(4), 0) for camera in ("", None))
+    assert one["camera_digest"] != other["camera_digest"]
+
+
+NUMBERS = st.one_of(
+    st.integers(-(10**5), 10**5),
+    st.integers(-(2**60), 2**60),
+    st.builds(lambda base, step: base + step, st.sampled_from([2**53, -(2**53), 10**30, -(10**400), 10**308]),
+              st.integers(-3, 3)),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 2.0**53, sys.float_info.max, -sys.float_info.max, 5e-324]),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(NUMBERS, NUMBERS)
+def test_texts_of_numbers_have_their_order_and_ranges_hold_what_they_should(number, bound):
+    text, other = ordered(number), ordered(bound)
+    assert ((text < other), (text == other)) == ((number < bound), (number == bound))
+    assert text == other or not other.startswith(text)
+    expected = {">=": number >= bound, ">": number > bound, "<=": number <= bound, "<": number < bound}
+    for sign, fits in expected.items():
+        assert any(text.startswith(start) for start in beginnings(sign, bound)) == fits
 
 
 KILLED = """

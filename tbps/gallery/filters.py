@@ -1,116 +1,153 @@
 """Filters on what is known of an image: typed, so that every home means the same by them."""
 
-import json
-import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from os import PathLike
 from typing import Any
 
-from tbps.gallery.checks import check_text
+from tbps.gallery.conditions import Asked, Condition, condition, several
+from tbps.gallery.moments import Moment, seconds
+from tbps.gallery.paths import full_path
+from tbps.gallery.scalars import Scalar, name_of, shown
 
-Moment = datetime | str | float
-Scalar = str | int | float | bool
+PathText = str | PathLike[str]
+
+_DEEPEST = 16  # filters within filters; an expression of Milvus has twice as many brackets
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Rows that meet all of the conditions given; a row that lacks what is asked for does not meet them.
+    """Images that meet all of the conditions given; one that lacks what is asked for does not meet them.
 
     Args:
-        camera: one camera or several; numbers are compared as text, so that 3 and "3" are one camera.
+        camera: one camera or several. Numbers that are equal are one camera, and 3 and "3" are one.
         source: one source (a file, a video, a track) or several.
-        since, until: timestamps from `since` on and before `until`: `datetime`, ISO 8601 text, or seconds since 1970.
-            Without a time zone UTC is meant.
-        metadata: names and the values that the image's metadata has there: text, number or truth value.
+        since, until: timestamps from `since` on and before `until`: `datetime`, `date`, ISO 8601 text, or seconds
+            since 1970. Without a time zone UTC is meant.
+        metadata: for each name the value that the image's metadata has there (text, number or truth value), a list of
+            values of which it has one, or a range, as {"floor": {">=": 2, "<": 5}}.
+        path: of a file, or of a folder that the file lies below; or several.
+        all_of, any_of, none_of: filters, of which the image meets all, one at least, none.
+
+    An empty list of cameras, values or `any_of` is met by no image.
 
     Raises:
-        TypeError, ValueError: a value of another kind; a text that is no time, or no Unicode.
+        TypeError, ValueError: a value of another kind, a text that is no time or no Unicode, `since` after `until`.
     """
 
     camera: Scalar | Collection[Scalar] | None = None
-    source: str | Collection[str] | None = None
+    source: Scalar | Collection[Scalar] | None = None
     since: Moment | None = None
     until: Moment | None = None
-    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    metadata: Mapping[str, Asked] = field(default_factory=dict)
+    path: PathText | Collection[PathText] | None = None
+    all_of: Sequence["Filter"] = ()
+    any_of: Sequence["Filter"] | None = None
+    none_of: Sequence["Filter"] = ()
 
     def __post_init__(self) -> None:
-        for name in ("camera", "source"):
-            _names(name, getattr(self, name))
-        for name in ("since", "until"):
-            seconds(name, getattr(self, name))
-        for name, value in self.metadata.items():
-            if not isinstance(name, str) or not isinstance(value, str | int | float | bool):
-                raise TypeError(f"metadata filter {name!r}={value!r}: expected text, a number or a truth value.")
-        texts = [*(self.cameras or ()), *(self.sources or ()), *self.metadata, *self.metadata.values()]
-        for text in texts:
-            if isinstance(text, str):
-                check_text("a filter's value", text)
+        for name in ("all_of", "any_of", "none_of"):  # a list could change later
+            object.__setattr__(self, name, _filters(name, getattr(self, name)))
+        if self.depth > _DEEPEST:
+            raise ValueError(f"A filter has others within others more than {_DEEPEST} deep: make it flatter.")
+        if not isinstance(self.metadata, Mapping):
+            raise TypeError(f"metadata={shown(self.metadata)}: expected a dict, as Filter(metadata={{'floor': 2}}).")
+        _ = self.cameras, self.sources, self.paths, self.conditions  # each looks at what was given
+        begin, end = self.begin, self.end
+        if begin is not None and end is not None and begin > end:
+            raise ValueError(f"since={shown(self.since)} is after until={shown(self.until)}: no image could fit.")
 
-    @property
+    @cached_property
     def cameras(self) -> list[str] | None:
         """As text; None where any will do."""
         return _names("camera", self.camera)
 
-    @property
+    @cached_property
     def sources(self) -> list[str] | None:
         """None where any will do."""
         return _names("source", self.source)
 
-    @property
+    @cached_property
     def begin(self) -> float | None:
         """`since` in seconds since 1970."""
         return seconds("since", self.since)
 
-    @property
+    @cached_property
     def end(self) -> float | None:
         """`until` in seconds since 1970."""
         return seconds("until", self.until)
 
-    def fits(self, metadata: str) -> bool:
-        """Whether the metadata of a row, a JSON object, has the values asked for."""
-        if not self.metadata:
-            return True
-        known: dict[str, Any] = json.loads(metadata)
-        return all(name in known and same(known[name], value) for name, value in self.metadata.items())
+    @cached_property
+    def paths(self) -> list[str] | None:
+        """Full paths; None where any will do."""
+        return None if self.path is None else [full_path("path", path) for path in several("path", self.path)]
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        """What is asked of the metadata."""
+        return [condition(name, asked) for name, asked in self.metadata.items()]
+
+    @property
+    def parts(self) -> list["Filter"]:
+        """The filters within this one."""
+        return [*self.all_of, *(self.any_of or ()), *self.none_of]
+
+    @cached_property
+    def depth(self) -> int:
+        """1, and more where there are filters within filters."""
+        return 1 + max((part.depth for part in self.parts), default=0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every image meets it, as nothing is asked."""
+        asked = self.cameras, self.sources, self.begin, self.end, self.paths, self.conditions or None
+        if any(one is not None for one in asked) or self.none_of:
+            return False
+        any_will_do = self.any_of is None or any(part.is_empty for part in self.any_of)
+        return any_will_do and all(part.is_empty for part in self.all_of)
 
 
-def same(stored: Any, asked: Scalar) -> bool:
-    """Equality of JSON values: True is not 1, while 1 and 1.0 are the same number."""
-    return isinstance(stored, bool) == isinstance(asked, bool) and bool(stored == asked)
-
-
-def seconds(name: str, moment: Moment | None) -> float | None:
-    """A moment as seconds since 1970, UTC.
+def check_filter(where: Any) -> None:
+    """Refuse what is neither a filter nor None.
 
     Raises:
-        ValueError, TypeError: it is none; `name` says which one.
+        TypeError: as a text or a dict.
     """
-    if moment is None:
-        return None
-    if isinstance(moment, str):
-        try:
-            moment = datetime.fromisoformat(moment)
-        except ValueError as error:
-            raise ValueError(f"{name}={moment!r} is no time: expected ISO 8601, as 2026-05-01T14:30:00.") from error
-    if isinstance(moment, datetime):
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if isinstance(moment, bool) or not isinstance(moment, int | float):
-        raise TypeError(f"{name}={moment!r}: expected a datetime, ISO 8601 text or seconds since 1970.")
-    try:
-        moment = float(moment)
-    except OverflowError:
-        moment = math.inf
-    if not math.isfinite(moment):
-        raise ValueError(f"{name}={moment!r}: expected a finite number of seconds since 1970.")
-    return moment
+    if where is not None and not isinstance(where, Filter):
+        raise TypeError(f"where={shown(where)}: expected a Filter, as Filter(camera='c1').")
 
 
-def _names(name: str, asked: Scalar | Collection[Scalar] | None) -> list[str] | None:
-    if asked is None:
+def filter_of(described: Any, deepest: int = _DEEPEST) -> Filter:
+    """
+    The filter that a JSON object describes, whose names are those of `Filter`; filters within it are objects too.
+
+    Raises:
+        TypeError, ValueError: no object, a name that a filter does not have, or as `Filter`.
+    """
+    names = [one.name for one in fields(Filter)]
+    if not isinstance(described, Mapping):
+        raise TypeError(f'{shown(described)} is no filter: expected a JSON object, as {{"camera": "c1"}}.')
+    unknown = [name for name in described if name not in names]
+    if unknown:
+        raise ValueError(f"A filter has no {shown(unknown[0])}: expected {', '.join(names)}.")
+    if not deepest:
+        raise ValueError(f"A filter has others within others more than {_DEEPEST} deep: make it flatter.")
+    inner: dict[str, Any] = {}
+    for name in {"all_of", "any_of", "none_of"} & described.keys():
+        if not isinstance(described[name], list | tuple):
+            raise TypeError(f"{name}={shown(described[name])}: expected a list of filters.")
+        inner[name] = [filter_of(one, deepest - 1) for one in described[name]]
+    return Filter(**{**described, **inner})
+
+
+def _filters(name: str, given: Any) -> tuple[Filter, ...] | None:
+    if given is None and name == "any_of":
         return None
-    given = [asked] if isinstance(asked, str | int | float) else list(asked)
-    for value in given:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise TypeError(f"{name}={value!r}: expected text or a number, or several of them.")
-    return [str(value) for value in given]
+    if not isinstance(given, list | tuple) or not all(isinstance(one, Filter) for one in given):
+        raise TypeError(f"{name}={shown(given)}: expected a list of filters, as [Filter(camera='c1')].")
+    return tuple(given)
+
+
+def _names(name: str, asked: Any) -> list[str] | None:
+    return None if asked is None else [name_of(name, value) for value in several(name, asked)]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -69,8 +69,8 @@ class View(Protocol):
     def where(self) -> str:
         """The home's folder or address, for messages."""
 
-    def count(self) -> int:
-        """The number of rows."""
+    def count(self, filter: Filter | None = None) -> int:
+        """The number of rows, or of those that meet a filter."""
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are there."""
@@ -80,6 +80,10 @@ class View(Protocol):
 
     def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
         """All rows and vectors (n, E) float32, some at a time, in order of insertion."""
+
+    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Some fields of `Row` of the rows that meet a filter, some rows at a time, in order of insertion. No vector
+        is read."""
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
         """For each query (Q, E) float32 the rows of the largest inner product, best first; of equal ones the row

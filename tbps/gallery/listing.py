@@ -1,6 +1,6 @@
 """What is kept of the images of a gallery: counted, given by id, changed, removed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,14 @@ import numpy as np
 
 from tbps.encoding import batches
 from tbps.gallery.checks import check_ids
+from tbps.gallery.filters import Filter, check_filter
 from tbps.gallery.hits import Hit, make_hit
 from tbps.gallery.home import Found, Home
 from tbps.gallery.metadata import checked
+from tbps.gallery.retention import remove_where
 from tbps.gallery.rows import changed_row
 from tbps.gallery.updates import UpdateResult, update_rows
+from tbps.gallery.values import listed, values_of
 
 _UPDATED_AT_ONCE = 4096
 
@@ -23,9 +26,41 @@ class Listing:
     _home: Home
     _roots: Sequence[Path]
 
-    def count(self) -> int:
-        """The number of images."""
-        return self._home.count()
+    def count(self, where: Filter | None = None) -> int:
+        """The number of images, or of those that meet a filter.
+
+        Raises:
+            TypeError: what is no filter.
+        """
+        check_filter(where)
+        return self._home.count(where)
+
+    def rows(
+        self, where: Filter | None = None, columns: Sequence[str] = ("id", "path", "metadata")
+    ) -> Iterator[dict[str, Any]]:
+        """
+        What is kept of images, one after the other in order of insertion; no vector is read, and little is held in
+        memory. In a folder those that were there when the first is given.
+
+        Args:
+            where: only images that meet this filter. columns: of `id`, `path`, `metadata`, `camera` and `source` (as
+                text), `timestamp` (seconds since 1970), `thumbnail` (a JPEG file).
+
+        Raises:
+            TypeError, ValueError: what is no filter, or no column.
+        """
+        check_filter(where)
+        return listed(self._home, where, columns)
+
+    def values(self, name: str, where: Filter | None = None) -> list[tuple[Any, int]]:
+        """
+        The values that images have of a metadata name, the most frequent first, each with the number of its images.
+
+        Args:
+            where: only of images that meet this filter.
+        """
+        check_filter(where)
+        return values_of(self._home, name, where)
 
     def refresh(self) -> None:
         """Take up what other processes have written since the gallery was opened."""
@@ -67,18 +102,24 @@ class Listing:
                 result.unknown += found.unknown
         return result
 
-    def remove(self, ids: Collection[str]) -> int:
+    def remove(self, ids: Collection[str] | None = None, *, where: Filter | None = None) -> int:
         """
-        Take images out of the gallery; the number of those that were there.
+        Take images out of the gallery: those with some ids, or all that meet a filter; the number of those that were
+        there. `count(where)` says beforehand how many meet it; an image without a timestamp meets no `until`.
 
         In a folder no search finds them from now on, and their bytes are erased by `compact`.
 
         Raises:
             GalleryError: another process is writing to this gallery.
+            TypeError: neither ids nor a filter, or both. ValueError: a filter that asks for nothing.
         """
-        check_ids("ids", ids)
+        if (ids is None) == (where is None):
+            raise TypeError("remove takes either ids or where=Filter(...): give one of them.")
+        check_filter(where)
+        if ids is not None:
+            check_ids("ids", ids)
         with self._home.writing():
-            return self._home.remove(ids)
+            return self._home.remove(ids) if ids is not None else remove_where(self._home, where)
 
     def _hit(self, found: Found, query: np.ndarray) -> Hit:
         return make_hit(found, query, self._home.layout, self._roots)

@@ -14,17 +14,20 @@ import numpy as np
 from tbps.encoding import batches
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.errors import GalleryError
+from tbps.gallery.filters import Filter
 from tbps.gallery.home import Found, Row, Wanted
 from tbps.gallery.identity import check_model
 from tbps.gallery.manifest import Layout
 from tbps.gallery.milvus_address import parse_address
 from tbps.gallery.milvus_client import Collection
 from tbps.gallery.milvus_filters import expression, filter_ids, id_list
-from tbps.gallery.milvus_rows import STORED, VECTOR, make_schema, to_entity, to_row
+from tbps.gallery.milvus_rows import STORED, VECTOR, fields_for, make_schema, to_entity, to_row
 from tbps.gallery.scoring import row_scores
+from tbps.gallery.strict_json import build, parse
 
 _PROPERTY = "tbps.gallery"
-_FORMAT = 1
+_FORMAT = 2
+_EARLIER = 1  # whose rows cannot be asked for by range or by path, and have cameras 3 and "3.0"
 _AT_ONCE = 1000  # rows in one message: a few megabytes; servers refuse more than some tens
 _QUERIES_AT_ONCE = 100
 _MOST_HITS = 16384  # of one search, a server's limit
@@ -42,11 +45,14 @@ class MilvusHome:
     add the same image at the same time, it is there once.
     """
 
-    def __init__(self, where: str, collection: Collection, model: ModelIdentity, layout: Layout) -> None:
+    def __init__(
+        self, where: str, collection: Collection, model: ModelIdentity, layout: Layout, is_earlier: bool
+    ) -> None:
         self._where = where
         self._collection = collection
         self.model, self.layout = model, layout
         self._next = 0
+        self._is_earlier = is_earlier
 
     @classmethod
     def open(cls, where: str, model: ModelIdentity, layout: Layout, token: str | None) -> "MilvusHome":
@@ -62,6 +68,7 @@ class MilvusHome:
             schema = make_schema(collection.client, model.embedding_dim)
             collection.create(schema, {_PROPERTY: _description(model, layout)})
         home = cls._of(where, collection)
+        home._check_format()
         check_model(where, home.model, model)
         return home
 
@@ -84,9 +91,17 @@ class MilvusHome:
     @classmethod
     def _of(cls, where: str, collection: Collection) -> "MilvusHome":
         described = collection.call("describe_collection").get("properties", {})
-        model, layout = _made_by(where, described)
+        format, model, layout = _made_by(where, described)
         collection.load(VECTOR)
-        return cls(where, collection, model, layout)
+        return cls(where, collection, model, layout, format == _EARLIER)
+
+    def _check_format(self) -> None:
+        """An earlier format can only be read as a whole, which is what copying it needs."""
+        if self._is_earlier:
+            raise GalleryError(
+                f"{self._where} has format {_EARLIER}, which is no longer searched or changed: `tbps gallery export "
+                f"{self._where} OTHER` copies it into a folder or another collection. Nothing is encoded again."
+            )
 
     @property
     def where(self) -> str:
@@ -97,9 +112,14 @@ class MilvusHome:
         """Itself: a server keeps no states."""
         return self
 
-    def count(self) -> int:
-        """The number of rows."""
-        return self._count("")
+    def count(self, filter: Filter | None = None) -> int:
+        """The number of rows, or of those that meet a filter."""
+        return self._count(self._expression(filter))
+
+    def _expression(self, filter: Filter | None) -> str:
+        if filter is not None:
+            self._check_format()
+        return expression(filter)
 
     def _count(self, filter: str) -> int:
         return int(self._collection.read("query", filter=filter, output_fields=["count(*)"])[0]["count(*)"])
@@ -115,6 +135,7 @@ class MilvusHome:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keeps nobody out, since the server lets several write; takes up what they did before."""
+        self._check_format()
         self.refresh()
         try:
             yield
@@ -156,24 +177,29 @@ class MilvusHome:
         return [_found(by_id[one], 0.0) if one in by_id else None for one in ids]
 
     def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
-        """All rows and vectors, at most a thousand at a time, in order of insertion.
+        """All rows and vectors, at most a thousand at a time, in order of insertion."""
+        for entities in self._pieces("", STORED):
+            vectors = np.array([entity[VECTOR] for entity in entities], np.float32)
+            yield [to_row(entity) for entity in entities], vectors
 
-        Servers give rows in an order of their own, so ranges of numbers are halved until they hold few enough.
-        """
-        ranges = [(0, _NUMBERS, self.count())]
+    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Some fields of the rows that meet a filter, at most a thousand at a time, in order of insertion."""
+        for entities in self._pieces(self._expression(filter), fields_for(columns)):
+            rows = [to_row(entity) for entity in entities]
+            yield [{name: getattr(row, name) for name in columns} for row in rows]
+
+    def _pieces(self, filter: str, fields: Sequence[str]) -> Iterator[list[Entity]]:
+        """Servers give rows in an order of their own, so ranges of numbers are halved until they hold few enough."""
+        ranges = [(0, _NUMBERS, self._count(filter))]
         while ranges:
             start, stop, count = ranges.pop()
             if count > _AT_ONCE and stop - start > 1:
                 middle = (start + stop) // 2
-                below = self._count(_between(start, middle))
+                below = self._count(_between(start, middle, filter))
                 ranges += [(middle, stop, count - below), (start, middle, below)]
             elif count:
-                yield self._range(start, stop)
-
-    def _range(self, start: int, stop: int) -> tuple[list[Row], np.ndarray]:
-        found = self._collection.read("query", filter=_between(start, stop), output_fields=list(STORED))
-        ordered = sorted(found, key=_order)
-        return [to_row(entity) for entity in ordered], np.array([entity[VECTOR] for entity in ordered], np.float32)
+                within = _between(start, stop, filter)
+                yield sorted(self._collection.read("query", filter=within, output_fields=list(fields)), key=_order)
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
         """
@@ -241,8 +267,8 @@ def _order(entity: Entity) -> tuple[int, str]:
     return entity["number"], entity["id"]
 
 
-def _between(start: int, stop: int) -> str:
-    return f"number >= {start} and number < {stop}"
+def _between(start: int, stop: int, filter: str) -> str:
+    return f"number >= {start} and number < {stop}" + (f" and {filter}" if filter else "")
 
 
 def _description(model: ModelIdentity, layout: Layout) -> str:
@@ -252,13 +278,15 @@ def _description(model: ModelIdentity, layout: Layout) -> str:
     return json.dumps({**kept, "layout": asdict(replace(layout, dtype="float32"))})
 
 
-def _made_by(where: str, properties: Mapping[str, str]) -> tuple[ModelIdentity, Layout]:
+def _made_by(where: str, properties: Mapping[str, str]) -> tuple[int, ModelIdentity, Layout]:
     if _PROPERTY not in properties:
         raise GalleryError(f"{where} is no gallery: something else is kept there. Choose another collection.")
-    described = json.loads(properties[_PROPERTY])
-    if described["format"] != _FORMAT:
-        raise GalleryError(
-            f"{where} has format {described['format']}, written by tbps {described['tbps_version']}; this tbps reads "
-            f"format {_FORMAT}: use the other version."
-        )
-    return ModelIdentity(**described["model"]), Layout(**described["layout"])
+    try:
+        described = dict(parse(properties[_PROPERTY].encode()))
+        format = described.get("format")
+        if format not in (_FORMAT, _EARLIER):
+            raise ValueError(f"it has format {format!r}, made by tbps {described.get('tbps_version')!r}; expected "
+                             f"format {_FORMAT}")  # fmt: skip
+        return format, build(ModelIdentity, described.get("model")), build(Layout, described.get("layout"))
+    except (TypeError, ValueError) as error:
+        raise GalleryError(f"{where} cannot be used by this tbps ({error}): use the one that made it.") from error

@@ -1,22 +1,20 @@
 """Filters as expressions of Milvus, without a single character of what users wrote.
 
-A row carries a digest of each of its facts: its camera, its source, each scalar entry of its metadata. A filter asks
-for digests, so nothing has to be escaped, text from outside can never become part of an expression, and the meaning is
-that of `Filter.fits` on every version of the server: how servers compare JSON differs between them.
+A row carries a digest of each of its facts (`milvus_tags`). A filter asks for digests, so nothing has to be escaped,
+text from outside can never become part of an expression, and the meaning is that of a mask on every version of the
+server: how servers compare JSON differs between them.
 """
 
 import json
-import math
 import re
 import sys
-from collections.abc import Collection
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from tbps.gallery.filters import Filter, Scalar
-from tbps.gallery.home import Row
+from tbps.gallery.conditions import Condition
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.filters import Filter
+from tbps.gallery.milvus_tags import beginnings, digest
 
-DIGEST_LENGTH = 24
 NO_TIME = -sys.float_info.max  # in place of a timestamp: old servers know no missing values
 ID_LENGTH = 256
 _ID = re.compile(rf"[\w.:/-]{{1,{ID_LENGTH}}}", re.ASCII)
@@ -28,19 +26,13 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def digest(name: str, value: str | None) -> str:
-    """What filters ask of a row's camera or source; empty where it has none."""
-    return "" if value is None else _digest("row", name, value)
+def expression(filter: Filter | None, excluded: Collection[str] = ()) -> str:
+    """
+    What Milvus is to keep of the rows; empty for all of them.
 
-
-def tags(row: Row) -> list[str]:
-    """What filters may ask of a row's metadata."""
-    metadata: dict[str, Any] = json.loads(row.metadata)
-    return [_digest("metadata", name, value) for name, value in metadata.items() if _can_be_asked(value)]
-
-
-def expression(filter: Filter | None, excluded: Collection[str]) -> str:
-    """What Milvus is to keep of the rows; empty for all of them."""
+    Raises:
+        GalleryError: a range over text, which no expression can say.
+    """
     parts = [] if filter is None else _conditions(filter)
     known = sorted(filter_ids(excluded))
     if known:
@@ -62,7 +54,7 @@ def _conditions(filter: Filter) -> list[str]:
     parts = []
     for name, values in (("camera", filter.cameras), ("source", filter.sources)):
         if values is not None:
-            wanted = json.dumps([digest(name, value) for value in values])
+            wanted = json.dumps([digest("row", name, value) for value in values])
             parts.append(f"{name}_digest in {wanted}" if values else _NOTHING)
     if filter.begin is not None:
         parts.append(f"timestamp >= {filter.begin!r}")
@@ -70,25 +62,41 @@ def _conditions(filter: Filter) -> list[str]:
         parts.append(f"timestamp < {filter.end!r}")
     if filter.begin is not None or filter.end is not None:
         parts.append(f"timestamp > {NO_TIME!r}")
-    parts += [
-        f'array_contains(tags, "{_digest("metadata", name, value)}")' if _can_be_asked(value) else _NOTHING
-        for name, value in filter.metadata.items()
-    ]
+    if filter.paths is not None:
+        parts.append(_tagged([digest("path", "", path) for path in filter.paths]))
+    parts += [one for condition in filter.conditions for one in _of_metadata(condition)]
+    parts += [one for part in filter.all_of for one in _conditions(part)]
+    if filter.any_of is not None:
+        parts.append(_any(filter.any_of))
+    if filter.none_of:
+        parts.append(f"not {_any(filter.none_of)}")
     return parts
 
 
-def _can_be_asked(value: Any) -> bool:
-    """Lists and objects are no values of a filter, and NaN equals nothing."""
-    return isinstance(value, str | int | float) and value == value
+def _any(filters: Sequence[Filter]) -> str:
+    if any(filter.is_empty for filter in filters):
+        return f"(not ({_NOTHING}))"
+    return f"({' or '.join(f'({expression(filter)})' for filter in filters) or _NOTHING})"
 
 
-def _digest(kind: str, name: str, value: Scalar) -> str:
-    described = json.dumps([kind, name, type(_plain(value)).__name__, str(_plain(value))])
-    return blake2b(described.encode(), digest_size=DIGEST_LENGTH // 2).hexdigest()
+def _of_metadata(condition: Condition) -> list[str]:
+    name = condition.name
+    if condition.values is not None:
+        return [_tagged([digest("metadata", name, value) for value in condition.values])]
+    parts = []
+    for sign, bound in condition.bounds:
+        if isinstance(bound, str):
+            raise GalleryError(
+                f"metadata filter {name!r} {sign} {bound!r}: Milvus compares numbers only. Ask for values, or, of a "
+                "timestamp, by since and until."
+            )
+        parts.append(_tagged([digest("range", name, start) for start in beginnings(sign, bound)]))
+    return parts
 
 
-def _plain(value: Scalar) -> Scalar:
-    """One form for numbers that are equal: 1.0 as 1; True stays a truth value."""
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        return int(value)
-    return value
+def _tagged(wanted: list[str]) -> str:
+    if not wanted:
+        return _NOTHING
+    if len(wanted) == 1:
+        return f'array_contains(tags, "{wanted[0]}")'
+    return f"array_contains_any(tags, {json.dumps(wanted)})"

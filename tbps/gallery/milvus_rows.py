@@ -2,20 +2,30 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
-from tbps.gallery.milvus_filters import DIGEST_LENGTH, ID_LENGTH, NO_TIME, digest, is_id, tags
+from tbps.gallery.metadata import parsed
+from tbps.gallery.milvus_filters import ID_LENGTH, NO_TIME, is_id
+from tbps.gallery.milvus_tags import DIGEST_LENGTH, digest, tags
+from tbps.gallery.rows import stored_row
 
 VECTOR = "vector"
-_TEXTS = ("path", "camera", "source", "metadata", "thumbnail")
-STORED = ("id", "number", *_TEXTS, "timestamp", VECTOR)  # all but the digests, which are only searched
+_TEXTS = ("path", "metadata", "thumbnail")
+STORED = ("id", "number", *_TEXTS, VECTOR)  # the others are only searched, and made from the metadata
 _TEXT_BYTES = 65535  # the most that Milvus allows, of a text
 _MOST_TAGS = 4096  # of an array
+
+
+def fields_for(columns: Sequence[str]) -> list[str]:
+    """What has to be asked of the server for some fields of rows."""
+    made = {"camera": "metadata", "source": "metadata", "timestamp": "metadata"}
+    return sorted({"id", "number", *(made.get(name, name) for name in columns)})
 
 
 def make_schema(client: Any, width: int) -> Any:
@@ -49,13 +59,11 @@ def to_entity(row: Row, vector: np.ndarray, number: int) -> dict[str, Any]:
         "id": row.id,
         "number": number,
         "path": json.dumps(row.path),
-        "camera": json.dumps(row.camera),
-        "source": json.dumps(row.source),
         "metadata": row.metadata,
         "thumbnail": base64.b64encode(row.thumbnail or b"").decode(),
         "timestamp": NO_TIME if row.timestamp is None else row.timestamp,
-        "camera_digest": digest("camera", row.camera),
-        "source_digest": digest("source", row.source),
+        "camera_digest": _digest("camera", row.camera),
+        "source_digest": _digest("source", row.source),
         "tags": tags(row),
         VECTOR: vector,
     }
@@ -67,20 +75,25 @@ def to_entity(row: Row, vector: np.ndarray, number: int) -> dict[str, Any]:
             )
     if len(entity["tags"]) > _MOST_TAGS:
         raise GalleryError(
-            f"The metadata of {row.path or row.id} have over {_MOST_TAGS} entries: Milvus holds no more."
+            f"The metadata of {row.path or row.id} have too many entries: Milvus holds {_MOST_TAGS} in all, of which a "
+            "number counts for seventeen. Leave some out."
         )
     return entity
 
 
 def to_row(entity: Mapping[str, Any]) -> Row:
-    """The row that was stored."""
-    time = entity["timestamp"]
-    return Row(
-        id=entity["id"],
-        path=json.loads(entity["path"]),
-        metadata=entity["metadata"],
-        camera=json.loads(entity["camera"]),
-        timestamp=None if time == NO_TIME else time,
-        source=json.loads(entity["source"]),
-        thumbnail=base64.b64decode(entity["thumbnail"]) or None,
-    )
+    """
+    The row that was stored; where only some of it was asked for, the rest is missing.
+
+    Raises:
+        GalleryError: somebody else wrote it, and its metadata cannot be kept so.
+    """
+    entity = {"path": "null", "metadata": "{}", "thumbnail": "", **entity}
+    row = stored_row(entity["id"], json.loads(entity["path"]), parsed(entity["metadata"], entity["id"]))
+    thumbnail = base64.b64decode(entity["thumbnail"]) or None
+    return replace(row, metadata=entity["metadata"], thumbnail=thumbnail)
+
+
+def _digest(name: str, value: str | None) -> str:
+    """What filters ask of a row's camera or source; empty where it has none."""
+    return "" if value is None else digest("row", name, value)

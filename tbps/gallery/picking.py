@@ -8,6 +8,8 @@ import numpy as np
 
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Found, View, Wanted
+from tbps.gallery.rows import metadata_of
+from tbps.gallery.scalars import written_alike
 
 _FIRST_TRY = 4  # times as many rows as are wanted
 
@@ -31,8 +33,8 @@ def one_per_group(view: View, query: np.ndarray, wanted: Wanted, name: str) -> l
 def _first_of_each(found: list[Found], name: str) -> list[Found]:
     first: dict[str, Found] = {}
     for place, one in enumerate(found):
-        metadata = json.loads(one.row.metadata)
-        group = json.dumps(metadata[name]) if name in metadata else f"no value, row {place}"
+        value = getattr(one.row, name) if name in ("camera", "source") else metadata_of(one.row).get(name)
+        group = f"no value, row {place}" if value is None else json.dumps(written_alike(value), sort_keys=True)
         first.setdefault(group, one)
     return list(first.values())
 

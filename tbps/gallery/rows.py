@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.filters import seconds
 from tbps.gallery.home import Row
+from tbps.gallery.metadata import parsed
+from tbps.gallery.moments import seconds
+from tbps.gallery.scalars import name_of, shown
 
 
 def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
@@ -17,9 +19,9 @@ def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
         id=id,
         path=path,
         metadata=json.dumps(metadata),
-        camera=None if camera is None else str(camera),
+        camera=None if camera is None else name_of("camera", camera),
         timestamp=seconds("timestamp", metadata.get("timestamp")),
-        source=None if source is None else str(source),
+        source=None if source is None else name_of("source", source),
     )
 
 
@@ -29,10 +31,20 @@ def metadata_of(row: Row) -> dict[str, Any]:
     Raises:
         GalleryError: somebody else wrote it, and it is no JSON object.
     """
+    return parsed(row.metadata, row.id)
+
+
+def stored_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
+    """
+    `make_row`, of metadata that are there already.
+
+    Raises:
+        GalleryError: somebody else wrote them, or an earlier version that took what is refused now.
+    """
     try:
-        return dict(json.loads(row.metadata))
-    except (ValueError, TypeError) as error:
-        raise GalleryError(f"The metadata of the image {row.id!r} is no JSON object: remove that image.") from error
+        return make_row(id, path, metadata)
+    except (TypeError, ValueError) as error:
+        raise GalleryError(f"The metadata of the image {shown(id)}: {error} Remove that image.") from error
 
 
 def changed_row(row: Row, path: str | None, changes: Mapping[str, Any]) -> Row:
@@ -40,4 +52,4 @@ def changed_row(row: Row, path: str | None, changes: Mapping[str, Any]) -> Row:
     None. Its other names and its thumbnail stay."""
     metadata = {**metadata_of(row), **changes}
     kept = {name: value for name, value in metadata.items() if value is not None or name not in changes}
-    return replace(make_row(row.id, path or row.path, kept), thumbnail=row.thumbnail)
+    return replace(stored_row(row.id, path or row.path, kept), thumbnail=row.thumbnail)

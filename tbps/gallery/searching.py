@@ -7,7 +7,7 @@ import numpy as np
 
 from tbps.gallery.checks import check_finite, check_ids, check_positive
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.filters import Filter
+from tbps.gallery.filters import Filter, check_filter
 from tbps.gallery.home import MODES, Found, Mode, View, Wanted
 from tbps.gallery.picking import one_per_group, same_person
 
@@ -37,8 +37,7 @@ class Options:
         for name, level in (("min_score", self.min_score), ("exclude_alike", self.exclude_alike)):
             if level is not None:
                 check_finite(name, level)
-        if self.where is not None and not isinstance(self.where, Filter):
-            raise TypeError(f"where={self.where!r}: expected a Filter, as Filter(camera='c1').")
+        check_filter(self.where)
         for name, number in (("candidates", self.candidates), ("probes", self.probes)):
             if number is not None:
                 check_positive(name, number)

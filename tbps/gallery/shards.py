@@ -5,6 +5,7 @@ from copy import copy
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -189,6 +190,11 @@ class Shard:
         """The rows at some places."""
         columns = (self.column(field.name).take(pa.array(places)).to_pylist() for field in fields(Row))
         return [Row(*values) for values in zip(*columns, strict=True)]
+
+    def fields(self, columns: Sequence[str], places: np.ndarray) -> list[dict[str, Any]]:
+        """Some fields of the rows at some places."""
+        taken = (self.column(name).take(pa.array(places)).to_pylist() for name in columns)
+        return [dict(zip(columns, values, strict=True)) for values in zip(*taken, strict=True)]
 
     def verify(self) -> None:
         """Read all of the file."""

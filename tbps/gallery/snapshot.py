@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from tbps.gallery.masks import mask
 from tbps.gallery.ranking import rank
 from tbps.gallery.shards import Shard
 
+_NOBODY = pa.array([], pa.string())
 _SCANNED = 4096  # rows at a time: as many as `Gallery.add` commits
 
 
@@ -44,9 +46,11 @@ class Snapshot:
             same = before is not None and before.manifest.index == manifest.index
             self.index = before.index if before is not None and same else Index(directory, manifest.index)
 
-    def count(self) -> int:
-        """The number of rows."""
-        return self.manifest.rows
+    def count(self, filter: Filter | None = None) -> int:
+        """The number of rows, or of those that meet a filter."""
+        if filter is None:
+            return self.manifest.rows
+        return sum(int(_allowed(shard, filter, _NOBODY).sum()) for shard in self.shards)
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are there; the shards' ids are scanned, not held in memory."""
@@ -72,6 +76,13 @@ class Snapshot:
             for start in range(0, len(kept), _SCANNED):
                 places = kept[start : start + _SCANNED]
                 yield shard.rows(places), shard.vectors(places)
+
+    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Some fields of the rows that meet a filter, some thousand at a time, in order of insertion."""
+        for shard in self.shards:
+            kept = np.flatnonzero(_allowed(shard, filter, _NOBODY))
+            for start in range(0, len(kept), _SCANNED):
+                yield shard.fields(columns, kept[start : start + _SCANNED])
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
         """The best rows for each query.

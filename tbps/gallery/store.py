@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -12,6 +13,7 @@ from tbps.files import locked_folder
 from tbps.fingerprint import ModelIdentity
 from tbps.forks import ForkLock
 from tbps.gallery.errors import GalleryError
+from tbps.gallery.filters import Filter
 from tbps.gallery.folder import Folder
 from tbps.gallery.gathering import gathered
 from tbps.gallery.home import Found, Row, Wanted
@@ -102,9 +104,9 @@ class Store:
         """What is there now; nothing changes it."""
         return self._snapshot
 
-    def count(self) -> int:
-        """The number of rows."""
-        return self._snapshot.count()
+    def count(self, filter: Filter | None = None) -> int:
+        """The number of rows, or of those that meet a filter."""
+        return self._snapshot.count(filter)
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are in the store."""
@@ -117,6 +119,10 @@ class Store:
     def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
         """All rows and vectors, some thousand at a time, in order of insertion."""
         return self._snapshot.scan()
+
+    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Some fields of the rows that meet a filter, some thousand at a time, in order of insertion."""
+        return self._snapshot.listed(columns, filter)
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
         """The best rows for each query."""

@@ -1,0 +1,103 @@
+"""What the rows of a home say, without their vectors: one after the other, or counted by value."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tbps.gallery.checks import check_text
+from tbps.gallery.conditions import Condition
+from tbps.gallery.filters import Filter
+from tbps.gallery.home import Home
+from tbps.gallery.metadata import parsed
+from tbps.gallery.scalars import shown, written_alike
+
+COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp", "thumbnail")
+_MOST_VALUES = 100_000  # of one name: further ones are left out, so that memory is bounded
+_SHOWN = 12  # values in a message
+_LETTERS = 40  # of a value in a message
+
+
+def listed(home: Home, where: Filter | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """
+    Fields of the rows that meet a filter, with metadata as a dict.
+
+    Raises:
+        TypeError, ValueError: columns that there are not.
+    """
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise TypeError(f"columns={shown(columns)}: expected a list of {', '.join(COLUMNS)}.")
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown or not columns:
+        what = f"{shown(unknown[0])} is no column" if unknown else "there are none"
+        raise ValueError(f"columns={shown(list(columns))}: {what}; expected some of {', '.join(COLUMNS)}.")
+    return _read(home, where, list(dict.fromkeys(columns)))
+
+
+def _read(home: Home, where: Filter | None, columns: list[str]) -> Iterator[dict[str, Any]]:
+    for piece in home.listed(columns, where):
+        for row in piece:
+            if "metadata" in row:
+                row["metadata"] = parsed(row["metadata"], row.get("id"))
+            yield row
+
+
+def values_of(home: Home, name: str, where: Filter | None = None) -> list[tuple[Any, int]]:
+    """
+    The values of a metadata name and the number of rows that have each, the most frequent first.
+
+    Cameras and sources are text, as filters compare them.
+
+    Raises:
+        TypeError, ValueError: a name that is no text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name={shown(name)}: expected the name of a metadata value, as text.")
+    check_text("name", name)
+    is_column = name in ("camera", "source")
+    counts: Counter[str] = Counter()
+    for row in _read(home, where, [name if is_column else "metadata"]):
+        value = row[name] if is_column else row["metadata"].get(name)
+        text = json.dumps(written_alike(value), sort_keys=True)
+        if value is not None and (text in counts or len(counts) < _MOST_VALUES):
+            counts[text] += 1
+    return [(json.loads(text), count) for text, count in counts.most_common()]
+
+
+def what_there_is(home: Home, where: Filter) -> str:
+    """What the rows say of that which a filter asks for, where none of them meets it: a line for each name."""
+    filters = [where]
+    for filter in filters:
+        filters += filter.parts
+    asked = [name for name, attribute in (("camera", "cameras"), ("source", "sources"))
+             if any(getattr(filter, attribute) is not None for filter in filters)]  # fmt: skip
+    asked += [condition.name for condition in _conditions(filters) if condition.name not in asked]
+    lines = [f"{name}: {_some(values_of(home, name))}" for name in dict.fromkeys(asked)]
+    if any(filter.begin is not None or filter.end is not None for filter in filters):
+        lines.append(f"timestamp: {_times(home)}")
+    return "\n".join(lines)
+
+
+def _conditions(filters: list[Filter]) -> list[Condition]:
+    return [condition for filter in filters for condition in filter.conditions]
+
+
+def _some(values: list[tuple[Any, int]]) -> str:
+    """Values as they are written in a filter: text is in quotes, so that 12 and "12" can be told apart."""
+    texts = []
+    for value, count in values[:_SHOWN]:
+        text = json.dumps(value, ensure_ascii=False)
+        texts.append(f"{text if len(text) <= _LETTERS else text[:_LETTERS] + '...'} ({count})")
+    more = [f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else []
+    return ", ".join([*texts, *more]) or "no image has it"
+
+
+def _times(home: Home) -> str:
+    first, last, count = float("inf"), float("-inf"), 0
+    for row in _read(home, None, ["timestamp"]):
+        if row["timestamp"] is not None:
+            first, last, count = min(first, row["timestamp"]), max(last, row["timestamp"]), count + 1
+    if not count:
+        return "no image has it"
+    return " to ".join(datetime.fromtimestamp(time, UTC).isoformat() for time in (first, last)) + f" ({count})"
