@@ -16,10 +16,10 @@ from transformers import AutoModel, AutoProcessor
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.data.images import BadImageError
 from tbps.encoding import encode_images, encode_texts
-from tbps.fingerprint import identify
+from tbps.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.home import Row
-from tbps.gallery.manifest import Layout
+from tbps.gallery.manifest import Layout, Origin
 from tbps.gallery.shards import Shard, write_shard
 from tbps.gallery.store import Store
 
@@ -124,9 +124,10 @@ def test_a_file_with_new_content_is_a_new_image(gallery, folder, pictures):
 def test_vectors_stay_on_disk_where_other_programs_can_read_them(tmp_path):
     vectors = np.arange(4096 * 48, dtype=np.float32).reshape(4096, 48)
     rows = [Row(str(n), None, "{}") for n in range(4096)]
-    entry = write_shard(tmp_path / "shard-000000.arrow", rows, vectors, "float32")
+    origin = Origin(ModelIdentity("m", "f", 48), LAYOUT, "0.1.0", 3)
+    entry = write_shard(tmp_path / "shard-000000.arrow", rows, vectors, origin)
     before = pa.total_allocated_bytes()
-    shard = Shard(tmp_path, entry)
+    shard = Shard(tmp_path, entry, origin)
     np.testing.assert_array_equal(shard.vectors(slice(None)), vectors)
     assert shard.vectors(slice(None)).base is not None, "a view of the file"
     assert pa.total_allocated_bytes() - before < vectors.nbytes / 10

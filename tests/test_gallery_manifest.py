@@ -1,6 +1,5 @@
 """`gallery.json` as accidents and strangers leave it: the same manifest, or an error that names the file."""
 
-import copy
 import json
 import os
 import sys
@@ -8,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+from forging import forge, places, replaced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tbps.files import checksum
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.manifest import IndexEntry, Layout, Manifest, ShardEntry
@@ -37,13 +36,6 @@ def written(folder, manifest=MANIFEST):
     """The content of the file of a manifest."""
     manifest.write(folder)
     return json.loads((folder / "gallery.json").read_text())
-
-
-def forge(folder, content):
-    """Write a content with the checksum that belongs to it."""
-    content = {name: value for name, value in content.items() if name != "checksum"}
-    text = json.dumps(content, sort_keys=True)
-    (folder / "gallery.json").write_text(json.dumps({**content, "checksum": checksum(text.encode())}))
 
 
 def test_it_is_read_as_it_was_written(tmp_path):
@@ -164,24 +156,6 @@ HOSTILE = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-2, 30), st.floats(), st.text(max_size=30),
     st.sampled_from([1 << 63, 10**400, "shard-000000.arrow", "index-000001.faiss", "1" * 16, [], {}, [0], [[[]]]]),
 )  # fmt: skip
-
-
-def places(value, path=()):
-    """The paths of all values in a content."""
-    yield path
-    if isinstance(value, dict | list):
-        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(inner, (*path, name))
-
-
-def replaced(content, path, value):
-    """The content with another value at a path."""
-    content = copy.deepcopy(content)
-    inner = content
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = value
-    return content
 
 
 def holds(manifest):

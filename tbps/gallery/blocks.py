@@ -1,18 +1,22 @@
 """Files under a memory map whose blocks are verified when they are first read."""
 
-import mmap
+import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 import xxhash
 
 from tbps.gallery.errors import GalleryError
+from tbps.regular_file_tbps import open_regular
 
 BLOCK = 1 << 18  # bytes: small enough that opening reads little, large enough that a million rows need few checksums
 _DIGITS = 16
 _HEX = frozenset("0123456789abcdef")
-ADVICE = "restore this file from a copy, or add the images again to a gallery in a new folder."
+_MOST = 1 << 48  # bytes: what a manifest may say of a file
+_DESCRIPTORS = Path("/dev/fd")  # a name of the very file that was opened, where there is one
+ADVICE = "restore this file from a copy, or keep what else is sound by `tbps gallery repair`."
 
 
 def block_checksums(data: bytes | memoryview) -> str:
@@ -40,19 +44,12 @@ class CheckedFile:
         path: the file. size: its length when it was written. checksums: of `block_checksums`.
 
     Raises:
-        GalleryError: it is missing or has another length.
+        GalleryError: it is missing, no regular file, or has another length.
     """
 
     def __init__(self, path: Path, size: int, checksums: str) -> None:
         self.path = path
-        if not path.is_file():
-            raise GalleryError(f"{path} is missing: {ADVICE}")
-        found = path.stat().st_size
-        if found != size:
-            raise GalleryError(f"{path} has {found} bytes where gallery.json says {size}: it was cut or grew; {ADVICE}")
-        with path.open("rb") as file:
-            # a private copy on write, which nobody writes to: torch accepts no read-only memory
-            self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.bytes: np.ndarray = _mapped(path, size)  # (size,) uint8
         self.arrow = pa.py_buffer(self.bytes)
         self._checksums = checksums
         self._seen = np.zeros(-(-size // BLOCK), bool)
@@ -66,24 +63,51 @@ class CheckedFile:
         """
         stop = len(self.bytes) if stop is None else stop
         first, last = start // BLOCK, -(-stop // BLOCK)
-        with memoryview(self.bytes) as view:
-            for block in first + np.flatnonzero(~self._seen[first:last]):
-                piece = view[block * BLOCK : (block + 1) * BLOCK]
-                expected = self._checksums[block * _DIGITS : (block + 1) * _DIGITS]
-                if xxhash.xxh3_64_hexdigest(piece) != expected:
-                    raise GalleryError(
-                        f"{self.path} is damaged between bytes {block * BLOCK} and {block * BLOCK + len(piece)} (the "
-                        f"checksum is not the one in gallery.json): {ADVICE}"
-                    )
-                self._seen[block] = True
+        for block in first + np.flatnonzero(~self._seen[first:last]):
+            piece = memoryview(self.arrow)[block * BLOCK : (block + 1) * BLOCK]
+            expected = self._checksums[block * _DIGITS : (block + 1) * _DIGITS]
+            if xxhash.xxh3_64_hexdigest(piece) != expected:
+                raise GalleryError(
+                    f"{self.path} is damaged between bytes {block * BLOCK} and {block * BLOCK + len(piece)} (the "
+                    f"checksum is not the one in gallery.json): {ADVICE}"
+                )
+            self._seen[block] = True
 
     def verify_array(self, array: pa.Array) -> None:
-        """`verify` the bytes of an array that lies in this file."""
+        """
+        `verify` the bytes of an array that should lie in this file.
+
+        Raises:
+            GalleryError: a block is not as it was written. ValueError: the array lies elsewhere.
+        """
         for buffer in array.buffers():
             if buffer is not None and buffer.size:
                 start = self.offset(buffer)
+                if not 0 <= start <= start + buffer.size <= len(self.bytes):
+                    raise ValueError("a buffer lies outside of the file")
                 self.verify(start, start + buffer.size)
 
     def offset(self, buffer: pa.Buffer) -> int:
         """Where in the file a buffer of it begins."""
         return int(buffer.address - self.arrow.address)
+
+
+def _mapped(path: Path, size: int) -> np.ndarray:
+    """The bytes of a file of a known size under a memory map, for which no descriptor stays open: a gallery may have
+    more files than a process may open. Nobody writes to it; as torch takes no read-only memory it is a private copy
+    on write."""
+    try:
+        with open_regular(path, _MOST) as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != size:
+                raise GalleryError(
+                    f"{path} has {found} bytes where gallery.json says {size}: it was cut or grew; {ADVICE}"
+                )
+            name = f"{_DESCRIPTORS}/{file.fileno()}" if _DESCRIPTORS.is_dir() else str(path)
+            return torch.from_file(name, shared=False, size=size, dtype=torch.uint8).numpy()
+    except FileNotFoundError:
+        raise GalleryError(f"{path} is missing: {ADVICE}") from None
+    except GalleryError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise GalleryError(f"{path} cannot be read ({error}): {ADVICE}") from error

@@ -92,6 +92,16 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What is so of all of a gallery's files. Each carries it, so that a lost manifest can be made again."""
+
+    model: ModelIdentity
+    layout: Layout
+    tbps_version: str
+    format_version: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The gallery's model, the layout of its vectors, its shards in order of insertion, and its index, if it has one.
 
@@ -120,6 +130,11 @@ class Manifest:
                 raise ValueError(f"the {self.index.rows} rows of the index are not those of the first shards")
         if len(set(numbers)) < len(numbers) or max(numbers, default=-1) >= self.next_file:
             raise ValueError(f"a number of a file is used twice, or is not below next_file={self.next_file}")
+
+    @property
+    def origin(self) -> Origin:
+        """What its files carry."""
+        return Origin(self.model, self.layout, self.tbps_version, self.format_version)
 
     @property
     def rows(self) -> int:

@@ -12,34 +12,34 @@ import pyarrow as pa
 import torch
 
 from tbps.files import write_atomically
-from tbps.gallery.blocks import ADVICE, BLOCK, CheckedFile, block_checksums
+from tbps.gallery.blocks import ADVICE, CheckedFile, block_checksums
 from tbps.gallery.codes import ROW_NUMBERS, decoded, directions, quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
-from tbps.gallery.manifest import Dtype, ShardEntry
+from tbps.gallery.manifest import Dtype, Origin, ShardEntry
+from tbps.gallery.shard_file import checked_column, described, open_batch, schema, steps_of
 
-_TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}  # of a row's fields that are no text
-_STEPS = b"tbps.steps"
 _MOST = 1e30  # length of a vector: far from where float32 ends, so that no product by codes does
 _HALF_LOSES = 0.1  # share of a vector that float16 may lose: by far more than of any that it was made for
 
 
-def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype,
+def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
                 steps: np.ndarray | None = None) -> ShardEntry:  # fmt: skip
     """
     Write N rows and their vectors (N, E) float32 in one step.
 
     Args:
+        origin: of the gallery.
         steps: of the codes, those of the gallery's first file where codes are all that is kept: then a code is copied
             from file to file as it is. None learns them.
 
     Raises:
         GalleryError: a vector that cannot be kept.
     """
-    return write_batch(path, make_batch(rows, vectors, dtype, steps))
+    return write_batch(path, make_batch(rows, vectors, origin, steps))
 
 
-def make_batch(rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype,
+def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
                steps: np.ndarray | None = None) -> pa.RecordBatch:  # fmt: skip
     """
     What `write_shard` writes.
@@ -47,19 +47,17 @@ def make_batch(rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype,
     The column `code` holds 8-bit codes of the vectors, beside what a row's code is multiplied by and bounds on what it
     loses (see `Codes`); `embedding` holds the vectors, unless they are kept as codes alone.
     """
+    dtype = origin.layout.dtype
     stored = _stored(rows, vectors, dtype)
     codes = quantise(stored.astype(np.float32, copy=False), steps)  # of what is stored: the bound must hold for that
     if dtype == "int8":
         codes = codes.instead_of_vectors()
-    columns = {
-        field.name: pa.array([getattr(row, field.name) for row in rows], _TYPES.get(field.name, pa.string()))
-        for field in fields(Row)
-    }
+    columns = {name: [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__}
     columns["code"] = _lists(codes.numbers)
     columns |= {name: pa.array(getattr(codes, name)) for name in ROW_NUMBERS}
     if dtype != "int8":
         columns["embedding"] = _lists(stored)
-    return pa.record_batch(columns).replace_schema_metadata({_STEPS: codes.steps.tobytes()})
+    return described(pa.record_batch(columns, schema=schema(origin.layout)), codes.steps, origin)
 
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> ShardEntry:
@@ -123,16 +121,11 @@ class Shard:
         GalleryError: the file is missing, damaged where it is read, or has other rows than the manifest says.
     """
 
-    def __init__(self, directory: Path, entry: ShardEntry) -> None:
+    def __init__(self, directory: Path, entry: ShardEntry, origin: Origin) -> None:
         self._file = CheckedFile(directory / entry.file, entry.size, entry.checksums)
-        self._file.verify(0, min(entry.size, BLOCK))  # of the first block Arrow learns where everything is
-        self._rows = pa.ipc.open_stream(pa.BufferReader(self._file.arrow)).read_next_batch()
-        if len(self._rows) != entry.rows:
-            raise GalleryError(
-                f"{directory / entry.file} has {len(self._rows)} rows where gallery.json says {entry.rows}: {ADVICE}"
-            )
+        self._rows = open_batch(self._file, entry.rows, origin)
         self._verified: dict[str, pa.Array] = {}
-        self.steps: np.ndarray = np.frombuffer(self._rows.schema.metadata[_STEPS], np.float32)  # (E,)
+        self.steps: np.ndarray = steps_of(self._rows)  # (E,)
         self.removed = _marked(entry.rows, entry.removed)
 
     def __len__(self) -> int:
@@ -147,9 +140,7 @@ class Shard:
     def column(self, name: str) -> pa.Array:
         """A field of all rows."""
         if name not in self._verified:
-            array = self._rows[name]
-            self._file.verify_array(array)
-            self._verified[name] = array
+            self._verified[name] = checked_column(self._file, self._rows, name)
         return self._verified[name]
 
     @cached_property
@@ -179,8 +170,13 @@ class Shard:
     def vectors(self, places: np.ndarray | slice) -> np.ndarray:
         """(n, E) float32 of the rows at some places."""
         if self._stored is None:
-            return decoded(self.codes.numpy()[places], self.of_codes("scale").numpy()[places], self.steps)
-        return self._stored[places].astype(np.float32, copy=False)
+            return self._finite(decoded(self.codes.numpy()[places], self.of_codes("scale").numpy()[places], self.steps))
+        return self._finite(self._stored[places].astype(np.float32, copy=False))
+
+    def _finite(self, vectors: np.ndarray) -> np.ndarray:
+        if not np.isfinite(vectors).all():  # none was when it was written
+            raise GalleryError(f"{self._file.path} is damaged (a vector is not finite): {ADVICE}")
+        return vectors
 
     def row(self, place: int) -> Row:
         """The row at 0 <= place < N."""

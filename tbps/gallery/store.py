@@ -203,7 +203,7 @@ class Store:
         shards = self._snapshot.shards
         steps = shards[0].steps if shards and manifest.layout.dtype == "int8" else None
         with _said_when_full(path):
-            return write_shard(path, rows, vectors, manifest.layout.dtype, steps)
+            return write_shard(path, rows, vectors, manifest.origin, steps)
 
     def _commit(self, manifest: Manifest) -> None:
         """Put a manifest on disk, and take it up."""
