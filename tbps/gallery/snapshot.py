@@ -37,7 +37,9 @@ class Snapshot:
         self.manifest = manifest
         opened = {} if before is None else dict(zip(map(_file, before.manifest.shards), before.shards, strict=True))
         self.shards: list[Shard] = [
-            opened[_file(entry)].without(entry.removed) if _file(entry) in opened else Shard(directory, entry, manifest.origin)
+            opened[_file(entry)].without(entry.removed)
+            if _file(entry) in opened
+            else Shard(directory, entry, manifest.origin)
             for entry in manifest.shards
         ]
         self.starts = np.cumsum([0, *map(len, self.shards)])
