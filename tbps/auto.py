@@ -22,4 +22,5 @@ def register() -> None:
     TBPSProcessor.register_for_auto_class("AutoProcessor")
     # transformers asks for trust wherever a checkpoint names a pipeline, though the registered one runs no code of it
     TBPSConfig.reads_custom_pipelines = False
-    PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=TextBasedPersonSearchPipeline, pt_model=AutoModel)
+    if TASK not in PIPELINE_REGISTRY.get_supported_tasks():  # a second time it would say that it is there
+        PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=TextBasedPersonSearchPipeline, pt_model=AutoModel)

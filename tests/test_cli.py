@@ -295,10 +295,13 @@ def test_names_that_the_terminal_cannot_print_are_escaped(tmp_path: Path, checkp
     min(folder.iterdir()).rename(folder / "ü名.png")
     main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])
     command = [sys.executable, "-m", "tbps", "search", checkpoint, str(tmp_path / "gallery"), "a man", "--k", "12"]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONPROFILEIMPORTTIME": "1"}
     run = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert run.returncode == 0, run.stderr
     assert rb"\xfc\u540d.png" in run.stdout
+    imported = {line.rpartition(b"|")[2].strip() for line in run.stderr.splitlines()}
+    assert b"transformers" in imported
+    assert not imported & {b"datasets", b"matplotlib"}, "a search takes no time for what it does not need"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from corpora import entries, sentence
 
+from tbps.data.corpora import FORMAT_NAMES
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.formats import FORMATS, read_corpus
 
@@ -17,6 +18,10 @@ def written(folder: Path, content: Any, name: str = "corpus.json") -> Path:
     path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
+
+
+def test_the_command_line_knows_every_format() -> None:
+    assert tuple(FORMATS) == FORMAT_NAMES
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tbps.commands.options import Commands, add_benchmark, add_command, load_splits, positive
 from tbps.commands.terminal import show
-from tbps.data.corpora.formats import FORMATS
+from tbps.data.corpora import FORMAT_NAMES
 
 
 def make_toy_data(options: argparse.Namespace) -> None:
@@ -88,7 +88,7 @@ def add_shard(data: Commands) -> None:
     command = add_command(data, "shard", "write a pre-training corpus as parquet shards with the images inside",
                           "tbps data shard mals MALS/train.json shards --images MALS/images --workers 4",
                           "Stopped half-way, the same command goes on after the last whole shard.")  # fmt: skip
-    command.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
+    command.add_argument("format", metavar="FORMAT", choices=FORMAT_NAMES, help=", ".join(FORMAT_NAMES))
     command.add_argument(
         "sources", metavar="SOURCE", type=Path, nargs="+", help="JSON files of the corpus (MALS: or .parquet)"
     )

@@ -53,8 +53,10 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
     from accelerate import PartialState
     from transformers import AutoProcessor
 
+    from tbps.auto import register
     from tbps.modeling_tbps import TBPSModel
 
+    register()
     device = PartialState().device
     return TBPSModel.from_pretrained(checkpoint).eval().to(device), AutoProcessor.from_pretrained(checkpoint)
 

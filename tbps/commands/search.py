@@ -91,8 +91,6 @@ def query_of(options: argparse.Namespace) -> "Query":
 
 def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str, Any]:
     """What `Gallery.search` is told besides the query."""
-    from tbps.gallery.calibration import Calibration
-
     min_score, alike = options.min_score, options.exclude_alike
     if alike is not None and not options.exclude:
         raise ValueError("--exclude-alike is about images that look like an excluded one: name it with --exclude ID.")
@@ -102,6 +100,8 @@ def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str,
                 "--calibration is learnt from sentences, and the scores of an image (--like) are of another scale: "
                 "give --min-score too."
             )
+        from tbps.gallery.calibration import Calibration
+
         calibration = Calibration.load(options.calibration, gallery.fingerprint)
         min_score = calibration.threshold(gallery.count()) if min_score is None else min_score
         alike = calibration.same_person if alike is None else alike
@@ -146,6 +146,8 @@ def show_table(hits: list["Hit"]) -> None:
 
 def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
     """The picture and the page, where they are asked for."""
+    if not (options.png or options.html):
+        return
     from tbps.report import QueryResult, write_search_page, write_search_sheet
 
     like = None if options.like is None else f"like {options.like}"
@@ -156,7 +158,7 @@ def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
     if options.html:
         write_search_page(options.html, [result])
         show(f"page: {options.html}", sys.stderr)
-    if (options.png or options.html) and hits and not any(hit.image for hit in hits):
+    if hits and not any(hit.image for hit in hits):
         show(
             "tbps: no picture may be shown: name the folders that images may be read from with --images, or index with "
             "--thumbnails.",

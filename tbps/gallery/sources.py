@@ -2,13 +2,13 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 from PIL import Image
 
 from tbps.data.images import BadImageError, ImageSource, list_images, open_image, shown
@@ -16,6 +16,9 @@ from tbps.gallery.checks import is_text
 from tbps.gallery.home import Row
 from tbps.gallery.metadata import checked
 from tbps.gallery.rows import make_row
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # sentences that come with an image describe it for training; they are not facts about it
 _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence", "sentences", "description"})
@@ -59,13 +62,18 @@ def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tup
         ValueError: another number of dicts than of images, or a dataset without images.
         FileNotFoundError: a folder that is not there.
     """
-    if isinstance(images, datasets.Dataset):
+    if _is_dataset(images):
         count, make = len(images), _dataset_maker(images)
     else:
         listed = _as_list(images)
         count, make = len(listed), _list_maker(listed)
     extra = _checked_metadata(metadata, count)
     return count, (make(position, extra(position)) for position in range(count))
+
+
+def _is_dataset(images: Any) -> bool:
+    """Whoever has one has imported `datasets`, which takes a second: a search should not."""
+    return "datasets" in sys.modules and isinstance(images, sys.modules["datasets"].Dataset)
 
 
 def _as_list(images: Any) -> list[Any]:
@@ -94,11 +102,13 @@ def _list_maker(images: list[Any]) -> Callable[[int, dict[str, Any]], Item]:
     return make
 
 
-def _dataset_maker(dataset: datasets.Dataset) -> Callable[[int, dict[str, Any]], Item]:
+def _dataset_maker(dataset: "Dataset") -> Callable[[int, dict[str, Any]], Item]:
+    from datasets import Image as ImageColumn
+
     if "image" not in dataset.column_names:
         raise ValueError(f"The dataset has the columns {dataset.column_names}: expected one called 'image'; rename it.")
     # undecoded, so that a bad image is an error of ours, and one already known is never decoded
-    dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    dataset = dataset.cast_column("image", ImageColumn(decode=False))
 
     def make(position: int, metadata: dict[str, Any]) -> Item:
         row = dataset[position]
