@@ -1,6 +1,7 @@
 """Embedding a batch in chunks that are embedded again in the backward pass: a batch larger than the device holds."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,21 @@ from .outputs_tbps import TBPSEmbeddingOutput
 
 # all that a loss sees; tokens are not kept
 KEPT = ("pooler_output", "global_embeds", "part_embeds", "part_weights", "part_spread")
+
+
+def embedded_or_none(
+    embed: Callable[..., TBPSEmbeddingOutput],
+    inputs: dict[str, torch.Tensor | None],
+    chunk_size: int | None,
+    settings: dict[str, Any],
+) -> TBPSEmbeddingOutput | None:
+    """One modality, whole or in chunks; None where it is not given (its first input is None)."""
+    given = {name: value for name, value in inputs.items() if value is not None}
+    if next(iter(inputs)) not in given:
+        return None
+    if chunk_size is None:
+        return embed(**given, **settings)
+    return embed_in_chunks(partial(embed, **settings), given, chunk_size)
 
 
 def embed_in_chunks(

@@ -38,22 +38,23 @@ def encode_images(
 def encode_texts(
     model: TBPSModel,
     processor: TBPSProcessor,
-    texts: Sequence[str],
+    texts: Sequence[str] | str,
     *,
     batch_size: int = 256,
     progress: bool = True,
 ) -> torch.Tensor:
-    """Retrieval vectors of sentences: (N, E) float32 on the CPU.
+    """Retrieval vectors of sentences: (N, E) float32 on the CPU; one text alone is one sentence.
 
     Raises:
-        ValueError: an empty or blank sentence.
+        ValueError: a sentence that is empty, blank or no text.
     """
+    sentences = [texts] if isinstance(texts, str) else texts
 
     def embed(batch: Sequence[str]) -> torch.Tensor:
         inputs = processor(text=list(batch), padding=True, return_tensors="pt").to(model.device)
         return model.get_text_features(**inputs, return_dict=True).pooler_output
 
-    return _encode(model, texts, embed, batch_size, progress, "sentences")
+    return _encode(model, sentences, embed, batch_size, progress, "sentences")
 
 
 def _encode(

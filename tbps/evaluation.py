@@ -1,14 +1,13 @@
 """Text-to-image retrieval of a model on a benchmark split, by the field's protocol."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import datasets
-import numpy as np
 import torch
 
 from tbps.data.images import image_source
+from tbps.data.split_rows import captions_of, people_of
 from tbps.encoding import encode_images, encode_texts
 from tbps.metrics import retrieval_metrics
 from tbps.modeling_tbps import TBPSModel
@@ -28,10 +27,13 @@ class SplitVectors(NamedTuple):
 def embed_split(
     model: TBPSModel, processor: TBPSProcessor, rows: datasets.Dataset, *, batch_size: int = 64, progress: bool = True
 ) -> SplitVectors:
-    """Embed all captions and all images of a split of `load_benchmark`; processes of a launch share the work."""
-    captions: Sequence[list[str]] = rows["captions"][:]
-    gallery_ids = torch.as_tensor(np.asarray(rows["person_id"][:]))
-    query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions]))
+    """Embed all captions and all images of a split of `load_benchmark`; processes of a launch share the work.
+
+    Raises:
+        ValueError: rows without the columns image, captions and person_id, or whose captions or ids are none.
+    """
+    captions, gallery_ids = captions_of(rows), torch.from_numpy(people_of(rows))
+    query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions], dtype=torch.int64))
     sources = [image_source(image) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
     image_encoder = partial(encode_images, model, processor, batch_size=batch_size, progress=progress)
     images = encode_spread(image_encoder, sources, batch_size)

@@ -35,12 +35,12 @@ class RetrievalMetrics:
         ValueError: the gallery is empty, the ids are not a vector of integers, or a rank is below 1.
     """
 
-    def __init__(self, gallery_ids: Tensor, ranks: Sequence[int] = DEFAULT_RANKS) -> None:
-        self.gallery_ids = _id_vector(gallery_ids, "gallery_ids")
+    def __init__(self, gallery_ids: Tensor | Sequence[int], ranks: Sequence[int] = DEFAULT_RANKS) -> None:
+        self.gallery_ids = id_vector(gallery_ids, "gallery_ids")
         self.ranks = tuple(ranks)
         if not len(self.gallery_ids):
             raise ValueError("gallery_ids is empty: expected the person id of at least one gallery image.")
-        if any(k < 1 for k in self.ranks):
+        if not all(isinstance(k, int) and k >= 1 for k in self.ranks):
             raise ValueError(f"ranks is {self.ranks}: ranks count from 1, expected positive integers.")
         self._places = positions(self.gallery_ids.cpu().numpy())
         self._num_queries = 0
@@ -48,13 +48,13 @@ class RetrievalMetrics:
         self._average_precisions: list[float] = []
         self._inverse_negative_penalties: list[float] = []
 
-    def update(self, scores: Tensor, query_ids: Tensor) -> None:
+    def update(self, scores: Tensor, query_ids: Tensor | Sequence[int]) -> None:
         """Add queries: `scores` (q, G), higher is more similar, and the person id of each query, (q,) integers.
 
         Raises:
             ValueError: the shapes disagree, a score is NaN or infinite, or a query has no match in the gallery.
         """
-        query_ids = _id_vector(query_ids, "query_ids").cpu()
+        query_ids = id_vector(query_ids, "query_ids").cpu()
         expected = (len(query_ids), len(self.gallery_ids))
         if tuple(scores.shape) != expected:
             raise ValueError(
@@ -174,8 +174,8 @@ def as_numpy(scores: Tensor) -> np.ndarray:
 def retrieval_metrics(
     query_embeds: Tensor,
     gallery_embeds: Tensor,
-    query_ids: Tensor,
-    gallery_ids: Tensor,
+    query_ids: Tensor | Sequence[int],
+    gallery_ids: Tensor | Sequence[int],
     *,
     ranks: Sequence[int] = DEFAULT_RANKS,
     max_elements: int = 2**24,
@@ -196,6 +196,7 @@ def retrieval_metrics(
     Raises:
         ValueError: as `RetrievalMetrics`, or embeddings and ids whose shapes disagree.
     """
+    query_ids, gallery_ids = id_vector(query_ids, "query_ids"), id_vector(gallery_ids, "gallery_ids")
     _check_embeddings(query_embeds, gallery_embeds, query_ids, gallery_ids)
     metrics = RetrievalMetrics(gallery_ids, ranks)
     dtype = torch.promote_types(torch.promote_types(query_embeds.dtype, gallery_embeds.dtype), torch.float32)
@@ -206,10 +207,22 @@ def retrieval_metrics(
     return metrics.compute()
 
 
-def _id_vector(ids: Tensor, name: str) -> Tensor:
-    if ids.ndim != 1 or ids.is_floating_point():
-        raise ValueError(f"{name} is {ids.dtype} of shape {tuple(ids.shape)}: expected a vector of integer person ids.")
-    return ids
+def id_vector(ids: Tensor | Sequence[int], name: str) -> Tensor:
+    """Person ids as a vector of integers, (N,) int64.
+
+    Raises:
+        ValueError: they are something else, or numbers of more than 64 bits.
+    """
+    try:
+        found = ids if isinstance(ids, Tensor) else torch.from_numpy(np.asarray(ids))
+        wrong = found.is_floating_point() or found.is_complex() or found.dtype == torch.bool
+        wrong = wrong or (found.dtype == torch.uint64 and bool((found.long() < 0).any()))
+    except TypeError:  # NumPy holds them, torch does not: texts, None, numbers of more than 64 bits
+        found, wrong = torch.empty(0), True
+    if wrong or found.ndim != 1:
+        kind = f"{found.dtype} of shape {tuple(found.shape)}" if found.numel() else f"{ids!r:.80}"
+        raise ValueError(f"{name} is {kind}: expected a vector of integer person ids below 2**63.")
+    return found.long()
 
 
 def _check_embeddings(query_embeds: Tensor, gallery_embeds: Tensor, query_ids: Tensor, gallery_ids: Tensor) -> None:

@@ -1,7 +1,6 @@
 """TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Unpack
 
 import torch
@@ -12,11 +11,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
 from .base_tbps import TBPSPreTrainedModel
-from .chunks_tbps import embed_in_chunks
+from .chunks_tbps import embedded_or_none
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder
+from .inputs_tbps import check_length, check_person_ids, check_pictures
 from .loss_tbps import PART_LOSSES, tbps_losses
-from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput
+from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput, joined
 from .part_losses_tbps import part_spread
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
@@ -265,46 +265,18 @@ class TBPSModel(TBPSPreTrainedModel):
             )
         if input_ids is None and pixel_values is None:
             raise ValueError("TBPSModel got neither input_ids nor pixel_values: give sentences, images or both.")
+        if person_ids is not None and return_loss:  # before the towers run: a device still has nothing to wait for
+            classes = self.config.num_identities if self.training and self.id_head is not None else None
+            check_person_ids(person_ids, classes)
         kwargs |= {"output_part_attentions": output_part_attentions, "return_dict": True}
         words = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
-        text = self._embed(self.get_text_features, words, embed_chunk_size, kwargs)
-        image = self._embed(self.get_image_features, {"pixel_values": pixel_values}, embed_chunk_size, kwargs)
-        output = self._join(text, image)
+        text = embedded_or_none(self.get_text_features, words, embed_chunk_size, kwargs)
+        image = embedded_or_none(self.get_image_features, {"pixel_values": pixel_values}, embed_chunk_size, kwargs)
+        output = joined(text, image, self.logit_scale)
         if person_ids is not None and return_loss:
             pairs, ids, trust = (output, person_ids, None) if gather is None else gather(output, person_ids)
             output.losses = self.compute_losses(pairs, ids, trust)
             output.loss = self.total_loss(output.losses, part_factor)
-        return output
-
-    @staticmethod
-    def _embed(
-        embed: Callable[..., TBPSEmbeddingOutput],
-        inputs: dict[str, torch.Tensor | None],
-        chunk_size: int | None,
-        settings: dict[str, Any],
-    ) -> TBPSEmbeddingOutput | None:
-        """One modality, whole or in chunks; None where it is not given (its first input is None)."""
-        given = {name: value for name, value in inputs.items() if value is not None}
-        if next(iter(inputs)) not in given:
-            return None
-        if chunk_size is None:
-            return embed(**given, **settings)
-        return embed_in_chunks(partial(embed, **settings), given, chunk_size)
-
-    def _join(self, text: TBPSEmbeddingOutput | None, image: TBPSEmbeddingOutput | None) -> TBPSOutput:
-        """The two modalities' outputs, and their scores where both are there."""
-        output = TBPSOutput(text_model_output=text, vision_model_output=image)
-        if text is not None:
-            output.text_embeds, output.text_global_embeds = text.pooler_output, text.global_embeds
-            output.text_part_embeds, output.text_part_weights = text.part_embeds, text.part_weights
-            output.text_part_attentions = text.part_attentions
-        if image is not None:
-            output.image_embeds, output.image_global_embeds = image.pooler_output, image.global_embeds
-            output.image_part_embeds, output.image_part_attentions = image.part_embeds, image.part_attentions
-            output.image_part_spread = image.part_spread
-        if text is not None and image is not None:
-            output.logits_per_text = self.logit_scale.exp() * text.pooler_output @ image.pooler_output.T
-            output.logits_per_image = output.logits_per_text.T
         return output
 
     def compute_losses(
@@ -317,10 +289,9 @@ class TBPSModel(TBPSPreTrainedModel):
         people of val and test are none of its classes.
 
         Raises:
-            ValueError: one modality only, numbers of texts, images and ids that differ, ids of another shape than (B,).
+            ValueError: one modality only, numbers of texts, images and ids that differ, ids that are no integers (B,).
         """
-        if person_ids.ndim != 1:
-            raise ValueError(f"person_ids of shape {tuple(person_ids.shape)}: expected (B,), one number a pair.")
+        check_person_ids(person_ids)
         sizes = [None if x is None else len(x) for x in (output.text_embeds, output.image_embeds, person_ids)]
         if len(set(sizes)) != 1:
             raise ValueError(
@@ -337,7 +308,7 @@ class TBPSModel(TBPSPreTrainedModel):
                 image_parts=output["image_part_embeds"].float(),
                 text_part_weights=output.text_part_weights,
                 image_part_spread=output.image_part_spread,
-                person_ids=person_ids,
+                person_ids=person_ids.long(),
                 scale=self.logit_scale.exp().clamp(max=100),
                 id_head=self.id_head if self.training else None,
                 pair_weights=pair_weights,
@@ -375,29 +346,6 @@ def _own_projection(config: TBPSConfig, width: int, layer: int | None) -> nn.Lin
 def _early(projection: nn.Linear | None, output: BaseModelOutputWithPooling, layer: int | None) -> torch.Tensor | None:
     """A tower's hidden state of a layer, projected: (B, N, D)."""
     return None if projection is None else projection(output.hidden_states[layer])
-
-
-def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
-    """Refuse pictures that do not fill the model's position table, and bytes, which are not normalised yet."""
-    if pixel_values.ndim != 4 or tuple(pixel_values.shape[-2:]) != image_size:
-        raise ValueError(
-            f"pixel_values of shape {tuple(pixel_values.shape)} do not fit a model made for pictures (B, 3, "
-            f"{image_size[0]}, {image_size[1]}) (height x width): prepare them with the model's own processor."
-        )
-    if not pixel_values.is_floating_point():
-        raise ValueError(
-            f"pixel_values of type {pixel_values.dtype} are not normalised: expected floats, as the model's own "
-            "processor makes them (or PixelPreparation.normalise)."
-        )
-
-
-def check_length(input_ids: torch.Tensor, positions: int) -> None:
-    """Refuse sentences that do not fit the text tower's position table."""
-    if input_ids.shape[-1] > positions:
-        raise ValueError(
-            f"Sentences of {input_ids.shape[-1]} tokens do not fit a text tower of {positions} positions: prepare them "
-            "with the model's own processor, which cuts them."
-        )
 
 
 __all__ = ["TBPSModel", "TBPSPreTrainedModel"]

@@ -64,3 +64,22 @@ class TBPSOutput(ModelOutput):
     def to_tuple(self) -> tuple[Any, ...]:
         """All that is there, the towers' outputs as tuples themselves."""
         return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
+
+
+def joined(
+    text: TBPSEmbeddingOutput | None, image: TBPSEmbeddingOutput | None, logit_scale: torch.Tensor
+) -> TBPSOutput:
+    """The two modalities' outputs, and their scores where both are there."""
+    output = TBPSOutput(text_model_output=text, vision_model_output=image)
+    if text is not None:
+        output.text_embeds, output.text_global_embeds = text.pooler_output, text.global_embeds
+        output.text_part_embeds, output.text_part_weights = text.part_embeds, text.part_weights
+        output.text_part_attentions = text.part_attentions
+    if image is not None:
+        output.image_embeds, output.image_global_embeds = image.pooler_output, image.global_embeds
+        output.image_part_embeds, output.image_part_attentions = image.part_embeds, image.part_attentions
+        output.image_part_spread = image.part_spread
+    if text is not None and image is not None:
+        output.logits_per_text = logit_scale.exp() * text.pooler_output @ image.pooler_output.T
+        output.logits_per_image = output.logits_per_text.T
+    return output

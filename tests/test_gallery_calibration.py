@@ -1,10 +1,19 @@
 """The threshold below which nobody fits."""
 
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import datasets
 import numpy as np
 import pytest
 import torch
 from conftest import make_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tbps import TBPSModel, TBPSProcessor
 from tbps.evaluation import SplitVectors, embed_split
 from tbps.fingerprint import identify
 from tbps.gallery.calibration import Calibration, calibrate
@@ -82,3 +91,44 @@ def test_refuses_what_cannot_be_learnt_from(tiny_model, tiny_processor, rows):
         calibrate(tiny_model, tiny_processor, rows, progress=False)
     with pytest.raises(ValueError, match="false_accept_rate=1"):
         calibrate(tiny_model, tiny_processor, rows, 1)
+
+
+def test_a_split_without_people_to_learn_from_is_named(
+    rows: datasets.Dataset, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
+) -> None:
+    for some in (rows.select([]), rows.select(range(4))):
+        with pytest.raises(ValueError, match=r"split has \d people: expected at least 20"):
+            calibrate(tiny_model, tiny_processor, some, progress=False)
+
+
+GOOD = Calibration("f" * 64, 0.05, 100, 0.5, 0.01, 0.4, 0.9, 50)
+
+
+@pytest.mark.parametrize("change", [
+    {"score": "0.5"}, {"score": None}, {"score": float("nan")}, {"growth": float("inf")}, {"gallery_size": 0},
+    {"gallery_size": -3}, {"gallery_size": 2.5}, {"captions": True}, {"fingerprint": 3}, {"false_accept_rate": 2.0},
+    {"accept_rate": -0.1}, {"same_person": [1]}, {"more": 1}, {"score": 10**400},
+])  # fmt: skip
+def test_a_calibration_with_a_wrong_value_is_named(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    GOOD.save(path)
+    assert Calibration.load(path) == GOOD
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=r"calibration\.json is no calibration"):
+        Calibration.load(path)
+
+
+@given(place=st.integers(0, 300), flip=st.integers(1, 255))
+@settings(deadline=None, max_examples=60)
+def test_any_damage_of_a_calibration_is_named_or_leaves_a_threshold(
+    tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "calibration.json"
+    GOOD.save(path)
+    whole = path.read_bytes()
+    place %= len(whole)
+    nested = b"[" * 100_000
+    for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :], nested):
+        path.write_bytes(damaged)
+        with suppress(ValueError):  # which names the file, as above
+            assert np.isfinite(Calibration.load(path).threshold(1000))

@@ -15,6 +15,7 @@ from tbps.data.cells import ImageCells
 from tbps.data.images import BadImageError
 from tbps.data.pixels import PixelPreparation, stack_pixels
 from tbps.data.reading_log import ReadingLog
+from tbps.data.split_rows import captions_of, people_of
 from tbps.data.stand_ins import stand_ins
 from tbps.data.token_table import TokenTable
 from tbps.processing_tbps import TBPSProcessor
@@ -41,7 +42,8 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
             `stand_ins`), and `reading_log` counts it. image_backend: of `PixelPreparation`.
 
     Raises:
-        ValueError: another way of `on_bad_sample`; an image processor or a backend that `PixelPreparation` refuses.
+        ValueError: rows without these columns, or whose captions or ids are none; another way of `on_bad_sample`; an
+            image processor or a backend that `PixelPreparation` refuses.
     """
 
     def __init__(
@@ -60,9 +62,9 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         super().__init__(processor, augmentation, word_dropout, clean_epochs, seed, on_bad_sample, image_backend)
         self.images, self.numbered = ImageCells(rows), numbered
         self.cache: dict[int, np.ndarray] | None = {} if cache_images else None
-        captions = rows["captions"][:]
+        captions = captions_of(rows)
         self.row_of = np.repeat(np.arange(len(rows)), [len(row) for row in captions])  # (pairs,)
-        people, labels = np.unique(np.asarray(rows["person_id"][:]), return_inverse=True)
+        people, labels = np.unique(people_of(rows), return_inverse=True)
         self.num_identities = len(people)
         self.person_ids = labels[self.row_of]  # (pairs,) in 0..num_identities-1
         self.input_ids = self.tokenize([caption for row in captions for caption in row])

@@ -16,6 +16,7 @@ from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.stream import Place, endless_rows
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator
+from tbps.data.split_rows import as_captions
 from tbps.processing_tbps import TBPSProcessor
 
 logger = logging.get_logger(__name__)
@@ -72,8 +73,8 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         self.places, self.first_worker = dict(places), first_worker
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Items as of `PersonPairs`, "place": (worker, place after this item), and "skipped": the files passed over
-        since the last one. The log warns of a file once.
+        """Items as of `PersonPairs`, "place": (worker, place after this item), "file": of the image, and "skipped": the
+        files passed over since the last one. The log warns of a file once.
 
         Raises:
             BadImageError: an image that is no readable picture, where it is not skipped; the message names it.
@@ -100,7 +101,7 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
                     logger.warning(f"skipped: {error}")
                 told.add(name)
                 continue
-            yield {**item, "place": (worker, place), "skipped": skipped}
+            yield {**item, "place": (worker, place), "file": row["file_path"], "skipped": skipped}
             skipped = []
 
     def item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
@@ -110,14 +111,15 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         except BadImageError as error:
             raise BadImageError(f"Image {row['file_path']} of {self.corpus.folder}: {error}") from error
         rng = np.random.default_rng([self.seed, epoch, crc32(row["file_path"].encode())])
-        caption = row["captions"][rng.integers(len(row["captions"]))]
+        captions = as_captions(row["captions"], row["file_path"])
+        caption = captions[rng.integers(len(captions))]
         input_ids = self.processor.tokenizer(caption, truncation=True)["input_ids"]
         pixels, input_ids = self.augmented(pixels, input_ids, epoch, rng)
         return {"pixel_values": pixels, "input_ids": input_ids, "person_ids": row["person_id"]}
 
 
 class StreamCollator:
-    """The batch of `PairCollator`, and "stream": as JSON, the place of its last pair, and all files passed over."""
+    """The batch of `PairCollator`, and "stream", as JSON: its files, those passed over, the place of its last pair."""
 
     def __init__(self, collate: PairCollator) -> None:
         self.collate = collate
@@ -126,5 +128,6 @@ class StreamCollator:
         """All pairs of a batch are of one worker."""
         worker, place = pairs[-1]["place"]
         skipped = [name for pair in pairs for name in pair["skipped"]]
-        stream = {"worker": worker, "place": asdict(place), "skipped": skipped}
+        files = [pair["file"] for pair in pairs]
+        stream = {"worker": worker, "place": asdict(place), "files": files, "skipped": skipped}
         return {**self.collate(pairs), "stream": json.dumps(stream)}

@@ -8,8 +8,9 @@ the maximum of N scores with an exponential tail grows (Gumbel); beyond the meas
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -22,6 +23,7 @@ from tbps.processing_tbps import TBPSProcessor
 
 _SHARES = (0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25)  # of the split's people, each drawn anew: smaller galleries
 _FEWEST_PEOPLE = 20
+_HIGHEST = 1e300  # of any number in a calibration
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Calibration:
         same_person: likeness of two images from which on they are taken for one person: the same share of other
             people's images look as alike to an image's nearest.
         captions: the number of questions that this rests on.
+
+    Raises:
+        ValueError: a value of another type, or out of its range.
     """
 
     fingerprint: str
@@ -46,6 +51,20 @@ class Calibration:
     accept_rate: float
     same_person: float
     captions: int
+
+    def __post_init__(self) -> None:
+        kinds: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if not isinstance(value, kinds[entry.type]) or isinstance(value, bool):
+                raise ValueError(f"{entry.name}={value!r:.40}: expected {entry.type}")
+            if isinstance(value, int | float) and not abs(value) < _HIGHEST:  # NaN is not, either
+                raise ValueError(f"{entry.name} is not finite")
+        for name in ("false_accept_rate", "accept_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a share between 0 and 1")
+        if self.gallery_size < 1 or self.captions < 0:
+            raise ValueError(f"gallery_size={self.gallery_size}, captions={self.captions}: expected numbers of things")
 
     def threshold(self, count: int) -> float:
         """`min_score` for a gallery of `count` images."""
@@ -65,7 +84,7 @@ class Calibration:
         """
         try:
             found = cls(**json.loads(Path(path).read_bytes()))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is no calibration ({error}): `tbps gallery calibrate` writes one.") from error
         if fingerprint is not None and found.fingerprint != fingerprint:
             raise ValueError(

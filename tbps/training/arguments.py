@@ -21,6 +21,9 @@ class TBPSTrainingArguments(TrainingArguments):
         default="rank_1", metadata={"help": "Validation metric that selects the checkpoint: rank_1, mAP, ..."}
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "Retrieval metrics grow with quality."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Log a loss that is not finite as 0; TBPSTrainer stops at one in any case."}
+    )
     hub_strategy: HubStrategy | str = field(
         default="end", metadata={"help": "When to push: at the end only, see TBPSTrainer.push_to_hub."}
     )

@@ -12,6 +12,7 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints, sort_checkpoints
 from transformers.utils import logging
 
+from tbps.checkpoint_tbps import refuse_broken
 from tbps.files import write_atomically
 
 logger = logging.get_logger(__name__)
@@ -81,6 +82,8 @@ class CheckpointTrainer(Trainer):
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        if not self.is_fsdp_enabled:  # else a process has but a part of each, and the next loss tells
+            refuse_broken(f"The model after step {self.state.global_step}", self.model.named_parameters())
         run = Path(self._get_output_dir(trial))
         folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:  # where it is written again, it is not whole until it is

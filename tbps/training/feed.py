@@ -39,8 +39,7 @@ def training_pairs(
         return StreamedPairs(
             rows, processor, args.process_index, args.world_size, buffer=args.shuffle_buffer, **settings
         )
-    numbered = args.noisy_pairs != "ignore"
-    return PersonPairs(rows, processor, cache_images=args.cache_images, numbered=numbered, **settings)
+    return PersonPairs(rows, processor, cache_images=args.cache_images, numbered=True, **settings)
 
 
 class FedTrainer(HubTrainer):
@@ -58,6 +57,13 @@ class FedTrainer(HubTrainer):
         if pixels is not None and pixels.dtype == torch.uint8:
             inputs["pixel_values"] = self.train_dataset.preparation.normalise(pixels)
         return inputs
+
+    def batch_files(self, index: torch.Tensor | None) -> list[str]:
+        """The images of a batch by the numbers of its pairs, as far as they are known."""
+        pairs = self.train_dataset
+        if index is None or not isinstance(pairs, PersonPairs):
+            return []
+        return [pairs.images.name(int(pairs.row_of[pair])) for pair in index.tolist()]
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         with dead_workers_named(self.train_dataset):

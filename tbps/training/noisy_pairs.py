@@ -18,6 +18,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
 from tbps.commonality_tbps import same_person
+from tbps.data.split_rows import captions_of
 from tbps.outputs_tbps import TBPSOutput
 from tbps.training.gather import gather_labels, gather_pairs, of_first
 from tbps.training.mixture import lower_of_two
@@ -145,7 +146,7 @@ def unpacked(text: str) -> torch.Tensor:
 def suspects(rows: datasets.Dataset, noisy: NoisyPairs) -> list[dict[str, Any]]:
     """The suspected pairs of a training split, the least credible first: caption, person_id, file_path where the split
     has that column, loss and posterior."""
-    captions = rows["captions"][:]
+    captions = captions_of(rows)
     pairs = [(row, caption) for row, mates in enumerate(captions) for caption in mates]
     paths = rows["file_path"][:] if "file_path" in rows.column_names else None
     people = rows["person_id"][:]

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 import datasets
+import numpy as np
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -12,6 +13,7 @@ from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.loading import load_benchmark
+from tbps.data.split_rows import captions_of, people_of
 from tbps.data.splits import hold_out_identities, select_split
 from tbps.modeling_tbps import TBPSModel
 from tbps.pretrained_tbps import check_tower_fields
@@ -41,7 +43,7 @@ def load_splits(data: DataArguments, seed: int) -> dict[str, Any]:
 def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPSProcessor]:
     """The model that the recipe asks for, with an instance-loss head for the people of `train` (a corpus: without),
     and its processor."""
-    people = 0 if isinstance(train, Corpus) else len(set(train["person_id"]))
+    people = 0 if isinstance(train, Corpus) else len(np.unique(people_of(train)))
     fields: dict[str, Any] = {"num_identities": people, **(arguments.model_config or {})}
     check_keys("model_config", fields, [entry.name for entry in dataclasses.fields(TBPSConfig)])
     if arguments.model_name_or_path:
@@ -80,7 +82,7 @@ def from_scratch(vocab_size: int, train: Rows, fields: dict[str, Any]) -> tuple[
     if isinstance(train, Corpus):
         captions = list(islice(train.captions(), MOST_CAPTIONS))
     else:
-        captions = [caption for row in train["captions"] for caption in row]
+        captions = [caption for row in captions_of(train) for caption in row]
     tokenizer = train_tokenizer(captions, vocab_size)
     special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     fixed = {"vocab_size": len(tokenizer), **special}

@@ -32,12 +32,14 @@ class StreamPosition:
     places: dict[int, Place] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
-    def take(self, batch: str) -> None:
-        """Note a batch that is trained on, by its "stream" (see `StreamCollator`)."""
+    def take(self, batch: str) -> list[str]:
+        """Note a batch that is trained on, by its "stream" (see `StreamCollator`); returns its files."""
         found = json.loads(batch)
         self.places[found["worker"]] = Place(**found["place"])
         self.skipped += found["skipped"]
         self.next_worker = (found["worker"] + 1) % max(1, self.read_by["dataloader_num_workers"])
+        files: list[str] = found["files"]
+        return files
 
     def write(self, folder: Path, process: int) -> None:
         """Put it beside the random state of its process."""
@@ -76,6 +78,7 @@ class StreamTrainer(Trainer):
 
     args: TBPSTrainingArguments
     stream_position: StreamPosition
+    stream_files: tuple[str, ...] = ()  # of the batch that is trained on
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """A loader of this process's own batches; none is incomplete."""
@@ -106,7 +109,7 @@ class StreamTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if "stream" in inputs:
-            self.stream_position.take(inputs.pop("stream"))
+            self.stream_files = tuple(self.stream_position.take(inputs.pop("stream")))
         return super()._prepare_inputs(inputs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -21,6 +21,7 @@ from tbps.outputs_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointTrainer
+from tbps.training.diverged import refuse_loss
 from tbps.training.feed import FedTrainer, training_pairs
 from tbps.training.gather import gather_pairs
 from tbps.training.learning_rates import GroupedTrainer
@@ -104,17 +105,25 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, TBPSOutput]:
-        """The loss on the pairs of all processes; its terms are added to the log."""
+        """The loss on the pairs of all processes; its terms are added to the log.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
         begun = self.state.global_step >= self.args.part_loss_delay * self.state.max_steps
         gather: Gather = gather_pairs
-        if self.noisy_pairs is not None:
-            gather = partial(self.noisy_pairs.gather, inputs.pop("pair_index"))
+        index = inputs.pop("pair_index", None)
+        if self.noisy_pairs is not None and index is not None:
+            gather = partial(self.noisy_pairs.gather, index)
         outputs = model(
             **inputs,
             gather=gather,
             part_factor=float(begun),
             embed_chunk_size=self.args.embed_chunk_size,
         )
+        if not outputs.loss.isfinite():
+            files = self.batch_files(index) or self.stream_files
+            refuse_loss(outputs.loss, outputs.losses, self.state.global_step + 1, files)
         for name, term in outputs.losses.items():
             self.loss_sums[name] = self.loss_sums.get(name, 0) + term.detach()
         self.loss_steps += 1

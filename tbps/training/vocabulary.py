@@ -19,7 +19,14 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> PreTrainedToken
 
     Args:
         captions: the training captions, and no others. vocab_size: entries at most, the three special ones included.
+
+    Raises:
+        ValueError: one text in the place of captions, whose words would be its letters; no room for a single word.
     """
+    if isinstance(captions, str):
+        raise ValueError(f"captions={captions!r:.80}: expected several texts, such as a list.")
+    if vocab_size < 4:
+        raise ValueError(f"vocab_size={vocab_size} (tokenizer_vocab_size): expected more than the 3 special tokens.")
     tokenizer = Tokenizer(WordLevel(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)

@@ -1,0 +1,146 @@
+"""Captions and person ids as users have them: one text is one caption everywhere, and what is none is named."""
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BatchFeature
+
+from tbps import TBPSModel, TBPSProcessor
+from tbps.data.pairs import PersonPairs
+from tbps.data.split_rows import as_captions, captions_of, people_of
+from tbps.encoding import encode_texts
+from tbps.evaluation import embed_split, evaluate_retrieval
+from tbps.gallery.calibration import calibrate
+from tbps.metrics import RetrievalMetrics, id_vector, retrieval_metrics
+from tbps.training.setup import from_scratch
+from tbps.training.vocabulary import train_tokenizer
+
+Factory = Callable[..., TBPSModel]
+
+
+def with_column(rows: datasets.Dataset, name: str, values: Any) -> datasets.Dataset:
+    other = datasets.Dataset.from_dict({name: values})
+    return datasets.concatenate_datasets([rows.remove_columns(name), other], axis=1)
+
+
+def test_one_text_is_one_caption_in_training_evaluation_and_the_vocabulary(
+    rows: datasets.Dataset, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
+) -> None:
+    first = [captions[0] for captions in rows["captions"]]
+    lists = with_column(rows, "captions", [[caption] for caption in first])
+    texts = with_column(rows, "captions", first)
+    assert isinstance(texts[0]["captions"], str)
+    expected, found = (PersonPairs(made, tiny_processor) for made in (lists, texts))
+    assert len(found) == len(expected) == len(rows)
+    assert [found[i]["input_ids"] for i in range(len(rows))] == [expected[i]["input_ids"] for i in range(len(rows))]
+    vectors, others = (embed_split(tiny_model, tiny_processor, made, progress=False) for made in (lists, texts))
+    assert all(map(torch.equal, vectors, others))
+    fields = {"vision_config": {"hidden_size": 32, "num_attention_heads": 4, "image_size": [32, 16], "patch_size": 8},
+              "text_config": {"hidden_size": 16, "num_attention_heads": 2, "max_position_embeddings": 24},
+              "projection_dim": 24, "num_parts": 2, "part_dim": 4}  # fmt: skip
+    vocabularies = [from_scratch(100, made, fields)[1].tokenizer.get_vocab() for made in (lists, texts)]
+    assert vocabularies[0] == vocabularies[1]
+    assert "coat" in vocabularies[1]
+    assert torch.equal(
+        encode_texts(tiny_model, tiny_processor, "bag", progress=False),
+        encode_texts(tiny_model, tiny_processor, ["bag"], progress=False),
+    )
+    with pytest.raises(ValueError, match="expected several texts"):
+        train_tokenizer("a red coat", 100)
+
+
+@given(st.lists(st.one_of(st.text(), st.none(), st.integers(), st.binary(), st.lists(st.text())), max_size=3))
+@settings(deadline=None, max_examples=100)
+def test_captions_are_texts_with_something_in_them(value: list[Any]) -> None:
+    if all(isinstance(caption, str) and caption.strip() for caption in value):
+        assert as_captions(value, "row 3") == value
+    else:
+        with pytest.raises(ValueError, match=r"Caption \d of row 3 is .*: expected words"):
+            as_captions(value, "row 3")
+
+
+@pytest.mark.parametrize("value", [None, 3, b"a red coat", {"en": "a red coat"}])
+def test_a_cell_that_holds_no_captions_is_named(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"captions of row 3 are .*: expected a list of texts"):
+        as_captions(value, "row 3")
+
+
+BAD_IDS = {
+    "texts": ["0001"] * 12,
+    "fractions": [1.5] * 12,
+    "missing": [1, None] * 6,
+    "truth": [True, False] * 6,
+    "65 bits": np.asarray([1] * 11 + [2**63], dtype=np.uint64),
+    "lists": [[1]] * 12,
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IDS)
+def test_ids_that_are_none_are_named_wherever_rows_come_in(
+    kind: str, rows: datasets.Dataset, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
+) -> None:
+    bad = with_column(rows, "person_id", BAD_IDS[kind])
+    for call in (
+        lambda: PersonPairs(bad, tiny_processor),
+        lambda: evaluate_retrieval(tiny_model, tiny_processor, bad, progress=False),
+        lambda: calibrate(tiny_model, tiny_processor, bad, progress=False),
+    ):
+        with pytest.raises(ValueError, match=r"person_id of row \d+ is .*: expected whole numbers"):
+            call()
+
+
+def test_missing_columns_are_named(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
+    with pytest.raises(ValueError, match=r"no column captions, they have .*person_id"):
+        PersonPairs(rows.rename_column("captions", "caption"), tiny_processor)
+    with pytest.raises(ValueError, match="no column person_id"):
+        people_of(rows.remove_columns("person_id"))
+    assert captions_of(rows)[0] == rows[0]["captions"]
+    assert people_of(rows).tolist() == rows["person_id"][:]
+
+
+# -- numbers of people in metrics and losses
+
+
+@given(st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(0, 5)), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=50)
+def test_an_id_vector_keeps_every_number(ids: list[int]) -> None:
+    for given_as in (ids, tuple(ids), np.asarray(ids, dtype=np.int64), torch.tensor(ids, dtype=torch.int64)):
+        assert id_vector(given_as, "query_ids").tolist() == ids
+
+
+ODD = [[1.0], [True], ["a"], [None], [2**63], [[1]], 3, "12", None, [1j], torch.tensor([1.0]), torch.tensor([True]),
+       torch.tensor([2**63], dtype=torch.uint64), torch.tensor([[1]]), torch.tensor(1)]  # fmt: skip
+
+
+@pytest.mark.parametrize("ids", ODD, ids=repr)
+def test_what_is_no_id_vector_is_named(ids: Any, model_factory: Factory, batch: BatchFeature) -> None:
+    vector = torch.ones(1, 2)
+    for call in (
+        lambda: RetrievalMetrics(ids),
+        lambda: retrieval_metrics(vector, vector, ids, torch.tensor([1])),
+        lambda: retrieval_metrics(vector, vector, torch.tensor([1]), ids),
+    ):
+        with pytest.raises(ValueError, match="expected a vector of integer person ids"):
+            call()
+    if not isinstance(ids, torch.Tensor) and ids is not None:
+        with pytest.raises(ValueError, match=r"person_ids is a .*: expected a LongTensor"):
+            model_factory()(**batch, person_ids=ids)
+    elif isinstance(ids, torch.Tensor) and ids.dtype in (torch.float32, torch.bool):
+        with pytest.raises(ValueError, match="person_ids of torch"):
+            model_factory()(**batch, person_ids=ids.expand(4))
+
+
+def test_ids_that_are_no_class_of_the_instance_loss_are_named(model_factory: Factory, batch: BatchFeature) -> None:
+    model = model_factory(num_identities=3).train()
+    for ids in ([0, 1, 2, 3], [-1, 0, 1, 2], [0, 1, 2, 2**62]):
+        with pytest.raises(ValueError, match=r"num_identities=3 classes: expected 0 to num_identities - 1"):
+            model(**batch, person_ids=torch.tensor(ids))
+    for dtype in (torch.int32, torch.uint8, torch.int64):
+        model(**batch, person_ids=torch.tensor([0, 1, 2, 2], dtype=dtype)).loss.backward()
+    assert model.eval()(**batch, person_ids=torch.tensor([-7, 1, 2, 2**62])).loss.isfinite()
