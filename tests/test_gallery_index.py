@@ -1,10 +1,15 @@
 """The approximate index: what it finds, what it must not miss, and what happens to it."""
 
+import json
+from pathlib import Path
+
+import forging
 import numpy as np
 import pytest
 from test_gallery_ranking import make_store, numbers
 
 from tbps.gallery import Filter, GalleryError
+from tbps.gallery.blocks import block_checksums
 from tbps.gallery.home import Row, Wanted
 from tbps.gallery.store import Store
 
@@ -95,20 +100,63 @@ def test_it_lasts_and_is_replaced_and_goes_with_a_compaction(store, tmp_path):
     assert len(store.search(QUERIES, BY_INDEX)[0]) == 5, "who has the old files open goes on"
 
 
-def test_a_damaged_index_is_named_and_never_asked(store, tmp_path):
-    [path] = (tmp_path / "store").glob("index-*")
+def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
-    opened = Store.read(tmp_path / "store")
-    with pytest.raises(GalleryError, match=r"index-\d+\.faiss is damaged"):
-        opened.search(QUERIES, BY_INDEX)
-    with pytest.raises(GalleryError, match=r"index-\d+\.faiss is damaged"):
-        opened.check(progress=False)
-    np.testing.assert_array_equal(numbers(opened.search(QUERIES, Wanted(5))), best(VECTORS))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def replace_by_folder(path):
     path.unlink()
-    with pytest.raises(GalleryError, match=r"index-\d+\.faiss is missing"):
-        Store.read(tmp_path / "store")
+    path.mkdir()
+
+
+def forge(path):
+    """Bytes that are no index, as long as those that were there, with the right checksums."""
+    path.write_bytes(bytes(path.stat().st_size))
+    content = json.loads((path.parent / "gallery.json").read_text())
+    content["index"]["checksums"] = block_checksums(path.read_bytes())
+    forging.forge(path.parent, content)
+
+
+def forge_lists(path):
+    """Fewer lists than there are."""
+    content = json.loads((path.parent / "gallery.json").read_text())
+    content["index"]["lists"] = 19
+    forging.forge(path.parent, content)
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink, replace_by_folder, forge, forge_lists])
+def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_path, caplog, damage):
+    [path] = (tmp_path / "store").glob("index-*")
+    damage(path)
+    opened = Store.read(tmp_path / "store")
+    for _ in range(3):
+        np.testing.assert_array_equal(numbers(opened.search(QUERIES, BY_INDEX)), best(VECTORS))
+    [warning] = caplog.messages
+    assert path.name in warning
+    assert "exact" in warning
+    with opened.writing():
+        opened.remove(["7"])
+        opened.append([Row("new", None, "{}")], VECTORS[:1])
+        opened.build_index(lists=20, progress=False)
+    caplog.clear()
+    again = Store.read(tmp_path / "store")
+    assert recall(numbers(again.search(QUERIES, BY_INDEX)), best(VECTORS)) > 0.5
+    again.check(progress=False)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
+    [path] = (tmp_path / "store").glob("index-*")
+    damage(path)
+    with pytest.raises(GalleryError, match=path.name):
+        Store.read(tmp_path / "store").check(progress=False)
 
 
 def test_an_empty_gallery_has_nothing_to_index(tmp_path):
