@@ -63,7 +63,6 @@ class PartDecoder(nn.Module):
     def forward(
         self,
         tokens: torch.Tensor,
-        norm: nn.LayerNorm,
         content: torch.Tensor,
         output_attentions: bool = False,
         keys: torch.Tensor | None = None,
@@ -71,15 +70,16 @@ class PartDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """
         Args:
-            tokens: (B, N, D) projected tokens of one modality. norm: `self.image_norm` or `self.text_norm`.
+            tokens: (B, N, D) projected tokens of one modality.
             content: (B, N) bool, False where a token is padding or special and may not be looked at;
                 True somewhere in every row.
             keys: (B, N, D) by which the parts choose among the tokens that they read; None: by the tokens themselves.
-            patches: whether the last tokens are the patches of a picture, which have places (`self.place_bias`).
+            patches: whether they are a picture's, whose last tokens are patches and have places (`self.place_bias`).
         Returns:
             parts (B, K, d) of unit norm; what they were projected from, (B, K, D); and the last layer's attention
             (B, K, N), mean over heads, where `output_attentions`, else None.
         """
+        norm = self.image_norm if patches else self.text_norm
         tokens, keys = norm(tokens), None if keys is None else norm(keys)
         parts = self.queries.to(tokens.dtype).expand(tokens.shape[0], -1, -1)  # (B, K, D)
         content = content | ~content.any(dim=1, keepdim=True)  # a row without content looks at everything, not at NaN

@@ -28,7 +28,7 @@ def encode_images(
 
     def embed(batch: Sequence[ImageSource]) -> torch.Tensor:
         opened = (open_image(image) for image in batch)  # one by one: a batch of photographs would take gigabytes
-        inputs = processor(images=opened, return_tensors="pt").to(model.device)
+        inputs = processor(images=opened, return_tensors="pt").to(_device(model))
         return model.get_image_features(**inputs, return_dict=True).pooler_output
 
     return _encode(model, images, embed, batch_size, progress, "images")
@@ -51,7 +51,7 @@ def encode_texts(
     sentences = [texts] if isinstance(texts, str) else texts
 
     def embed(batch: Sequence[str]) -> torch.Tensor:
-        inputs = processor(text=list(batch), padding=True, return_tensors="pt").to(model.device)
+        inputs = processor(text=list(batch), padding=True, return_tensors="pt").to(_device(model))
         return model.get_text_features(**inputs, return_dict=True).pooler_output
 
     return _encode(model, sentences, embed, batch_size, progress, "sentences")
@@ -77,6 +77,15 @@ def _encode(
         return torch.cat([embed(batch).float().cpu() for batch in bar])
     finally:
         model.train(was_training)
+
+
+def _device(model: TBPSModel) -> torch.device:
+    """Where its inputs belong: of weights that accelerate keeps elsewhere until they are needed, where it brings them."""
+    if model.device.type != "meta":
+        return model.device
+    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
+    devices = (getattr(one, "execution_device", None) for hook in hooks for one in getattr(hook, "hooks", (hook,)))
+    return torch.device(next((device for device in devices if device is not None), "cpu"))
 
 
 def batches(items: Sequence[Any], batch_size: int) -> Iterator[Sequence[Any]]:

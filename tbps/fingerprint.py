@@ -116,7 +116,7 @@ def _tensors(model: TBPSModel) -> Iterator[tuple[str, torch.Tensor]]:
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     state = get_state_dict_offloaded_model(model) if on_meta else model.state_dict()
     for name, tensor in sorted((name.replace("_orig_mod.", ""), tensor) for name, tensor in state.items()):
-        if not name.startswith("id_head."):  # a training aid
+        if not name.startswith(("id_head.", "logit_scale")):  # of losses and scores, not of vectors
             yield name, tensor.detach().cpu()
 
 

@@ -149,7 +149,7 @@ class TBPSModel(TBPSPreTrainedModel):
         keys = _early(self.part_text_key_projection, output, config.part_text_key_layer)
         embedded.hidden_states = output.hidden_states if hidden else None
         embedded.part_embeds, states, embedded.part_attentions = self.part_decoder(
-            embedded.token_embeds, self.part_decoder.text_norm, content, output_part_attentions, keys
+            embedded.token_embeds, content, output_part_attentions, keys
         )
         if self.part_weighting is not None:
             embedded.part_weights = self.part_weighting(states)[:, :, 0].softmax(dim=-1)  # (B, K)
@@ -195,7 +195,6 @@ class TBPSModel(TBPSPreTrainedModel):
         compact = bool(config.part_compactness_loss_weight)
         embedded.part_embeds, _, attention = self.part_decoder(
             embedded.token_embeds if tokens is None else tokens,
-            self.part_decoder.image_norm,
             content,
             output_part_attentions or compact,
             keys,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPVisionModel, PreTrainedConfig, SiglipVisionModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -108,6 +109,22 @@ class CLIPVisionTower(WhollyInitialised, CLIPVisionModel):
         return output
 
 
+class PoolingAttention(nn.MultiheadAttention):
+    """torch's own, which takes the weights of its output projection without calling it: where weights are offloaded,
+    they are there only while their module is called."""
+
+    def forward(  # type: ignore[override]
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
+        """(B, M, width) and twice (B, N, width) -> (B, M, width)."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        heads = (
+            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        return self.out_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)), None
+
+
 class SiglipVisionTower(WhollyInitialised, SiglipVisionModel):
     """SigLIP's vision model for any (H, W)."""
 
@@ -119,4 +136,5 @@ class SiglipVisionTower(WhollyInitialised, SiglipVisionModel):
         self.use_head = config.vision_use_head
         if self.use_head:
             self.head = SiglipMultiheadAttentionPoolingHead(config)
+            self.head.attention = PoolingAttention(config.hidden_size, config.num_attention_heads, batch_first=True)
         self.post_init()
