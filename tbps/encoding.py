@@ -80,7 +80,7 @@ def _encode(
 
 
 def _device(model: TBPSModel) -> torch.device:
-    """Where its inputs belong: of weights that accelerate keeps elsewhere until they are needed, where it brings them."""
+    """Where its inputs belong: if weights are kept elsewhere until they are needed, where accelerate brings them."""
     if model.device.type != "meta":
         return model.device
     hooks = (getattr(module, "_hf_hook", None) for module in model.modules())

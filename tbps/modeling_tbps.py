@@ -23,7 +23,7 @@ from .pooling_tbps import POOLING
 from .pretrained_tbps import check_fields, put_towers, read_towers
 from .special_tokens_tbps import special_tokens
 from .text_towers_tbps import content_mask
-from .towers_tbps import ConvStem, build_tower
+from .towers_tbps import ConvStem, build_tower, freeze_unused
 
 # output and person_ids of one process -> those of all, and how far each pair is trusted, or None
 Gather = Callable[[TBPSOutput, torch.Tensor], tuple[TBPSOutput, torch.Tensor, torch.Tensor | None]]
@@ -63,8 +63,10 @@ class TBPSModel(TBPSPreTrainedModel):
                     init.normal_(projection.weight, std=projection.in_features**-0.5)
 
     def freeze(self) -> None:
-        """The similarity scale is trained only where the configuration says so."""
+        """The scale is trained only where the configuration says so, a tower's own pooling where it is used."""
         self.logit_scale.requires_grad_(self.config.learn_logit_scale)
+        for tower in (self.vision_model, self.text_model):
+            freeze_unused(tower, pools=self.config.pooling == "tower")
 
     @classmethod
     def from_vision_text_pretrained(
@@ -343,8 +345,9 @@ def _own_projection(config: TBPSConfig, width: int, layer: int | None) -> nn.Lin
 
 
 def _early(projection: nn.Linear | None, output: BaseModelOutputWithPooling, layer: int | None) -> torch.Tensor | None:
-    """A tower's hidden state of a layer, projected: (B, N, D)."""
-    return None if projection is None else projection(output.hidden_states[layer])
+    """A tower's hidden state of a layer, projected: (B, N, D). SigLIP's text tower also gives padding, at the end."""
+    count = output.last_hidden_state.shape[1]
+    return None if projection is None else projection(output.hidden_states[layer][:, :count])
 
 
 __all__ = ["TBPSModel", "TBPSPreTrainedModel"]

@@ -27,6 +27,15 @@ def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
     return own._from_config(config, dtype=dtype) if own else AutoModel.from_config(config, dtype=dtype)
 
 
+def freeze_unused(tower: PreTrainedModel, pools: bool) -> None:
+    """Exempt from training what gets no gradient, for which DistributedDataParallel would wait in vain: the token for
+    masked patches, which only pre-training knows, and the tower's own pooling unless it `pools`."""
+    unused = ("embeddings.mask_token", *(() if pools else ("pooler.", "head.")))
+    for name, parameter in tower.named_parameters():
+        if name.startswith(unused):
+            parameter.requires_grad_(False)
+
+
 class ConvStem(nn.Sequential):
     """3x3 stride-2 convolutions before the patch embedding (Xiao et al., NeurIPS 2021): (B, 3, H, W) ->
     (B, C, H/2^n, W/2^n). GroupNorm, so that an embedding does not depend on the rest of the batch.

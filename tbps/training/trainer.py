@@ -64,6 +64,8 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
                 "and with it the negatives: start one process a device with `torchrun` or `accelerate launch`."
             )
         check_together(args)
+        if args.ddp_find_unused_parameters is None:  # which losses there are decides what gets a gradient
+            args.ddp_find_unused_parameters = True
         pairs = None
         if train_dataset is not None:
             pairs = training_pairs(train_dataset, processing_class, args)
