@@ -8,7 +8,7 @@ import torch
 from transformers import BatchFeature, Pipeline
 
 from .images_tbps import fetch_image
-from .processing_tbps import check_sentences
+from .processing_tbps import as_sentences, check_sentences
 
 
 class TextBasedPersonSearchPipeline(Pipeline):
@@ -73,7 +73,7 @@ class TextBasedPersonSearchPipeline(Pipeline):
         if not sources:
             raise ValueError("Text-based person search got no images: give at least one to search in.")
         sentences = text if isinstance(text, str) else self._listed(text)
-        check_sentences([sentences] if isinstance(sentences, str) else sentences)  # before all images are embedded
+        check_sentences(as_sentences(sentences))  # before all images are embedded
         vectors = super().__call__([{"image": image, "index": i} for i, image in enumerate(sources)], **kwargs)
         return super().__call__(sentences, gallery=torch.stack(vectors), sources=sources, **kwargs)
 

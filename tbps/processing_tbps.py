@@ -15,6 +15,7 @@ from transformers.image_utils import (
     PILImageResampling,
     infer_channel_dimension_format,
 )
+from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import is_torch_tensor, logging
 
 from .configuration_tbps import as_pair
@@ -22,6 +23,9 @@ from .images_tbps import BadImageError, array_image, fetch_image, image_source
 from .text_length_tbps import check_text_length
 
 logger = logging.get_logger(__name__)
+
+UNCUT = (False, None, "do_not_truncate", TruncationStrategy.DO_NOT_TRUNCATE)  # values of a tokenizer's `truncation`
+ADDED = 4  # tokens at most that a tokenizer adds to a sentence
 
 
 class TBPSImageProcessor(PilBackend):
@@ -151,27 +155,38 @@ class TBPSProcessor(ProcessorMixin):
         """Prepare either modality or both.
 
         Raises:
-            ValueError: neither images nor text; a sentence that is empty or blank (its position is named).
+            ValueError: neither images nor text; a sentence that is no text, empty or blank (its position is named).
         """
         if images is None and text is None:
             raise ValueError("TBPSProcessor got neither images nor text: give sentences, images or both.")
-        sentences = [text] if isinstance(text, str) else text
-        if sentences is not None:
+        if text is not None:
+            given = {**kwargs.get("common_kwargs", {}), **kwargs.get("text_kwargs", {}), **kwargs}
+            sentences = as_sentences(text)
             check_sentences(sentences)
-            kwargs.setdefault("truncation", True)
-            cut = self.count_truncated(sentences, kwargs.get("max_length"))
-            if cut:
-                logger.warning(f"{cut} of {len(sentences)} sentences are too long and were cut; the end token is kept.")
+            if "truncation" not in given:
+                given["truncation"] = kwargs["truncation"] = True
+            if given["truncation"] not in UNCUT:
+                self.warn_of_cuts(sentences, given)
+            text = text if isinstance(text, str) else sentences
         return super().__call__(images=images, text=text, **kwargs)
 
-    def count_truncated(self, sentences: list[str], max_length: int | None = None) -> int:
-        """How many sentences have more tokens, special ones included, than `max_length` (None: the tokenizer's)."""
-        limit = max_length or self.tokenizer.model_max_length
-        # a token has at least one character: most sentences need no tokenizing to be known as short
-        long = [sentence for sentence in sentences if len(sentence) > limit - 2]
+    def warn_of_cuts(self, sentences: list[str], given: dict[str, Any]) -> None:
+        """Say how many sentences the tokenizer will cut with the settings that it is given."""
+        special = given.get("add_special_tokens", True)
+        cut = self.count_truncated(sentences, given.get("max_length"), special)
+        if cut:
+            logger.warning(f"{cut} of {len(sentences)} sentences are too long and were cut; the end token is kept.")
+
+    def count_truncated(self, sentences: list[str], max_length: int | None = None, special: bool = True) -> int:
+        """How many sentences have more tokens, `special` ones included, than `max_length` (None: the tokenizer's)."""
+        limit = self.tokenizer.model_max_length if max_length is None else max_length
+        # a token has at least one ASCII letter: most sentences need no tokenizing to be known as short; others may be
+        # of several tokens a letter
+        long = [sentence for sentence in sentences if not sentence.isascii() or len(sentence) > limit - ADDED]
         if not long:
             return 0
-        return sum(len(ids) > limit for ids in self.tokenizer(long, verbose=False)["input_ids"])
+        found = self.tokenizer(long, add_special_tokens=special, verbose=False)["input_ids"]
+        return sum(len(ids) > limit for ids in found)
 
 
 def one_by_one(images: Any) -> Iterator[Any]:
@@ -217,17 +232,34 @@ def limited(tokenizer: Any, positions: int) -> Any:
     return tokenizer
 
 
-def check_sentences(sentences: list[str]) -> None:
+def as_sentences(text: Any) -> list[Any]:
+    """One sentence or several, as a list.
+
+    Raises:
+        ValueError: something else, or none.
+    """
+    if isinstance(text, str):
+        return [text]
+    if not isinstance(text, Iterable):
+        raise ValueError(f"text is a {type(text).__name__}, {text!r:.80}: expected a sentence, or a list of them.")
+    sentences = list(text)
+    if not sentences:
+        raise ValueError("text holds no sentence: give at least one.")
+    return sentences
+
+
+def check_sentences(sentences: list[Any]) -> None:
     """Refuse sentences that describe nobody.
 
     Raises:
-        ValueError: names the first position whose sentence is empty, blank or has no letter or digit.
+        ValueError: names the first position whose sentence is no text, empty, blank or has no letter or digit.
     """
     for position, sentence in enumerate(sentences):
-        if isinstance(sentence, str) and not any(map(str.isalnum, sentence)):
-            raise ValueError(
-                f"Sentence {position} of {len(sentences)} is {sentence!r}: expected words that describe a person."
-            )
+        where = f"Sentence {position} of {len(sentences)} is"
+        if not isinstance(sentence, str):
+            raise ValueError(f"{where} a {type(sentence).__name__}, {sentence!r:.80}: expected a text.")
+        if not any(map(str.isalnum, sentence)):
+            raise ValueError(f"{where} {sentence!r:.80}: expected words that describe a person.")
 
 
 __all__ = ["TBPSImageProcessor", "TBPSProcessor"]

@@ -168,6 +168,5 @@ def test_a_recipe_states_over_towers_and_over_checkpoints(sources: Path, tmp_pat
     model, _ = continued(str(tmp_path), {"logit_scale_init_value": 2.0, "vision_config": {"attention_dropout": 0.2}})
     assert model.logit_scale.item() == 2.0
     assert model.config.vision_config.attention_dropout == 0.2
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     with pytest.raises(ValueError, match=r"has no attention_dropuot\. Did you mean attention_dropout"):
         continued(str(tmp_path), {"vision_config": {"attention_dropuot": 0.2}})

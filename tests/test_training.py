@@ -155,3 +155,26 @@ def test_processes_that_would_train_alone_are_refused(
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(RuntimeError, match=r"4 processes were started .*add `--use_cpu true --bf16 false`"):
         TBPSTrainer(model_factory(), args, processing_class=tiny_processor)
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_weights_of_half_precision_are_trained_in_float32_and_all_move(
+    stored: torch.dtype, tmp_path: Path, model_factory: Factory, rows: datasets.Dataset, tiny_processor: TBPSProcessor,
+    propagate: None, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    model_factory(num_identities=6).to(stored).save_pretrained(tmp_path / "stored")
+    moved = {}
+    for keep in (False, True):
+        caplog.clear()
+        model = TBPSModel.from_pretrained(tmp_path / "stored")
+        before = {name: value.detach().float().clone() for name, value in model.named_parameters()}
+        args = arguments(tmp_path / "run", max_steps=1, learning_rate=1e-5, save_strategy="no", augment=False,
+                         half_precision_weights=keep, max_grad_norm=0.0)  # fmt: skip
+        TBPSTrainer(model, args, train_dataset=rows, processing_class=tiny_processor).train()
+        assert {parameter.dtype for parameter in model.parameters()} == {stored if keep else torch.float32}
+        assert caplog.text.count("are trained in float32") == (0 if keep else 1)
+        after = dict(model.named_parameters())
+        name = "visual_projection.weight"
+        moved[keep] = (after[name].float() != before[name]).float().mean().item()
+    assert moved[False] > 0.99
+    assert moved[True] < 0.7

@@ -21,6 +21,13 @@ class TBPSTrainingArguments(TrainingArguments):
         default="rank_1", metadata={"help": "Validation metric that selects the checkpoint: rank_1, mAP, ..."}
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "Retrieval metrics grow with quality."})
+    half_precision_weights: bool = field(
+        default=False,
+        metadata={
+            "help": "Train weights that are stored in half precision as they are. By default they become float32, as "
+            "small steps are lost in them: bf16 or fp16 computes in half precision and keeps float32 weights."
+        },
+    )
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Log a loss that is not finite as 0; TBPSTrainer stops at one in any case."}
     )

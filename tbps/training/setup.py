@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 import datasets
 import numpy as np
-import torch
 from transformers import AutoConfig, PreTrainedConfig
 
 from tbps.configuration_tbps import TBPSConfig
@@ -54,12 +53,11 @@ def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPS
 
 
 def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
-    """A tbps checkpoint, with `fields` of its configuration changed; in float32 whatever it is stored in, as small
-    steps are lost in half-precision weights."""
+    """A tbps checkpoint, with `fields` of its configuration changed."""
     config = TBPSConfig.from_pretrained(checkpoint)
     for tower in TOWERS:
         check_tower_fields(fields.get(tower) or {}, getattr(config, tower))
-    model = TBPSModel.from_pretrained(checkpoint, dtype=torch.float32, **fields)
+    model = TBPSModel.from_pretrained(checkpoint, **fields)
     return model, TBPSProcessor.from_pretrained(checkpoint)
 
 

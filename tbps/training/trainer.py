@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers.utils import logging
 
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.length_groups import LengthGroupedSampler
@@ -28,6 +29,8 @@ from tbps.training.learning_rates import GroupedTrainer
 from tbps.training.noisy_pairs import NoisyPairs
 from tbps.training.sharded import ShardedFeatures, keep_scale_whole
 from tbps.training.streaming import CorpusEpoch, StreamTrainer
+
+logger = logging.get_logger(__name__)
 
 
 class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
@@ -68,6 +71,8 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
             args.ddp_find_unused_parameters = True
         pairs = None
         if train_dataset is not None:
+            if not args.half_precision_weights:
+                to_float32(model)
             pairs = training_pairs(train_dataset, processing_class, args)
             check_identities(model, pairs)
         if isinstance(pairs, PersonPairs):
@@ -166,6 +171,18 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+def to_float32(model: TBPSModel) -> None:
+    """Make all weights float32 where some that are trained are of half precision, and say so."""
+    half = {p.dtype for p in model.parameters() if p.requires_grad and p.dtype in (torch.float16, torch.bfloat16)}
+    if half:
+        stored = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
+        logger.warning(
+            f"The model's weights are {stored}, in which small steps are lost: they are trained in float32 "
+            "(half_precision_weights trains them as they are; bf16 and fp16 compute in half precision)."
+        )
+        model.float()
 
 
 class SamplerEpoch(TrainerCallback):
