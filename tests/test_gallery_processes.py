@@ -10,7 +10,9 @@ import pytest
 from launch import torchrun
 
 from tbps import Gallery
+from tbps.encoding import encode_images
 from tbps.fingerprint import ModelIdentity
+from tbps.gallery.content import content_id
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Layout
@@ -25,17 +27,36 @@ def test_two_processes_share_the_work_and_write_each_image_once(tmp_path, pictur
     for index in range(19):
         pictures[index % 4].rotate(index).save(crops / f"{index:02d}.png")
     (crops / "07.png").write_text("no image")
+    contents = {content_id(path): path.read_bytes() for path in crops.iterdir()}
+    before = list(contents.values())
     seen = json.loads(torchrun("distributed_gallery.py", tmp_path / "model", crops, tmp_path / "two"))
+    check_overwritten(
+        tmp_path / "two_overwritten", contents, [one.pop("changed") for one in seen], tiny_model, tiny_processor
+    )
+    for path, content in zip(crops.iterdir(), before, strict=True):
+        path.write_bytes(content)
     alone = Gallery.open(tmp_path / "one", tiny_model, tiny_processor)
     expected = asdict(alone.add(crops, skip_bad=True, batch_size=2, commit_every=8))
     assert (len(expected["added"]), [skipped["name"] for skipped in expected["skipped"]]) == (18, [f"{crops}/07.png"])
-    again = {**expected, "added": [], "unchanged": 18}
+    again = {**expected, "added": [], "not_crops": [], "unchanged": 18}
     updated = {**again, "updated": expected["added"], "unchanged": 0}
     assert seen == [{"first": expected, "again": again, "updated": updated, "count": 18}] * 2
     together = Gallery.open(tmp_path / "two", tiny_model, tiny_processor)
     for one, other in zip(together.search("a red coat", k=18), alone.search("a red coat", k=18), strict=True):
         assert (one.id, one.path) == (other.id, other.path)
         assert one.score == pytest.approx(other.score, abs=1e-6)
+
+
+def check_overwritten(where, contents, results, model, processor):
+    """Each vector is that of the content whose hash is its id, and none is there twice."""
+    gallery = Gallery.open(where, model, processor)
+    assert results[0] == results[1]
+    assert results[0]["count"] == len(set(results[0]["added"])) == gallery.count() == 12
+    assert results[0]["unchanged"] + results[0]["skipped"] + 12 == 19
+    vectors = encode_images(model, processor, [contents[id] for id in results[0]["added"]], progress=False)
+    for id, (best, *_) in zip(results[0]["added"], gallery.search_embeddings(vectors, 1), strict=True):
+        assert best.id == id
+        assert best.score == pytest.approx(1, abs=1e-5)
 
 
 def new_store(directory):

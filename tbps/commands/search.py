@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NO_MATCH = 3  # exit status
 SKIPPED_SHOWN = 10
+_REMARKS = {"changed": "another file by now", "gone": "gone"}  # by the state of a hit's file
 
 
 def index(options: argparse.Namespace) -> None:
@@ -130,7 +131,7 @@ def filter_of(options: argparse.Namespace) -> "Filter | None":
 
 def as_json(hit: "Hit") -> dict[str, Any]:
     """A hit for programs."""
-    names = ("id", "score", "path", "metadata", "parts")
+    names = ("id", "score", "path", "metadata", "parts", "file_state")
     return {name: getattr(hit, name) for name in names}
 
 
@@ -141,7 +142,8 @@ def show_table(hits: list["Hit"]) -> None:
         return
     show(f"{'rank':>4} {'score':>8} {'global':>8}  image")
     for rank, hit in enumerate(hits, 1):
-        show(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {hit.path or hit.id}")
+        remark = f"  ({_REMARKS[hit.file_state]})" if hit.file_state in _REMARKS else ""
+        show(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {hit.path or hit.id}{remark}")
 
 
 def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:

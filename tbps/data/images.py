@@ -2,9 +2,26 @@
 
 from pathlib import Path
 
-from tbps.images_tbps import BadImageError, ImageSource, image_source, open_image, shown
+from tbps.images_tbps import (
+    BadImageError,
+    ImageSource,
+    decode_image,
+    image_source,
+    open_image,
+    read_image_file,
+    shown,
+)
 
-__all__ = ["BadImageError", "ImageSource", "image_source", "list_images", "open_image", "shown"]
+__all__ = [
+    "BadImageError",
+    "ImageSource",
+    "decode_image",
+    "image_source",
+    "list_images",
+    "open_image",
+    "read_image_file",
+    "shown",
+]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 

@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 
 from tbps.gallery.add_result import AddResult
 from tbps.gallery.checks import check_positive
+from tbps.gallery.crops import warn_of_shapes
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
-from tbps.gallery.hits import Hit, real_roots
+from tbps.gallery.hits import Hit
 from tbps.gallery.home import Home, Mode, View
 from tbps.gallery.intake import Intake
 from tbps.gallery.listing import Listing
@@ -23,6 +24,7 @@ from tbps.gallery.opening import open_by_model
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.searching import Options, check_k, find
 from tbps.gallery.sources import read_items
+from tbps.gallery.stored_image import real_roots
 from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
@@ -116,8 +118,9 @@ class Gallery(Listing, Upkeep):
             images: a folder (with all below it), a list of files or PIL images, or a `datasets.Dataset` with a column
                 `image`, whose other columns but captions become metadata.
             metadata: one dict for each image (of a folder: in sorted order), returned with the hits. Of its names,
-                `camera`, `timestamp` (datetime, ISO 8601 or seconds since 1970), `source` and `box` (four numbers:
-                left, top, right, bottom in pixels) have a fixed meaning; the first three can be filtered by.
+                `camera`, `timestamp` (datetime, ISO 8601 or seconds since 1970), `source` and `box` have a
+                fixed meaning; the first three can be filtered by. A box is left, top, right, bottom in pixels: of the
+                person in the image, or of the image in the frame that it was cut from; any other is a bad image.
             skip_bad: go on after an image that cannot be read; the result names them.
             thumbnails: also keep a small JPEG of each image, for reports without the files.
             update: of an image that is there already take up the path and the metadata given here, as `update` does,
@@ -126,7 +129,8 @@ class Gallery(Listing, Upkeep):
             commit_every: images after which those encoded are on disk; each commit makes one file.
 
         Returns:
-            The ids added and updated, in order; how many were there already; what was skipped, and why.
+            The ids added and updated, in order; how many were there already; what was skipped, and why; what is not
+            shaped like the crop of a person (the log warns of those once); what has moved since it was added.
 
         Raises:
             BadImageError: an image cannot be read; those before it have been added.
@@ -143,6 +147,8 @@ class Gallery(Listing, Upkeep):
                 intake.add(block)
         wait_for_all()  # process 0 may still be writing
         self.refresh()
+        if is_first():
+            warn_of_shapes(intake.result.not_crops, len(intake.result.added))
         return intake.result
 
     @overload

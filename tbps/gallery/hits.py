@@ -1,16 +1,36 @@
 """What a search gives: images found, each with what its parts contribute, and a picture where one may be shown."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from PIL import Image
 
+from tbps.data.images import BadImageError, open_image
 from tbps.gallery.home import Found
 from tbps.gallery.manifest import Layout
 from tbps.gallery.rows import metadata_of
+from tbps.gallery.stored_image import FileState, StoredImage
+
+_GIVEN = "_image"
+
+
+class _ImageField:
+    """The field `image`: of a gallery's hits it is found when it is asked for, as that reads the file."""
+
+    @overload
+    def __get__(self, hit: None, owner: type) -> None: ...
+    @overload
+    def __get__(self, hit: "Hit", owner: type) -> Path | bytes | None: ...
+    def __get__(self, hit: "Hit | None", owner: type) -> Path | bytes | None:
+        given = None if hit is None else vars(hit)[_GIVEN]  # of the class: the field's default
+        return given.shown() if isinstance(given, StoredImage) else given
+
+    def __set__(self, hit: "Hit", given: "Path | bytes | StoredImage | _ImageField | None") -> None:
+        # the field's default, where no image is given, is this descriptor
+        vars(hit)[_GIVEN] = None if isinstance(given, _ImageField) else given
 
 
 @dataclass(frozen=True)
@@ -20,7 +40,8 @@ class Hit:
     `score` is the inner product of the retrieval vectors; `parts` (K + 1,) are what the global embedding and each part
     contribute to it, they sum to the score. `path` is the file as it was added, None where it is none: text from the
     gallery, not to be opened unchecked. `image` may be shown: the path, if it is within the roots given to
-    `Gallery.open`, else the thumbnail, if one was kept, else None.
+    `Gallery.open` and the file there is still the one that was added, else the thumbnail, if one was kept, else None.
+    It is looked for each time that it is asked for.
     """
 
     id: str
@@ -28,7 +49,24 @@ class Hit:
     path: str | None
     metadata: dict[str, Any]
     parts: tuple[float, ...] = ()
-    image: Path | bytes | None = field(default=None, repr=False)
+    image: _ImageField = field(default=_ImageField(), repr=False)
+
+    @property
+    def file_state(self) -> FileState | None:
+        """Whether the file at `path` is still the image that was added: "unchanged", "changed", "gone", "unreadable";
+        None where it is outside of the roots, or no file was added."""
+        given = vars(self)[_GIVEN]
+        return given.file_state() if isinstance(given, StoredImage) else None
+
+    def picture(self) -> tuple[Image.Image | None, str]:
+        """The picture to show, RGB, and a remark where there is none or where the file is no longer that image."""
+        given = vars(self)[_GIVEN]
+        if isinstance(given, StoredImage):
+            return given.picture()
+        try:
+            return (None, "no picture") if given is None else (open_image(given), "")
+        except BadImageError:
+            return None, "no picture"
 
 
 def make_hit(found: Found, query: np.ndarray, layout: Layout, roots: Sequence[Path]) -> Hit:
@@ -36,28 +74,5 @@ def make_hit(found: Found, query: np.ndarray, layout: Layout, roots: Sequence[Pa
     row = found.row
     products = query * found.vector
     parts = (products[: layout.prefix_dim].sum(), *products[layout.prefix_dim :].reshape(layout.num_parts, -1).sum(1))
-    image = allowed_path(row.path, roots) or row.thumbnail
+    image = StoredImage(row.id, row.path, row.thumbnail, roots)
     return Hit(row.id, found.score, row.path, metadata_of(row), tuple(map(float, parts)), image)
-
-
-def allowed_path(path: str | None, roots: Sequence[Path]) -> Path | None:
-    """The path, if it leads to a file within one of the roots once links and ".." are followed."""
-    if path is None or not roots:
-        return None
-    try:
-        real = Path(os.path.realpath(path))
-        return real if any(real.is_relative_to(root) for root in roots) and real.is_file() else None
-    except (OSError, ValueError):  # a name that no file can have
-        return None
-
-
-def real_roots(roots: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Folders, with links followed.
-
-    Raises:
-        ValueError: one of them is no folder.
-    """
-    for root in roots:
-        if not Path(root).is_dir():
-            raise ValueError(f"root {str(root)!r} is no folder: expected one below which images may be opened.")
-    return tuple(Path(os.path.realpath(root)) for root in roots)

@@ -1,5 +1,6 @@
 """From items to committed rows: open, encode, append, and lose nothing when something goes wrong half-way."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tbps.data.images import BadImageError
+from tbps.data.images import BadImageError, shown
 from tbps.encoding import batches, encode_images
 from tbps.gallery.add_result import AddResult, Skipped
+from tbps.gallery.crops import is_crop_shaped
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Home, Row
 from tbps.gallery.rows import changed_row, metadata_of
@@ -22,12 +24,22 @@ from tbps.spread import from_first, gather_lists, is_first, own_share
 
 
 @dataclass(frozen=True)
+class LookedUp:
+    """Of a block: the places of the items to encode, and the ids of those updated and of those moved."""
+
+    new: list[int]
+    updated: list[str]
+    moved: list[str]
+
+
+@dataclass(frozen=True)
 class Encoded:
-    """A batch's rows, their vectors (n, E) float32, and the images that cannot be read."""
+    """A batch's rows, their vectors (n, E) float32, the images that cannot be read, and those that are no crops."""
 
     rows: list[Row]
     vectors: np.ndarray
     bad: list[Skipped]
+    not_crops: dict[str, str]  # names by ids
 
 
 @dataclass
@@ -57,10 +69,11 @@ class Intake:
         Raises:
             BadImageError: an image cannot be read, unless those are skipped.
         """
-        places, updated = from_first(lambda: self._look_up(block))
-        new = [block[place] for place in places]
-        self.result.updated += updated
-        self.result.unchanged += len(block) - len(new) - len(updated)
+        found = from_first(lambda: self._look_up(block))
+        new = [block[place] for place in found.new]
+        self.result.updated += found.updated
+        self.result.moved += found.moved
+        self.result.unchanged += len(block) - len(new) - len(found.updated)
         self.bar.update(len(block) - len(new))
         own: list[Encoded] = []
         try:
@@ -71,63 +84,95 @@ class Intake:
                     break
         finally:
             encoded = gather_lists(own)
-            self._commit([one for one in encoded if one.rows])
+            self._commit([one for one in encoded if one.rows], {item.row.id for item in new})
         self._report([bad for one in encoded for bad in one.bad])
 
-    def _look_up(self, block: Sequence[Item]) -> tuple[list[int], list[str]]:
-        """The places of the items not in the home, of each id the first; the others, where they differ, are updated,
-        and their ids given too."""
+    def _look_up(self, block: Sequence[Item]) -> LookedUp:
+        """What is new of a block, of each id the first; of the others those that differ are updated, if that is
+        asked."""
         known = self.home.known([item.row.id for item in block])
         first: dict[str, int] = {}
         for place, item in enumerate(block):
             first.setdefault(item.row.id, place)
         new = [place for id, place in first.items() if id not in known]
-        if not self.update:
-            return new, []
         there = [block[place] for id, place in first.items() if id in known and id not in self._seen]
-        self._seen.update(first)
+        self._seen.update(first if self.update else ())
+        if not self.update:
+            return LookedUp(new, [], self._moved(there))
         ids = [item.row.id for item in there]
-        return new, update_rows(self.home, ids, lambda n, row: self._changed(there[n], row)).updated
+        return LookedUp(new, update_rows(self.home, ids, lambda n, row: self._changed(there[n], row)).updated, [])
+
+    def _moved(self, there: Sequence[Item]) -> list[str]:
+        """The ids of items that are in the home under a path which is gone."""
+        ids = [item.row.id for item in there if item.row.path is not None]
+        rows = [found.row for found in self.home.get(ids) if found is not None]
+        return [row.id for row in rows if row.path is not None and not os.path.exists(row.path)]
 
     def _changed(self, item: Item, row: Row) -> Row:
         changed = changed_row(row, item.row.path, metadata_of(item.row))
-        return self._row(changed, item.open()) if row.thumbnail is None and self.thumbnails else changed
+        pictured = row.thumbnail is not None or not self.thumbnails
+        if pictured and (item.box is None or changed.metadata == row.metadata):
+            return changed
+        opened = item.open()  # which checks the box, too
+        if opened.row.id != row.id:
+            return row  # the file is another one by now
+        return changed if pictured else replace(changed, thumbnail=thumbnail(opened.picture))
 
-    def _commit(self, encoded: Sequence[Encoded]) -> None:
+    def _commit(self, encoded: Sequence[Encoded], asked: set[str]) -> None:
+        """Keep what was encoded. Files that were overwritten since they were looked up have other ids than those asked
+        for, which may be there already."""
         rows = [row for one in encoded for row in one.rows]
-        if rows and is_first():
-            self.home.append(rows, np.concatenate([one.vectors for one in encoded]))
-        self.result.added += [row.id for row in rows]
+        places = list(range(len(rows)))
+        ids = {row.id for row in rows}
+        if len(ids) < len(rows) or not ids <= asked:
+            places = from_first(lambda: self._unknown(rows))
+        kept = [rows[place] for place in places]
+        if kept and is_first():
+            self.home.append(kept, np.concatenate([one.vectors for one in encoded])[places])
+        self.result.added += [row.id for row in kept]
+        self.result.unchanged += len(rows) - len(kept)
+        names = {id: name for one in encoded for id, name in one.not_crops.items()}
+        self.result.not_crops += [names[row.id] for row in kept if row.id in names]
+
+    def _unknown(self, rows: Sequence[Row]) -> list[int]:
+        """The places of rows that are not in the home, of each id the first."""
+        known = self.home.known([row.id for row in rows])
+        first: dict[str, int] = {}
+        for place, row in enumerate(rows):
+            first.setdefault(row.id, place)
+        return [place for id, place in first.items() if id not in known]
 
     def _encode(self, batch: Sequence[Item]) -> Encoded:
-        items, pictures, bad = self._open(batch)
+        encoded, pictures = self._open(batch)
         vectors = encode_images(
             self.model, self.processor, pictures, batch_size=self.batch_size, progress=False
         ).numpy()
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
-            name = items[int(finite.argmin())].name
+            row = encoded.rows[int(finite.argmin())]
+            name = row.id if row.path is None else shown(row.path)
             raise GalleryError(f"The model gives no finite vector for {name}: check its weights and its dtype.")
-        rows = [self._row(item.row, picture) for item, picture in zip(items, pictures, strict=True)]
-        return Encoded(rows, vectors, bad)
+        return replace(encoded, vectors=vectors)
 
-    def _open(self, batch: Sequence[Item]) -> tuple[list[Item], list[Image.Image], list[Skipped]]:
-        """The items that can be read, their pictures, and the others (the first of them, if it is the end)."""
-        readable: list[Item] = []
+    def _open(self, batch: Sequence[Item]) -> tuple[Encoded, list[Image.Image]]:
+        """What is known of a batch before its vectors, and its pictures, each in the size that the model reads: whole
+        ones would take gigabytes. Where bad images are not skipped, the first of them ends it."""
         pictures: list[Image.Image] = []
-        bad: list[Skipped] = []
+        encoded = Encoded([], np.empty(0), [], {})
         for item in batch:
             try:
-                pictures.append(item.open())
-                readable.append(item)
+                opened = item.open()
             except BadImageError as error:
-                bad.append(Skipped(item.name, str(error)))
+                encoded.bad.append(Skipped(item.name, str(error)))
                 if not self.skip_bad:
                     break
-        return readable, pictures, bad
-
-    def _row(self, row: Row, picture: Image.Image) -> Row:
-        return replace(row, thumbnail=thumbnail(picture)) if self.thumbnails else row
+                continue
+            row, picture = opened.row, opened.picture
+            encoded.rows.append(replace(row, thumbnail=thumbnail(picture)) if self.thumbnails else row)
+            pictures.append(self.processor.image_processor.shrink(picture))
+            if not is_crop_shaped(picture.size):
+                encoded.not_crops[row.id] = item.name
+        return encoded, pictures
 
     def _report(self, bad: list[Skipped]) -> None:
         if bad and not self.skip_bad:

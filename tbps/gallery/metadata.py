@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tbps.gallery.crops import check_box
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.moments import seconds
 from tbps.gallery.scalars import check_digits, name_of, plain, shown
@@ -23,7 +24,8 @@ def checked(where: str, entry: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: it is no dict of what JSON can hold, or a name with a fixed meaning has another type.
-        ValueError: a timestamp that is no time, a number of too many digits, lists and dicts too deep in each other.
+        ValueError: a timestamp that is no time, a box without area, a number of too many digits, lists and dicts too
+            deep in each other.
     """
     if not isinstance(entry, Mapping):
         raise TypeError(f"{where} is a {type(entry).__name__}: expected a dict.")
@@ -38,7 +40,7 @@ def checked(where: str, entry: Any) -> dict[str, Any]:
     for name in ("camera", "source"):
         if kept.get(name) is not None:
             name_of(f"{where}: {name}", kept[name])
-    _check_box(where, kept.get("box"))
+    check_box(where, kept.get("box"))
     return kept
 
 
@@ -79,9 +81,3 @@ def _as_json(where: str, value: Any, deeper: int) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         check_digits(f"{where}: a value", value)
     return value.isoformat() if isinstance(value, date) else value
-
-
-def _check_box(where: str, box: Any) -> None:
-    sides = box if isinstance(box, list | tuple) else ()
-    if box is not None and (len(sides) != 4 or not all(isinstance(side, int | float) for side in sides)):
-        raise TypeError(f"{where}: box={box!r}, expected four numbers: left, top, right, bottom.")

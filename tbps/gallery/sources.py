@@ -1,18 +1,19 @@
 """What users have (a folder, paths, pictures, a dataset) as items to be encoded one after the other."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tbps.data.images import BadImageError, ImageSource, list_images, open_image, shown
+from tbps.data.images import BadImageError, ImageSource, list_images, shown
 from tbps.gallery.checks import is_text
+from tbps.gallery.content import content_id, open_content
+from tbps.gallery.crops import check_box_fits
 from tbps.gallery.home import Row
 from tbps.gallery.metadata import checked
 from tbps.gallery.rows import make_row
@@ -25,27 +26,42 @@ _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence"
 
 
 @dataclass(frozen=True)
-class Item:
-    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it, as text."""
+class Opened:
+    """A picture, RGB, and the row of it: under the id of the bytes that were read."""
 
     row: Row
-    source: ImageSource
-    name: str
+    picture: Image.Image
 
-    def open(self) -> Image.Image:
+
+@dataclass(frozen=True)
+class Item:
+    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it, as text.
+
+    `source` gives the image each time that it is asked for, so that thousands of items hold none of them.
+    """
+
+    row: Row
+    source: Callable[[], ImageSource]
+    name: str
+    box: Sequence[float] | None = None
+
+    def open(self) -> Opened:
         """
-        The picture, RGB.
+        The picture as it is now. Where it has changed since the item was made, its row has the id of what is there.
 
         Raises:
-            BadImageError: it cannot be read, or its file's name cannot be stored; the message names it.
+            BadImageError: it cannot be read, its file's name cannot be stored, or its box is none of this image; the
+                message names it.
         """
         path = self.row.path
         if path is not None and not is_text(path):
             raise BadImageError(f"{self.name}: this name is not UTF-8 and cannot be stored. Rename the file.")
         try:
-            return open_image(self.source)
+            id, picture = open_content(self.source(), self.name)
         except BadImageError as error:
             raise BadImageError(str(error) if path else f"{self.name}: {error}") from error
+        check_box_fits(self.name, self.box, picture.size)
+        return Opened(replace(self.row, id=id), picture)
 
 
 def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tuple[int, Iterator[Item]]:
@@ -109,12 +125,14 @@ def _dataset_maker(dataset: "Dataset") -> Callable[[int, dict[str, Any]], Item]:
         raise ValueError(f"The dataset has the columns {dataset.column_names}: expected one called 'image'; rename it.")
     # undecoded, so that a bad image is an error of ours, and one already known is never decoded
     dataset = dataset.cast_column("image", ImageColumn(decode=False))
+    pictures = dataset.select_columns("image")
 
     def make(position: int, metadata: dict[str, Any]) -> Item:
         row = dataset[position]
         cell = row.pop("image") or {}
         source = cell.get("bytes") or cell.get("path") or b""
-        return _item(source, f"row {position} of the dataset", {**_facts(row, position), **metadata})
+        again = partial(_cell, pictures, position) if isinstance(source, bytes) else None
+        return _item(source, f"row {position} of the dataset", {**_facts(row, position), **metadata}, again)
 
     return make
 
@@ -125,25 +143,20 @@ def _facts(row: Mapping[str, Any], position: int) -> dict[str, Any]:
     return checked(f"row {position} of the dataset", said)
 
 
-def _item(source: ImageSource, name: str, metadata: dict[str, Any]) -> Item:
-    """`name` is what an image that is no file is called."""
+def _cell(pictures: "Dataset", position: int) -> bytes:
+    """The bytes in a dataset's row, read again."""
+    return bytes(pictures[position]["image"]["bytes"] or b"")
+
+
+def _item(
+    source: ImageSource, name: str, metadata: dict[str, Any], again: Callable[[], ImageSource] | None = None
+) -> Item:
+    """`name` is what an image that is no file is called; `again` gives the source where it should not be held."""
     path = os.path.abspath(source) if isinstance(source, str | Path) else None
-    id = _content_id(source) if path is None or is_text(path) else None
+    id = content_id(source) if path is None or is_text(path) else None
     # what has no content, or no name, is never stored: opening it fails where bad images are dealt with
-    return Item(make_row(id or name, path, metadata), source, shown(path) if path else name)
-
-
-def _content_id(source: ImageSource) -> str | None:
-    """The same content gets the same id in every run and under every name, so that adding again skips it."""
-    content = source if isinstance(source, bytes) else b""
-    if isinstance(source, str | Path):
-        with suppress(OSError, ValueError):  # ValueError: a NUL in the path
-            content = Path(source).read_bytes()
-    if isinstance(source, Image.Image):
-        with suppress(BadImageError):
-            picture = open_image(source)
-            content = f"{picture.size}".encode() + picture.tobytes()
-    return hashlib.blake2b(content, digest_size=16).hexdigest() if content else None
+    row = make_row(id or name, path, metadata)
+    return Item(row, again or (lambda: source), shown(path) if path else name, metadata.get("box"))
 
 
 def _checked_metadata(metadata: Sequence[Mapping[str, Any]] | None, count: int) -> Callable[[int], dict[str, Any]]:

@@ -13,7 +13,7 @@ from PIL import Image
 from tbps.files import write_atomically
 from tbps.printable_tbps import printable
 from tbps.report.curves import Curve, draw_curve, training_curves
-from tbps.report.results import QueryResult, RankedHit, picture_of
+from tbps.report.results import QueryResult, RankedHit
 
 _THUMBNAIL = (192, 384)  # pixels, twice the size on the page: sharp on a phone
 _METRICS = {
@@ -99,12 +99,13 @@ def _result_view(result: QueryResult) -> dict[str, Any]:
 
 
 def _hit_view(rank: int, hit: RankedHit, mark: bool | None) -> dict[str, Any]:
-    picture = picture_of(hit)
+    picture, remark = hit.picture()
     return {
         "rank": rank,
         "score": f"{hit.score:.3f}",
         "mark": {True: "right", False: "wrong", None: ""}[mark],
         "thumbnail": None if picture is None else _thumbnail(picture),
+        "remark": remark,
         "name": Path(hit.path).name if hit.path else hit.id[:12] or "details",
         "details": {"path": hit.path, **hit.metadata} if hit.path else {"id": hit.id, **hit.metadata},
     }

@@ -24,9 +24,8 @@ class RankedHit(Protocol):
     def path(self) -> str | None:
         """The name of its file, if it is one; it is shown as text and never opened."""
 
-    @property
-    def image(self) -> ImageSource | None:
-        """The picture to show, if there is one that may be opened."""
+    def picture(self) -> tuple[Image.Image | None, str]:
+        """The picture to show, RGB, if there is one that may be opened, and a remark on it or on why there is none."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -42,6 +41,13 @@ class RankedImage:
     image: ImageSource | None = None
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def picture(self) -> tuple[Image.Image | None, str]:
+        """`image`, opened; without a picture where it cannot be read: the rest of the report still holds."""
+        try:
+            return (None, "no picture") if self.image is None else (open_image(self.image), "")
+        except BadImageError:
+            return None, "no picture"
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,3 @@ class QueryResult:
     def marks(self) -> Sequence[bool | None]:
         """For each hit True (right), False (wrong) or None (not known)."""
         return [None] * len(self.hits) if self.relevant is None else self.relevant
-
-
-def picture_of(hit: RankedHit) -> Image.Image | None:
-    """The hit's picture, RGB; None if there is none or it can no longer be read: the rest of the report still holds."""
-    if hit.image is None:
-        return None
-    try:
-        return open_image(hit.image)
-    except BadImageError:
-        return None

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tbps.files import write_atomically
 from tbps.printable_tbps import printable
-from tbps.report.results import QueryResult, RankedHit, picture_of
+from tbps.report.results import QueryResult, RankedHit
 
 # pixels
 _MARGIN, _GAP = 32, 12
@@ -100,10 +100,11 @@ def _draw_hit(
     draw = ImageDraw.Draw(block)
     box = (left, top, left + _CELL_WIDTH - 1, top + _CELL_HEIGHT - 1)
     draw.rectangle(box, fill=_EMPTY)
-    picture = picture_of(hit)
+    picture, remark = hit.picture()
     if picture is None:
         middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT // 2)
-        draw.text(middle, "no picture", _FAINT, font, anchor="mm")
+        lines = "\n".join(wrap(remark, font, _CELL_WIDTH))
+        draw.multiline_text(middle, lines, _FAINT, font, anchor="mm", align="center")
     else:
         # whole, never cut: the edges show bags and shoes
         fitted = ImageOps.contain(picture, (_CELL_WIDTH, _CELL_HEIGHT), Image.Resampling.BICUBIC)

@@ -1,0 +1,316 @@
+"""What a gallery keeps under an id, and shows of it, is of the content that the id is the hash of."""
+
+import hashlib
+import json
+import tempfile
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tbps import TBPSImageProcessor
+from tbps.cli import main
+from tbps.data.images import BadImageError, open_image
+from tbps.encoding import encode_images
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery import Gallery
+from tbps.gallery.crops import LEAST_SHAPE, MOST_SHAPE
+from tbps.gallery.sources import Item, read_items
+from tbps.gallery.thumbnails import thumbnail
+from tbps.report import QueryResult, write_search_page, write_search_sheet
+
+SENTENCE = "a person with a red coat"
+ITEM_OPEN = Item.open
+IDENTITY = ModelIdentity("m", "f", 48)
+
+
+def png(seed: int) -> bytes:
+    """A picture like noise, 24 wide and 48 high; of an odd seed another height."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (48 + seed % 2, 24, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+CONTENTS = [png(seed) for seed in range(6)] + [b"no image", b""]
+BY_ID = {hashlib.blake2b(content, digest_size=16).hexdigest(): content for content in CONTENTS}
+
+
+@pytest.fixture(scope="module")
+def model_and_processor():
+    import torch
+    from conftest import make_config, make_tokenizer
+
+    from tbps import TBPSModel, TBPSProcessor
+
+    torch.manual_seed(0)
+    return TBPSModel(make_config()).eval(), TBPSProcessor(
+        TBPSImageProcessor(size={"height": 32, "width": 16}), make_tokenizer()
+    )
+
+
+@cache
+def expected(id, model, processor):
+    """The vector and the thumbnail of a content, made from that alone."""
+    vectors = encode_images(model, processor, [BY_ID[id]], progress=False)
+    return vectors[0].numpy(), thumbnail(open_image(BY_ID[id]))
+
+
+def check_contents(gallery, model, processor):
+    """Every row against its own content."""
+    rows = [(row, vector) for rows, matrix in gallery._home.scan() for row, vector in zip(rows, matrix, strict=True)]
+    assert len({row.id for row, _ in rows}) == len(rows)
+    for row, vector in rows:
+        own_vector, own_thumbnail = expected(row.id, model, processor)
+        assert np.abs(vector - own_vector).max() < 1e-6
+        assert row.thumbnail in (None, own_thumbnail)
+    return {row.id for row, _ in rows}
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_files_overwritten_while_they_are_added(model_and_processor, data):
+    model, processor = model_and_processor
+    count = data.draw(st.integers(1, 7))
+    content = st.sampled_from(range(len(CONTENTS)))
+    at_first = data.draw(st.lists(content, min_size=count, max_size=count))
+    later = data.draw(st.lists(st.none() | content, min_size=count, max_size=count))
+    update = data.draw(st.booleans())
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        files = [Path(directory) / f"{n}.png" for n in range(count)]
+        for file, number in zip(files, at_first, strict=True):
+            file.write_bytes(CONTENTS[number])
+        overwrite = {str(file): number for file, number in zip(files, later, strict=True) if number is not None}
+
+        def open_later(item):
+            if item.name in overwrite:
+                Path(item.name).write_bytes(CONTENTS[overwrite[item.name]])
+            return ITEM_OPEN(item)
+
+        patch.setattr(Item, "open", open_later)
+        # the model is not what is tested here, and telling it from others takes a second
+        patch.setattr("tbps.gallery.opening.identify", lambda model, processor: IDENTITY)
+        gallery = Gallery.open(Path(directory) / "gallery", model, processor)
+        options = {"skip_bad": True, "thumbnails": True, "update": update, "progress": False}
+        first = gallery.add(files, batch_size=2, commit_every=data.draw(st.sampled_from([2, 8])), **options)
+        assert len(first.added) + len(first.updated) + first.unchanged + len(first.skipped) == count
+        assert check_contents(gallery, model, processor) == set(first.added)
+        patch.undo()
+        gallery.add(files, **options)
+        there = {hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files}
+        readable = {id for id in there if BY_ID[id] not in (b"", b"no image")}
+        assert readable <= check_contents(gallery, model, processor)
+
+
+def test_of_thousands_of_items_none_holds_its_image():
+    cells = [{"bytes": png(seed), "path": None} for seed in range(3)]
+    rows = datasets.Dataset.from_dict({"image": cells}).cast_column("image", datasets.Image())
+    _, items = read_items(rows, None)
+    for item, cell in zip(items, cells, strict=True):
+        assert not any(isinstance(value, bytes) for value in vars(item).values())
+        assert item.source.func is not None
+        assert item.source() == cell["bytes"]
+
+
+def test_pictures_are_shrunk_before_the_next_is_opened(tmp_path, model_and_processor, monkeypatch):
+    """A batch of 64 photographs of 12 megapixels would else hold 2.3 GB at once."""
+    model, processor = model_and_processor
+    for n in range(4):
+        Image.new("RGB", (300, 600), (n, 0, 0)).save(tmp_path / f"{n}.png")
+    given_sizes = []
+
+    def noting(model, processor, images, **options):
+        given_sizes.extend(image.size for image in images)
+        return encode_images(model, processor, images, **options)
+
+    monkeypatch.setattr("tbps.gallery.intake.encode_images", noting)
+    gallery = Gallery.open(tmp_path / "gallery", model, processor)
+    gallery.add(tmp_path, progress=False)
+    assert given_sizes == [(16, 32)] * 4
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([2, 3]), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_preparing_a_shrunk_picture_gives_the_same_numbers(width, height, resample, seed):
+    processor = TBPSImageProcessor(size={"height": 32, "width": 16}, resample=resample)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    whole = processor(picture, return_tensors="pt").pixel_values
+    assert (processor(processor.shrink(picture), return_tensors="pt").pixel_values == whole).all()
+
+
+@pytest.fixture
+def reused(tmp_path, model_and_processor):
+    """Rows "same", "changed" and "gone" by what became of their files, with and without a thumbnail."""
+    model, processor = model_and_processor
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    gallery = Gallery.open(tmp_path / "gallery", model, processor, roots=[crops])
+    for number, (name, kept) in enumerate((name, kept) for name in ("same", "changed", "gone") for kept in (0, 1)):
+        file = crops / f"{name} {kept}.png"
+        file.write_bytes(CONTENTS[number])
+        gallery.add([file], [{"name": f"{name} {kept}", "number": number}], thumbnails=bool(kept), progress=False)
+    for kept in (0, 1):
+        (crops / f"changed {kept}.png").write_bytes(png(77))
+        (crops / f"gone {kept}.png").unlink()
+    return gallery, crops
+
+
+def test_a_file_that_was_replaced_is_never_shown(reused, tmp_path):
+    gallery, crops = reused
+    hits = {hit.metadata["name"]: hit for hit in gallery.search(SENTENCE, k=6)}
+    assert {name: hit.file_state for name, hit in hits.items()} == {
+        f"{name} {kept}": state
+        for name, state in (("same", "unchanged"), ("changed", "changed"), ("gone", "gone"))
+        for kept in (0, 1)
+    }
+    for name, hit in hits.items():
+        content = open_image(CONTENTS[hit.metadata["number"]])
+        picture, remark = hit.picture()
+        if name.startswith("same"):
+            assert (hit.image, remark) == (crops / f"{name}.png", "")
+            assert picture.tobytes() == content.tobytes()
+        elif name.endswith("1"):
+            assert hit.image == thumbnail(content)
+            assert picture.tobytes() == open_image(thumbnail(content)).tobytes()
+        else:
+            assert hit.image is None
+            assert picture is None
+        assert remark == {"s": "", "c": "the file has changed", "g": "the file is gone"}[name[0]]
+    write_search_page(tmp_path / "page.html", [QueryResult(SENTENCE, list(hits.values()))])
+    write_search_sheet(tmp_path / "sheet.png", [QueryResult(SENTENCE, list(hits.values()))])
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("the file has changed") == 2
+    assert page.count("<img") == 4, "the two that are the same, and two thumbnails"
+
+
+def test_a_file_replaced_between_the_check_and_the_showing(reused, monkeypatch):
+    """What was compared with the id is what is shown: the bytes are read once."""
+    gallery, _ = reused
+    hit = next(hit for hit in gallery.search(SENTENCE, k=6) if hit.metadata["name"] == "same 0")
+    from tbps.data.images import read_image_file
+
+    def read_and_replace(path):
+        data = read_image_file(path)
+        Path(path).write_bytes(png(99))
+        return data
+
+    monkeypatch.setattr("tbps.gallery.stored_image.read_image_file", read_and_replace)
+    assert hit.picture()[0].tobytes() == open_image(CONTENTS[0]).tobytes()
+    assert hit.picture() == (None, "the file has changed")
+
+
+def test_a_search_reads_no_file_before_its_image_is_asked_for(reused, monkeypatch):
+    gallery, _ = reused
+    monkeypatch.setattr("tbps.gallery.stored_image.read_image_file", lambda path: pytest.fail("read"))
+    monkeypatch.setattr("tbps.gallery.content.read_image_file", lambda path: pytest.fail("read"))
+    hits = gallery.search(SENTENCE, k=6)
+    assert "image" not in repr(hits[0])
+
+
+def test_the_command_line_says_what_became_of_a_file(reused, tmp_path, model_and_processor, capsys):
+    _, crops = reused
+    model, processor = model_and_processor
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    command = ["search", str(tmp_path / "model"), str(tmp_path / "gallery"), SENTENCE, "--images", str(crops)]
+    assert main([*command, "--json"]) == 0
+    states = {hit["metadata"]["name"]: hit["file_state"] for hit in json.loads(capsys.readouterr().out)}
+    assert states["changed 0"] == "changed"
+    assert states["same 1"] == "unchanged"
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert table.count("another file by now") == table.count("(gone)") == 2
+
+
+@pytest.mark.parametrize(
+    ("box", "fits"),
+    [
+        ([0, 0, 24, 48], True),  # the whole image
+        ([3, 4, 20, 40.5], True),  # a part of it
+        ([-0.6, -1, 24.9, 48], True),  # rounding
+        ([500, 300, 524, 348], True),  # where the crop was cut from
+        ([500, 300, 525.5, 347], True),
+        ([500, 300, 824, 348], False),
+        ([5, 10, 24, 480], False),
+        ([20, 30, 600, 900], False),
+    ],
+)
+def test_a_box_is_of_the_image_or_of_the_place_that_it_was_cut_from(tmp_path, model_and_processor, box, fits):
+    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
+    (tmp_path / "0.png").write_bytes(CONTENTS[0])
+    if fits:
+        gallery.add([tmp_path / "0.png"], [{"box": box}], progress=False)
+        assert gallery.search(SENTENCE)[0].metadata["box"] == box
+    else:
+        with pytest.raises(BadImageError, match=r"0\.png: box=.*24 x 48.*left, top, right, bottom.*x \+ width"):
+            gallery.add([tmp_path / "0.png"], [{"box": box}], progress=False)
+        assert gallery.count() == 0
+
+
+@given(st.tuples(*[st.integers(0, 500)] * 4))
+@settings(max_examples=100, deadline=None)
+def test_x_y_width_height_is_refused_wherever_it_can_be_told(box):
+    from tbps.gallery.crops import check_box
+
+    x, y, width, height = box
+    if width <= x or height <= y:
+        with pytest.raises(ValueError, match=r"no area.*left, top, right, bottom"):
+            check_box("metadata[0]", list(box))
+    else:
+        check_box("metadata[0]", list(box))
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], "1234", [1, 2, 3, "4"], [0, 0, True, 1], [0, 0, float("inf"), 1], {}, 7])
+def test_what_is_no_box_is_refused(tmp_path, model_and_processor, box):
+    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
+    with pytest.raises((TypeError, ValueError), match=r"metadata\[0\]"):
+        gallery.add([Image.new("RGB", (24, 48))], [{"box": box}], progress=False)
+
+
+def test_a_box_given_later_is_compared_with_the_image_too(tmp_path, model_and_processor):
+    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
+    (tmp_path / "0.png").write_bytes(CONTENTS[0])
+    gallery.add([tmp_path / "0.png"], progress=False)
+    with pytest.raises(BadImageError, match="neither within this image"):
+        gallery.add([tmp_path / "0.png"], [{"box": [0, 0, 240, 480]}], update=True, progress=False)
+    assert gallery.search(SENTENCE)[0].metadata == {}
+    gallery.add([tmp_path / "0.png"], [{"box": [0, 0, 24, 48]}], update=True, progress=False)
+    assert gallery.search(SENTENCE)[0].metadata == {"box": [0, 0, 24, 48]}
+
+
+def test_images_that_are_no_crops_are_counted_and_named_once(tmp_path, model_and_processor, caplog):
+    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
+    shapes = [(48, 24), (24, 24), (20, 23), (20, 20 * MOST_SHAPE + 1), (192, 108), (20, 60)]
+    images = [Image.new("RGB", (round(width), round(height)), (n, 9, 9)) for n, (width, height) in enumerate(shapes)]
+    expected = [f"image {n} of the list" for n, (w, h) in enumerate(shapes) if not LEAST_SHAPE <= h / w <= MOST_SHAPE]
+    result = gallery.add(images, batch_size=2, commit_every=2, progress=False)
+    assert result.not_crops == expected
+    assert len(expected) == 4
+    (record,) = caplog.records
+    assert record.getMessage().startswith("4 of 6 new images are not shaped like crops of one person (1.1 to 6 times")
+    caplog.clear()
+    assert gallery.add(images, progress=False).not_crops == []
+    assert not caplog.records
+
+
+def test_a_copy_added_under_a_living_path_is_said_to_have_moved(tmp_path, model_and_processor):
+    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
+    old, new = tmp_path / "old.png", tmp_path / "new.png"
+    old.write_bytes(CONTENTS[0])
+    (id,) = gallery.add([old], progress=False).added
+    new.write_bytes(CONTENTS[0])
+    assert gallery.add([new], progress=False).moved == []
+    old.unlink()
+    result = gallery.add([new], progress=False)
+    assert (result.moved, result.unchanged) == ([id], 1)
+    assert gallery.get([id])[0].path == str(old), "what is kept changes only with update"
+    assert gallery.add([new], update=True, progress=False).updated == [id]
+    assert gallery.get([id])[0].path == str(new)
+    assert gallery.add([new], progress=False).moved == []
