@@ -71,10 +71,13 @@ def locked_folder(directory: Path, lock_name: str, busy: Exception) -> Iterator[
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """A file to write that is under `path` when the block ends: a reader, or a machine that lost power, finds the old
     file or the new one, with the old one's permissions. A link stays, and the file it leads to is the one that is
     replaced. Where the block fails, nothing half-written stays behind; no other file is ever written over.
+
+    Args:
+        durable: wait until it is on disk. Otherwise a machine that loses power may leave it empty.
 
     Raises:
         OSError: it cannot be written, or `path` is something else than a file; the message names `path`, which that of
@@ -89,8 +92,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         if target.exists():
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(temporary, target)
@@ -99,12 +103,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             error.filename = str(path)
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(target.parent)
+    if durable:
+        _sync_directory(target.parent)
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
+def write_atomically(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
     """Put `data` on disk under `path`, as `atomic_file` does."""
-    with atomic_file(path) as file:
+    with atomic_file(path, durable) as file:
         file.write(data)
 
 

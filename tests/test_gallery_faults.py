@@ -69,7 +69,8 @@ def full(tmp_path, crops, tiny_model, tiny_processor):
 def test_killed_at_any_step_it_opens_with_what_was_committed(tmp_path, full, crops, tiny_model, tiny_processor):
     tiny_model.save_pretrained(tmp_path / "model")
     tiny_processor.save_pretrained(tmp_path / "model")
-    steps = 3 + 2 * 6  # a commit writes two files, each of them: flush the file, rename it, flush the folder
+    # a commit writes two files, each of them: flush the file, rename it, flush the folder; then renames a copy
+    steps = 4 + 2 * 7
     command = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path), str(steps + 1)]
     died = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.split()
     assert died == ["True"] * steps + ["False"]
@@ -82,7 +83,7 @@ def test_killed_at_any_step_it_opens_with_what_was_committed(tmp_path, full, cro
         assert found[0] == pytest.approx(found[1], abs=1e-5)
         assert not [path for path in (tmp_path / f"killed{step}").iterdir() if path.suffix in (".tmp", ".partial")]
     # counted as soon as the manifest was renamed, the fifth step of a commit
-    assert counts == [0] * 8 + [2] * 6 + [4]
+    assert counts == [0] * 9 + [2] * 7 + [4] * 2
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def rows_of(store):
 
 def test_a_lost_manifest_is_not_taken_for_a_new_gallery(tmp_path, full, tiny_model, tiny_processor):
     (tmp_path / "gallery" / "gallery.json").unlink()
-    with pytest.raises(GalleryError, match=r"holds files \(shard-000000\.arrow.*no gallery\.json"):
+    with pytest.raises(GalleryError, match=r"holds files \(.*shard-000000\.arrow.*no gallery\.json"):
         Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
 
 

@@ -12,7 +12,7 @@ from tbps.gallery import GalleryError
 from tbps.gallery.blocks import CheckedFile, block_checksums
 from tbps.gallery.home import Row, Wanted
 from tbps.gallery.manifest import Layout, Origin, ShardEntry
-from tbps.gallery.shard_file import origin_of
+from tbps.gallery.shard_file import check_seal, origin_of, stream_of
 from tbps.gallery.shards import Shard, make_batch
 from tbps.gallery.store import Store
 
@@ -171,3 +171,16 @@ def test_what_is_no_file_is_named(tmp_path, batch):
         make(path)
         with pytest.raises(GalleryError, match=match):
             Shard(tmp_path, entry, ORIGIN)
+
+
+def test_any_flipped_byte_is_noticed_by_the_file_itself(tmp_path, batch):
+    """Without the checksums of a manifest."""
+    good = stream_of(batch)
+    for place in range(0, len(good), 7):
+        data = bytearray(good)
+        data[place] ^= 16
+        (tmp_path / "shard").write_bytes(data)
+        with pytest.raises(GalleryError, match="is damaged"):
+            check_seal(CheckedFile(tmp_path / "shard", len(data), block_checksums(data)))
+    (tmp_path / "shard").write_bytes(good)
+    check_seal(CheckedFile(tmp_path / "shard", len(good), block_checksums(good)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tbps.files import finished_name
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.manifest import MANIFEST_NAME, Manifest, is_file_name
+from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Manifest, is_file_name
 
 _FORMER_SUFFIX = ".tmp"  # of half-written files, before they had names of their own
 
@@ -14,7 +14,7 @@ _FORMER_SUFFIX = ".tmp"  # of half-written files, before they had names of their
 def is_half_written(name: str) -> bool:
     """Whether a killed process left it while writing a file of a gallery; a user's files have other names."""
     whole = finished_name(name) or name.removesuffix(_FORMER_SUFFIX)
-    return whole != name and (whole == MANIFEST_NAME or is_file_name(whole))
+    return whole != name and (whole in (MANIFEST_NAME, COPY_NAME) or is_file_name(whole))
 
 
 def holds_data(directory: Path) -> bool:

@@ -1,6 +1,7 @@
 """`gallery.json`: what a gallery consists of. A shard counts only when the manifest names it."""
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,10 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.strict_json import build, parse
 from tbps.regular_file_tbps import read_regular
 
+logger = logging.getLogger(__name__)
+
 MANIFEST_NAME = "gallery.json"
+COPY_NAME = "gallery.copy.json"  # what `tbps gallery repair` goes by where the manifest is lost
 FORMAT_VERSION = 3
 CONVERTIBLE_VERSION = 2  # `tbps gallery repair` reads it
 _LARGEST_MANIFEST = 1 << 26  # bytes: the checksums of a hundred million images and more
@@ -170,7 +174,7 @@ class Manifest:
         return found is not None and name not in self.files() and int(found[2] or found[3]) < self.next_file
 
     def write(self, directory: Path) -> None:
-        """Replace the gallery's manifest in one step."""
+        """Replace the gallery's manifest in one step, and afterwards its copy."""
         content = {**asdict(self), "rows": self.rows}
         content["checksum"] = _checksum(content)
         data = json.dumps(content, indent=1).encode()
@@ -180,6 +184,10 @@ class Manifest:
                 f"{directory}` erases what was removed, or keep the images in several galleries."
             )
         write_atomically(directory / MANIFEST_NAME, data)
+        try:  # while one of the two is written, or is lost, the other one is whole
+            write_atomically(directory / COPY_NAME, data, durable=False)
+        except OSError as error:
+            logger.warning("%s could not be written: %s.", directory / COPY_NAME, error.strerror)
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":

@@ -10,6 +10,7 @@ from dataclasses import MISSING, asdict, fields
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from tbps.gallery.blocks import ADVICE, CheckedFile
 from tbps.gallery.codes import ROW_NUMBERS
@@ -18,10 +19,11 @@ from tbps.gallery.home import Row
 from tbps.gallery.manifest import Dtype, Layout, Origin
 from tbps.gallery.strict_json import build, parse
 
-_STEPS, _ORIGIN = b"tbps.steps", b"tbps.gallery"  # of the schema's metadata
+_STEPS, _ORIGIN, _SEAL = b"tbps.steps", b"tbps.gallery", b"tbps.seal"  # of the schema's metadata
 _TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}  # of a row's fields that are no text
 _NUMBERS: dict[Dtype, pa.DataType] = {"float32": pa.float32(), "float16": pa.float16()}
 _NEEDED = {field.name for field in fields(Row) if field.default is MISSING} - {"path"}
+_UNSEALED = b"\xff" * 16  # in the place of a checksum: nothing else in a schema has such bytes
 _CONTINUES, _END = 0xFFFFFFFF, 8  # before each message; bytes after the last
 
 
@@ -39,6 +41,39 @@ def described(batch: pa.RecordBatch, steps: np.ndarray, origin: Origin) -> pa.Re
     """A batch that carries the steps (E,) of its codes, and all that its manifest says of every file."""
     about = json.dumps(asdict(origin)).encode()
     return batch.replace_schema_metadata({_STEPS: steps.astype(np.float32).tobytes(), _ORIGIN: about})
+
+
+def stream_of(batch: pa.RecordBatch) -> bytes:
+    """The bytes of a shard's file. Its schema also carries a checksum of all the rest, by which the file can be
+    believed without a manifest."""
+    head = batch.schema.with_metadata({**batch.schema.metadata, _SEAL: _UNSEALED}).serialize().to_pybytes()
+    rest = [batch.serialize(), struct.pack("<II", _CONTINUES, 0)]
+    return b"".join([head.replace(_UNSEALED, _seal(head, *rest)), *rest])
+
+
+def check_seal(file: CheckedFile) -> None:
+    """
+    Refuse a shard that is not as `stream_of` made it, whatever the checksums of its blocks.
+
+    Raises:
+        GalleryError: it is damaged, or no shard.
+    """
+    try:
+        stream = pa.BufferReader(file.arrow)
+        seal = (pa.ipc.read_schema(_message(file, stream, "schema")).metadata or {}).get(_SEAL, b"")
+        data = memoryview(file.arrow)
+        head = bytes(data[: stream.tell()])
+        if head.count(seal) != 1 or seal != _seal(head.replace(seal, _UNSEALED), data[stream.tell() :]):
+            raise ValueError("its own checksum is another")
+    except _NO_SHARD as error:
+        raise _named(file, error) from error
+
+
+def _seal(head: bytes, *rest: pa.Buffer | memoryview | bytes) -> bytes:
+    digest = xxhash.xxh3_64(head)
+    for piece in rest:
+        digest.update(memoryview(piece))
+    return digest.hexdigest().encode()
 
 
 def steps_of(batch: pa.RecordBatch) -> np.ndarray:
@@ -70,7 +105,7 @@ def open_batch(file: CheckedFile, rows: int, origin: Origin) -> pa.RecordBatch:
         GalleryError: it is damaged, or not the shard that the manifest names.
     """
     try:
-        batch = _read(file, origin.layout)
+        batch = _read(file, schema(origin.layout))
         if _origin(batch.schema).layout != origin.layout:
             raise ValueError("its vectors have another layout than gallery.json says")
         if len(batch) != rows:
@@ -116,10 +151,10 @@ def _origin(found: pa.Schema) -> Origin:
     return build(Origin, parse((found.metadata or {}).get(_ORIGIN, b"")), "what it says of its gallery")
 
 
-def _read(file: CheckedFile, layout: Layout) -> pa.RecordBatch:
+def _read(file: CheckedFile, expected: pa.Schema) -> pa.RecordBatch:
     stream = pa.BufferReader(file.arrow)
     found = pa.ipc.read_schema(_message(file, stream, "schema"))
-    if not found.equals(schema(layout)):  # before Arrow reads columns of types that nobody expects
+    if not found.equals(expected):  # before Arrow reads columns of types that nobody expects
         raise ValueError("its columns are not those of a shard of this gallery")
     message = _message(file, stream, "record batch")
     if _is_compressed(message.metadata):

@@ -17,7 +17,7 @@ from tbps.gallery.codes import ROW_NUMBERS, decoded, directions, quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Dtype, Origin, ShardEntry
-from tbps.gallery.shard_file import checked_column, described, open_batch, schema, steps_of
+from tbps.gallery.shard_file import checked_column, described, open_batch, schema, steps_of, stream_of
 
 _MOST = 1e30  # length of a vector: far from where float32 ends, so that no product by codes does
 _HALF_LOSES = 0.1  # share of a vector that float16 may lose: by far more than of any that it was made for
@@ -62,10 +62,7 @@ def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> ShardEntry:
     """Write a shard's columns in one step."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-    data = memoryview(sink.getvalue())
+    data = memoryview(stream_of(batch))
     # of the bytes in memory, not of the file: what the disk garbles is noticed too
     entry = ShardEntry(path.name, len(batch), len(data), block_checksums(data))
     write_atomically(path, data)
@@ -193,5 +190,12 @@ class Shard:
         return [dict(zip(columns, values, strict=True)) for values in zip(*taken, strict=True)]
 
     def verify(self) -> None:
-        """Read all of the file."""
+        """
+        Read all of the file, and check all of its columns.
+
+        Raises:
+            GalleryError: it is damaged.
+        """
         self._file.verify()
+        for name in self._rows.schema.names:
+            self.column(name)

@@ -20,7 +20,7 @@ from tbps.gallery.home import Found, Row, Wanted
 from tbps.gallery.identity import check_model
 from tbps.gallery.index import write_index
 from tbps.gallery.leftovers import holds_data, is_half_written, nothing_left, remove_leftovers
-from tbps.gallery.manifest import MANIFEST_NAME, Layout, Manifest, ShardEntry
+from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Layout, Manifest, ShardEntry
 from tbps.gallery.shards import write_shard
 from tbps.gallery.snapshot import Snapshot
 
@@ -73,7 +73,10 @@ class Store:
         if directory.exists() and not directory.is_dir():
             raise GalleryError(f"{directory} is a file: expected a gallery's folder.")
         if not Folder(directory).has(MANIFEST_NAME):
-            raise GalleryError(f"{directory} is no gallery: it holds no {MANIFEST_NAME}. `tbps index` makes one.")
+            raise GalleryError(
+                f"{directory} is no gallery: it holds no {MANIFEST_NAME}. `tbps index` makes one; where it was lost, "
+                f"`tbps gallery repair {directory}` makes it again."
+            )
         return cls(directory, Manifest.read(directory))
 
     @property
@@ -157,7 +160,7 @@ class Store:
     def _check_links(self) -> None:
         for name in (MANIFEST_NAME, _LOCK_NAME):
             self._folder.has(name)
-        self._folder.check_own(MANIFEST_NAME, _LOCK_NAME)
+        self._folder.check_own(MANIFEST_NAME, COPY_NAME, _LOCK_NAME)
 
     def refresh(self) -> None:
         """Take up what other processes have written."""
@@ -193,7 +196,8 @@ class Store:
     def _unmake(self, directory: Path) -> None:
         self._is_new = True
         self._folder.let_go()
-        (directory / MANIFEST_NAME).unlink(missing_ok=True)
+        for name in (MANIFEST_NAME, COPY_NAME):
+            (directory / name).unlink(missing_ok=True)
 
     def _write_shard(
         self, manifest: Manifest, rows: Sequence[Row], vectors: np.ndarray, written: list[str]
@@ -315,6 +319,6 @@ def _check_free(directory: Path) -> None:
     others = sorted(names - {_LOCK_NAME})
     if others and MANIFEST_NAME not in names:  # by now another process may have made it
         raise GalleryError(
-            f"{directory} holds files ({', '.join(others[:3])}, ...) but no {MANIFEST_NAME}: choose a new or "
-            f"empty folder, or restore the {MANIFEST_NAME} that was lost."
+            f"{directory} holds files ({', '.join(others[:3])}, ...) but no {MANIFEST_NAME}: choose a new or empty "
+            f"folder. Where a {MANIFEST_NAME} was lost, `tbps gallery repair {directory}` makes it again."
         )
