@@ -231,12 +231,12 @@ def test_every_command_shows_an_example_that_works(
     for crop in folder.iterdir():
         (tmp_path / "MALS" / "images" / crop.name).symlink_to(crop)
     order = ["data toy", "data check", "data shard", "data verify", "evaluate", "index", "search", "gallery info",
-             "gallery index", "gallery export", "gallery import", "gallery calibrate", "gallery remove",
-             "gallery compact", "gallery check"]  # fmt: skip
+             "gallery index", "gallery list", "gallery export", "gallery import", "gallery calibrate",
+             "gallery remove", "gallery compact", "gallery check"]  # fmt: skip
     assert set(examples) - set(order) == {"push"}
     for name in order:
         for line in examples[name]:
-            if name == "gallery remove":
+            if name == "gallery remove" and "--" not in line:
                 line = f"{line.rpartition(' ')[0]} {next(Store.read(tmp_path / 'people').scan())[0][0].id}"
             status = main(shlex.split(line)[1:])
             assert status == 0, (line, capsys.readouterr())

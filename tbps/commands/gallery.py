@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tbps.commands.listing import add_list, add_remove
 from tbps.commands.options import (
     WHERE,
     Commands,
@@ -16,7 +17,7 @@ from tbps.commands.options import (
     token,
 )
 from tbps.commands.outputs import check_output
-from tbps.commands.terminal import show, show_error
+from tbps.commands.terminal import show
 
 if TYPE_CHECKING:
     from tbps.gallery.manifest import Manifest
@@ -98,26 +99,6 @@ def make_index(options: argparse.Namespace) -> None:
     show(f"{options.gallery}: {store.count()} images indexed in {entry.lists if entry else 0} lists")
 
 
-def remove(options: argparse.Namespace) -> None:
-    """`tbps gallery remove`"""
-    from tbps.gallery.homes import existing_home
-
-    home = existing_home(options.gallery, token())
-    ids = list(dict.fromkeys(options.ids))
-    with home.writing():
-        known = home.known(ids)
-        count = home.remove(known)
-    unknown = [id for id in ids if id not in known]
-    if options.json:
-        show(json.dumps({"removed": count, "unknown": unknown}))
-    elif known:
-        show(f"{count} images removed, {home.count()} left")
-    if not known:
-        raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` gives ids.")
-    if unknown:
-        show_error(f"not in {options.gallery}: {', '.join(unknown)}")
-
-
 def export(options: argparse.Namespace) -> None:
     """`tbps gallery export` and, the other way round, `tbps gallery import`"""
     from tbps.gallery.homes import existing_home, open_home
@@ -165,14 +146,8 @@ def add_gallery(commands: Commands) -> None:
     )
     command.set_defaults(run=make_index)
 
-    command = add_command(gallery, "remove", "take images out by their ids; `compact` erases them",
-                          "tbps gallery remove people 94be3ad433dd6e8feda11b894f3c6d0d",
-                          "Ids that are not there are named; where none is, that is an error.")  # fmt: skip
-    command.add_argument("gallery", metavar="GALLERY", help=WHERE)
-    command.add_argument("ids", metavar="ID", nargs="+", help="as `tbps search --json` gives them")
-    command.add_argument("--json", action="store_true", help="print how many were removed, and the other ids, as JSON")
-    command.set_defaults(run=remove)
-
+    add_list(gallery)
+    add_remove(gallery)
     command = add_command(gallery, "compact", "erase what was removed, and join many small files",
                           "tbps gallery compact people")  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY")

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tbps.commands.filters import add_filter_options, filter_of, show_nobody
 from tbps.commands.metadata_lines import read_metadata
 from tbps.commands.options import WHERE, Commands, add_command, load, say, token
 from tbps.commands.outputs import check_output
 from tbps.commands.terminal import show
 
 if TYPE_CHECKING:
-    from tbps.gallery import Filter, Gallery, Hit, Query
+    from tbps.gallery import Gallery, Hit, Query
     from tbps.gallery.add_result import Skipped
 
 NO_MATCH = 3  # exit status
@@ -62,8 +63,10 @@ def search(options: argparse.Namespace) -> int:
     found = gallery.search(query_of(options), k=options.k, **search_options(options, gallery))
     if options.json:
         show(json.dumps([as_json(hit) for hit in found]))
-    else:
+    elif found:
         show_table(found)
+    if not found:
+        show_nobody(gallery, filter_of(options), sys.stderr if options.json else sys.stdout)
     write_reports(options, found)
     return 0 if found else NO_MATCH
 
@@ -116,19 +119,6 @@ def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str,
     }
 
 
-def filter_of(options: argparse.Namespace) -> "Filter | None":
-    """The filter that the options describe; None where there is none."""
-    from tbps.gallery import Filter
-
-    metadata = dict(options.metadata)
-    if not (options.camera or options.source or options.since or options.until or metadata):
-        return None
-    try:
-        return Filter(options.camera or None, options.source or None, options.since, options.until, metadata)
-    except TypeError as error:  # a value of --metadata may be any JSON
-        raise ValueError(str(error)) from error
-
-
 def as_json(hit: "Hit") -> dict[str, Any]:
     """A hit for programs."""
     names = ("id", "score", "path", "metadata", "parts", "file_state")
@@ -137,9 +127,6 @@ def as_json(hit: "Hit") -> dict[str, Any]:
 
 def show_table(hits: list["Hit"]) -> None:
     """Rank, score, the global embedding's share of it, the image."""
-    if not hits:
-        show("no good match")
-        return
     show(f"{'rank':>4} {'score':>8} {'global':>8}  image")
     for rank, hit in enumerate(hits, 1):
         remark = f"  ({_REMARKS[hit.file_state]})" if hit.file_state in _REMARKS else ""
@@ -166,17 +153,6 @@ def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
             "--thumbnails.",
             sys.stderr,
         )
-
-
-def metadata_pair(text: str) -> tuple[str, Any]:
-    """`name=value`, where the value is JSON, or else text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"{text}: expected NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def add_index(commands: Commands) -> None:
@@ -219,12 +195,7 @@ def add_search(commands: Commands) -> None:
     command.add_argument("--like", type=Path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
     command.add_argument("--text-share", type=float, help="weight of SENTENCE beside --like (default 0.5)")
     command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")
-    command.add_argument("--camera", action="append", default=[], help="only of this camera; may be repeated")
-    command.add_argument("--source", action="append", default=[], help="only of this source; may be repeated")
-    command.add_argument("--since", metavar="TIME", help="only from this time on, as 2026-05-01T14:30 (UTC)")
-    command.add_argument("--until", metavar="TIME", help="only before this time")
-    command.add_argument("--metadata", action="append", default=[], type=metadata_pair, metavar="NAME=VALUE",
-                         help="only with this value; may be repeated")  # fmt: skip
+    add_filter_options(command)
     command.add_argument("--exclude", action="append", default=[], metavar="ID", help="not this image; may be repeated")
     command.add_argument("--exclude-alike", type=float, metavar="LIKENESS",
                          help="nor images that look so much like an excluded one (cosine)")  # fmt: skip

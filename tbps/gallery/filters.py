@@ -93,6 +93,11 @@ class Filter:
         """The filters within this one."""
         return [*self.all_of, *(self.any_of or ()), *self.none_of]
 
+    @property
+    def flat(self) -> list["Filter"]:
+        """This one, and all within it however deep."""
+        return [self, *(one for part in self.parts for one in part.flat)]
+
     @cached_property
     def depth(self) -> int:
         """1, and more where there are filters within filters."""

@@ -15,7 +15,7 @@ from tbps.gallery.metadata import checked
 from tbps.gallery.retention import remove_where
 from tbps.gallery.rows import changed_row
 from tbps.gallery.updates import UpdateResult, update_rows
-from tbps.gallery.values import listed, values_of
+from tbps.gallery.values import listed, values_of, why_none
 
 _UPDATED_AT_ONCE = 4096
 
@@ -50,7 +50,7 @@ class Listing:
             TypeError, ValueError: what is no filter, or no column.
         """
         check_filter(where)
-        return listed(self._home, where, columns)
+        return listed(self._home.snapshot(), where, columns)
 
     def values(self, name: str, where: Filter | None = None) -> list[tuple[Any, int]]:
         """
@@ -60,7 +60,7 @@ class Listing:
             where: only of images that meet this filter.
         """
         check_filter(where)
-        return values_of(self._home, name, where)
+        return values_of(self._home.snapshot(), name, where)
 
     def refresh(self) -> None:
         """Take up what other processes have written since the gallery was opened."""
@@ -102,6 +102,14 @@ class Listing:
                 result.unknown += found.unknown
         return result
 
+    def why_none(self, where: Filter) -> str | None:
+        """
+        Where no image meets a filter: a text that says so, and which values there are of what it asks for, as the
+        cameras, or the first and the last timestamp. None where an image meets it: then nobody fits the query.
+        """
+        check_filter(where)
+        return why_none(self._home.snapshot(), where)
+
     def remove(self, ids: Collection[str] | None = None, *, where: Filter | None = None) -> int:
         """
         Take images out of the gallery: those with some ids, or all that meet a filter; the number of those that were
@@ -116,10 +124,9 @@ class Listing:
         if (ids is None) == (where is None):
             raise TypeError("remove takes either ids or where=Filter(...): give one of them.")
         check_filter(where)
-        if ids is not None:
-            check_ids("ids", ids)
+        check_ids("ids", ids or ())
         with self._home.writing():
-            return self._home.remove(ids) if ids is not None else remove_where(self._home, where)
+            return self._home.remove(ids or ()) if where is None else remove_where(self._home, where)
 
     def _hit(self, found: Found, query: np.ndarray) -> Hit:
         return make_hit(found, query, self._home.layout, self._roots)

@@ -9,15 +9,25 @@ from tbps.gallery.home import Home
 _AT_ONCE = 65536  # ids in one commit
 
 
-def remove_where(home: Home, where: Filter | None) -> int:
+def check_asks(where: Filter) -> None:
+    """
+    Refuse a filter that asks for nothing: a variable that was empty by mistake would empty the gallery.
+
+    Raises:
+        ValueError: every image meets it.
+    """
+    if where.is_empty:
+        raise ValueError("The filter asks for nothing, so that every image would be removed: name what is to go.")
+
+
+def remove_where(home: Home, where: Filter) -> int:
     """
     Take out all rows of a home, open for writing, that meet a filter; their number.
 
     Raises:
-        ValueError: a filter that asks for nothing: a variable that was empty by mistake would empty the gallery.
+        ValueError: a filter that asks for nothing.
     """
-    if where is None or where.is_empty:
-        raise ValueError("The filter asks for nothing, so that every image would be removed: name what is to go.")
+    check_asks(where)
     found = chain.from_iterable(home.listed(["id"], where))
     ids = [row["id"] for row in found]  # before the first removal: what is being walked over does not change
     return sum(home.remove(some) for some in batches(ids, _AT_ONCE))

@@ -1,4 +1,4 @@
-"""What the rows of a home say, without their vectors: one after the other, or counted by value."""
+"""What rows say, without their vectors: one after the other, or counted by value."""
 
 import json
 from collections import Counter
@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tbps.gallery.checks import check_text
-from tbps.gallery.conditions import Condition
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import Home
+from tbps.gallery.home import View
 from tbps.gallery.metadata import parsed
 from tbps.gallery.scalars import shown, written_alike
 
@@ -19,7 +18,7 @@ _SHOWN = 12  # values in a message
 _LETTERS = 40  # of a value in a message
 
 
-def listed(home: Home, where: Filter | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def listed(view: View, where: Filter | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """
     Fields of the rows that meet a filter, with metadata as a dict.
 
@@ -32,18 +31,18 @@ def listed(home: Home, where: Filter | None, columns: Sequence[str]) -> Iterator
     if unknown or not columns:
         what = f"{shown(unknown[0])} is no column" if unknown else "there are none"
         raise ValueError(f"columns={shown(list(columns))}: {what}; expected some of {', '.join(COLUMNS)}.")
-    return _read(home, where, list(dict.fromkeys(columns)))
+    return _read(view, where, list(dict.fromkeys(columns)))
 
 
-def _read(home: Home, where: Filter | None, columns: list[str]) -> Iterator[dict[str, Any]]:
-    for piece in home.listed(columns, where):
+def _read(view: View, where: Filter | None, columns: list[str]) -> Iterator[dict[str, Any]]:
+    for piece in view.listed(columns, where):
         for row in piece:
             if "metadata" in row:
                 row["metadata"] = parsed(row["metadata"], row.get("id"))
             yield row
 
 
-def values_of(home: Home, name: str, where: Filter | None = None) -> list[tuple[Any, int]]:
+def values_of(view: View, name: str, where: Filter | None = None) -> list[tuple[Any, int]]:
     """
     The values of a metadata name and the number of rows that have each, the most frequent first.
 
@@ -57,7 +56,7 @@ def values_of(home: Home, name: str, where: Filter | None = None) -> list[tuple[
     check_text("name", name)
     is_column = name in ("camera", "source")
     counts: Counter[str] = Counter()
-    for row in _read(home, where, [name if is_column else "metadata"]):
+    for row in _read(view, where, [name if is_column else "metadata"]):
         value = row[name] if is_column else row["metadata"].get(name)
         text = json.dumps(written_alike(value), sort_keys=True)
         if value is not None and (text in counts or len(counts) < _MOST_VALUES):
@@ -65,22 +64,19 @@ def values_of(home: Home, name: str, where: Filter | None = None) -> list[tuple[
     return [(json.loads(text), count) for text, count in counts.most_common()]
 
 
-def what_there_is(home: Home, where: Filter) -> str:
-    """What the rows say of that which a filter asks for, where none of them meets it: a line for each name."""
-    filters = [where]
-    for filter in filters:
-        filters += filter.parts
-    asked = [name for name, attribute in (("camera", "cameras"), ("source", "sources"))
-             if any(getattr(filter, attribute) is not None for filter in filters)]  # fmt: skip
-    asked += [condition.name for condition in _conditions(filters) if condition.name not in asked]
-    lines = [f"{name}: {_some(values_of(home, name))}" for name in dict.fromkeys(asked)]
+def why_none(view: View, where: Filter) -> str | None:
+    """Where no row meets a filter: that, and a line for each name that it asks for, with the values that there are.
+    None where a row meets it."""
+    if view.count(where):
+        return None
+    filters = where.flat
+    asked = {"camera": [filter.cameras for filter in filters], "source": [filter.sources for filter in filters]}
+    names = [name for name, values in asked.items() if any(one is not None for one in values)]
+    names += [condition.name for filter in filters for condition in filter.conditions]
+    lines = [f"{name}: {_some(values_of(view, name))}" for name in dict.fromkeys(names)]
     if any(filter.begin is not None or filter.end is not None for filter in filters):
-        lines.append(f"timestamp: {_times(home)}")
-    return "\n".join(lines)
-
-
-def _conditions(filters: list[Filter]) -> list[Condition]:
-    return [condition for filter in filters for condition in filter.conditions]
+        lines.append(f"timestamp: {_times(view)}")
+    return "\n".join([f"no image meets the filter, of {view.count()}; there are:", *(f"  {line}" for line in lines)])
 
 
 def _some(values: list[tuple[Any, int]]) -> str:
@@ -90,14 +86,14 @@ def _some(values: list[tuple[Any, int]]) -> str:
         text = json.dumps(value, ensure_ascii=False)
         texts.append(f"{text if len(text) <= _LETTERS else text[:_LETTERS] + '...'} ({count})")
     more = [f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else []
-    return ", ".join([*texts, *more]) or "no image has it"
+    return ", ".join([*texts, *more]) or "on no image"
 
 
-def _times(home: Home) -> str:
+def _times(view: View) -> str:
     first, last, count = float("inf"), float("-inf"), 0
-    for row in _read(home, None, ["timestamp"]):
+    for row in _read(view, None, ["timestamp"]):
         if row["timestamp"] is not None:
             first, last, count = min(first, row["timestamp"]), max(last, row["timestamp"]), count + 1
     if not count:
-        return "no image has it"
+        return "on no image"
     return " to ".join(datetime.fromtimestamp(time, UTC).isoformat() for time in (first, last)) + f" ({count})"

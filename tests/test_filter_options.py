@@ -1,0 +1,170 @@
+"""Filters as options of commands: how values are read, and what list, remove and search say by them."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tbps.cli import main, parse
+from tbps.commands.filters import filter_of, json_value
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery import Filter, Gallery
+from tbps.gallery.homes import open_home
+from tbps.gallery.manifest import Layout
+from tbps.gallery.metadata import checked
+from tbps.gallery.rows import make_row
+
+MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
+IMAGES = [
+    ("/a/1.jpg", {"camera": "c1", "timestamp": "2020-01-01", "plate": "12", "floor": 1}),
+    ("/a/2.jpg", {"camera": "c1", "timestamp": "2020-02-01", "plate": 12, "floor": 2}),
+    ("/b/3.jpg", {"camera": "c2", "timestamp": "2020-03-01", "plate": "1e5", "floor": 3, "x": True}),
+    ("/b/4.jpg", {"camera": "c2", "plate": "null", "floor": 2.5, "a>b": "true"}),
+]
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> str:
+    home = open_home(tmp_path / "people", MODEL, LAYOUT)
+    with home.writing():
+        rows = [make_row(f"id{n}", path, checked("it", metadata)) for n, (path, metadata) in enumerate(IMAGES, 1)]
+        home.append(rows, np.eye(4, dtype=np.float32))
+    return str(tmp_path / "people")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(),
+                 st.lists(st.text())))  # fmt: skip
+def test_a_value_is_json_or_else_the_very_text(value):
+    if value is not None:
+        assert json_value(json.dumps(value)) == value
+        assert type(json_value(json.dumps(value))) is type(value)
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            assert json_value(value) == value
+
+
+LISTED = [
+    (["--metadata", "plate=12"], "2"), (["--metadata", 'plate="12"'], "1"), (["--metadata", "plate=1e5"], ""),
+    (["--metadata", 'plate="1e5"'], "3"), (["--metadata", 'plate="null"'], "4"), (["--metadata", "x=true"], "3"),
+    (["--metadata", 'x="true"'], ""), (["--metadata", '"a>b"="true"'], "4"), (["--metadata", "floor>=2"], "234"),
+    (["--metadata", "floor>2", "--metadata", "floor<3"], "4"), (["--metadata", "floor!=2"], "134"),
+    (["--metadata", "floor=[1, 3]"], "13"), (["--metadata", "floor=1", "--metadata", "floor=3"], "13"),
+    (["--metadata", 'plate>="12"'], "134"), (["--camera", "c1", "--metadata", "floor<=1"], "1"),
+    (["--path", "/a"], "12"),
+    (["--path", "/a/1.jpg", "--path", "/b"], "134"), (["--since", "2020-01-15", "--until", "2020-03-01"], "2"),
+    (["--until", "1w"], "123"), (["--since", "9999d"], "123"), (["--camera", ""], ""),
+    (["--where", '{"any_of": [{"camera": "c2"}, {"metadata": {"floor": {"<": 2}}}]}', "--path", "/b"], "34"),
+    (["--where", '{"none_of": [{"since": 0}]}'], "4"), (["--where", "{}"], "1234"), ([], "1234"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "expected"), LISTED, ids=str)
+def test_lists_the_images_that_meet_the_options(people, capsys, options, expected):
+    assert main(["gallery", "list", people, *options, "--json", "--columns", "id,path"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows == [{"id": f"id{n}", "path": IMAGES[int(n) - 1][0]} for n in expected]
+    assert main(["gallery", "list", people, *options, "--count"]) == 0
+    assert capsys.readouterr().out == f"{len(expected)}\n"
+
+
+WRONG = [
+    (["--metadata", "plate"], "plate: expected NAME=VALUE"), (["--metadata", "=3"], "expected NAME=VALUE"),
+    (["--metadata", "plate=null"], "null is no value to ask for. In quotes, as 'plate=\"...\"', it is text"),
+    (["--metadata", "x=1e999"], "so large a number is none to ask for"),
+    (["--metadata", f"x={'9' * 5000}"], "too many digits; in quotes it is text"),
+    (["--metadata", "x=" + "[" * 100000], "too deep"), (["--metadata", "x=[[1]]"], "'x'=[1]: expected text"),
+    (["--metadata", 'x={"a": 1}'], "expected text, a number"), (["--metadata", "x>=true"], "expected a number or text"),
+    (["--metadata", "x>=[1]"], "expected text, a number"), (["--where", "camera=c1"], "Expecting value"),
+    (["--where", '["c1"]'], "is no filter: expected a JSON object"), (["--where", '{"kamera": 1}'], "has no 'kamera'"),
+    (["--where", '{"camera": 1, "camera": 2}'], "camera' occurs twice"), (["--where", "[" * 100000], "too deeply"),
+    (["--where", '{"any_of":[' * 400 + "{}" + "]}" * 400], "deep"), (["--where", '{"camera": NaN}'], "NaN"),
+    (["--where", f'{{"camera": {"9" * 5000}}}'], "digits"), (["--since", "soon"], "since='soon' is no time"),
+    (["--until", "999999w"], "so long ago"), (["--since", "2026-05-02", "--until", "2026-05-01"], "is after until="),
+    (["--camera", "\udcff"], "no Unicode text"), (["--path", ""], "path='' is empty"),
+    (["--columns", "id,face"], "'face'"), (["--columns", ""], "columns"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG, ids=lambda one: str(one)[:40])
+def test_options_that_say_nothing_are_named_in_a_line(people, capsys, options, said):
+    try:
+        status = main(["gallery", "list", people, *options])
+    except SystemExit as stopped:  # a message of argparse
+        status = stopped.code
+    printed = capsys.readouterr()
+    assert (status, printed.out) == (2, "")
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_the_values_of_a_name_are_counted(people, capsys):
+    for name, expected in (
+        ("camera", ['2  "c1"', '2  "c2"']),
+        ("plate", ['1  "12"', "1  12", '1  "1e5"', '1  "null"']),
+    ):
+        assert main(["gallery", "list", people, "--values", name]) == 0
+        assert [line.strip() for line in capsys.readouterr().out.splitlines()] == expected
+    assert main(["gallery", "list", people, "--values", "camera", "--metadata", "floor<2"]) == 0
+    assert capsys.readouterr().out.split() == ["1", '"c1"']
+
+
+def test_an_age_is_a_moment_before_now():
+    options = parse(["gallery", "list", "x", "--since", "30d", "--until", "12h"])
+    where, now = filter_of(options), datetime.now(UTC)
+    assert math.isclose(where.begin, (now - timedelta(days=30)).timestamp(), abs_tol=60)
+    assert math.isclose(where.end, (now - timedelta(hours=12)).timestamp(), abs_tol=60)
+
+
+def test_removal_by_a_filter_counts_first_and_needs_a_word(people, capsys):
+    command = ["gallery", "remove", people, "--until", "30d", "--camera", "c1", "--camera", "c2"]
+    assert main([*command, "--dry-run"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "3 of 4 images would be removed\n"
+    assert "1 images have no timestamp, and stay" in printed.err
+    assert main(command) == 2
+    assert "3 of 4 images meet the filter; none was removed" in capsys.readouterr().err
+    assert main([*command, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": 0, "found": 3}
+    assert main([*command, "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": 3, "found": 3}
+    assert main([*command, "--yes"]) == 0
+    assert capsys.readouterr().out == "0 images removed, 1 left\n"
+    assert main(["gallery", "remove", people, "id4", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "1 of 1 images would be removed\n"
+    for wrong, said in (([], "Give IDs, or a filter"), (["id4", "--camera", "c1", "--yes"], "Give IDs, or a filter"),
+                        (["--where", "{}", "--yes"], "asks for nothing")):  # fmt: skip
+        assert main(["gallery", "remove", people, *wrong]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["gallery", "list", people, "--count"]) == 0
+    assert capsys.readouterr().out == "1\n"
+
+
+def test_a_search_says_whether_anybody_meets_the_filter(tmp_path, tiny_model, tiny_processor, pictures, capsys):
+    for part in (tiny_model, tiny_processor):
+        part.save_pretrained(tmp_path / "model")
+    gallery = Gallery.open(tmp_path / "people", tiny_model, tiny_processor)
+    metadata = [{"camera": n % 2, "floor": "2", "timestamp": f"2026-05-0{n + 1}"} for n in range(len(pictures))]
+    gallery.add(pictures, metadata, progress=False)
+    search = ["search", str(tmp_path / "model"), str(tmp_path / "people"), "a red coat"]
+    asked = ["--camera", "north", "--since", "2026-06-01", "--metadata", "floor=2", "--metadata", "hat=red"]
+    assert main([*search, *asked]) == 3
+    lines = ["no image meets the filter, of 4; there are:", '  camera: "0" (2), "1" (2)', '  hat: on no image',
+             '  floor: "2" (4)', "  timestamp: 2026-05-01T00:00:00+00:00 to 2026-05-04T00:00:00+00:00 (4)"]  # fmt: skip
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(printed[1:]) == sorted(lines[1:])
+    assert printed[0] == lines[0]
+    assert main([*search, *asked, "--json"]) == 3
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.splitlines()[-5]) == ("[]\n", lines[0])
+    assert main([*search, "--camera", "1", "--min-score", "2"]) == 3
+    assert capsys.readouterr().out == "no good match among the 2 of 4 images that meet the filter\n"
+    assert gallery.why_none(Filter(camera=1)) is None
+    assert gallery.why_none(Filter(none_of=[Filter(camera=[0, 1])])).splitlines()[:2] == lines[:2]

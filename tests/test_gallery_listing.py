@@ -1,0 +1,127 @@
+"""Rows listed and counted without their vectors, removal by a filter, and that it erases."""
+
+import numpy as np
+import pytest
+from conftest import SENTENCES
+from filter_oracle import filters, meets, some_images
+from gallery_places import PLACES, new_place
+from hypothesis import given, settings
+
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery import Filter, Gallery
+from tbps.gallery.homes import open_home
+from tbps.gallery.manifest import Layout
+from tbps.gallery.retention import remove_where
+from tbps.gallery.rows import make_row
+from tbps.gallery.shards import Shard
+from tbps.gallery.values import listed, values_of
+
+MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
+IMAGES = some_images(40)
+
+
+def fill(home, images):
+    rows = [make_row(f"{n:03d}", *image) for n, image in enumerate(images)]
+    vectors = np.random.default_rng(0).standard_normal((len(rows), 4)).astype(np.float32)
+    with home.writing():
+        for start in range(0, len(rows), 17):
+            home.append(rows[start : start + 17], vectors[start : start + 17])
+    return rows, vectors
+
+
+def contents(folder):
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+@settings(max_examples=25, deadline=None)
+@given(where=filters().filter(lambda filter: not filter.is_empty))
+def test_what_a_filter_removes_is_in_no_file_after_compaction_and_all_else_is(tmp_path_factory, where):
+    folder = tmp_path_factory.mktemp("erased") / "g"
+    home = open_home(folder, MODEL, LAYOUT)
+    images = [(path, {**metadata, "secret": f"secret {n:03d} of"}) for n, (path, metadata) in enumerate(IMAGES)]
+    rows, vectors = fill(home, images)
+    gone = [n for n, image in enumerate(images) if meets(where, *image)]
+    with home.writing():
+        assert remove_where(home, where) == len(gone)
+        assert remove_where(home, where) == 0
+        home.compact(100, progress=False)
+    left = contents(folder)
+    for n, row in enumerate(rows):
+        for trace in (f"secret {n:03d} of".encode(), vectors[n].tobytes()):
+            assert (trace in left) == (n not in gone), row
+    assert [row["id"] for row in listed(home, None, ["id"])] == [row.id for n, row in enumerate(rows) if n not in gone]
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_rows_values_and_removal_are_the_same_in_every_home(tmp_path, kind):
+    with new_place(kind, tmp_path) as place:
+        home = open_home(place.where, MODEL, LAYOUT, place.token)
+        rows, _ = fill(home, IMAGES)
+        found = list(listed(home, Filter(camera=1), ["id", "metadata", "timestamp"]))
+        fit = [n for n, image in enumerate(IMAGES) if meets(Filter(camera=1), *image)]
+        assert [row["id"] for row in found] == [rows[n].id for n in fit]
+        assert [row["metadata"] for row in found] == [IMAGES[n][1] for n in fit]
+        assert [row["timestamp"] for row in found] == [rows[n].timestamp for n in fit]
+        for name in ("camera", "source", "x", "y", "none such"):
+            counted = values_of(home, name)
+            kept = [row.camera if name == "camera" else row.source for row in rows]
+            if name in ("x", "y", "none such"):
+                kept = [metadata.get(name) for _, metadata in IMAGES]
+            kept = [value for value in kept if value is not None]
+            assert sum(count for _, count in counted) == len(kept)
+            assert [count for _, count in counted] == sorted((count for _, count in counted), reverse=True)
+            for value, count in counted:
+                assert count == sum(one == value and isinstance(one, bool) == isinstance(value, bool) for one in kept)
+        with home.writing():
+            assert remove_where(home, Filter(none_of=[Filter(camera=1)])) == len(rows) - len(fit)
+        assert [row["id"] for row in listed(home, None, ["id"])] == [rows[n].id for n in fit]
+
+
+def test_a_listing_reads_no_vector_and_sees_one_state(tmp_path, monkeypatch):
+    home = open_home(tmp_path / "g", MODEL, LAYOUT)
+    rows, vectors = fill(home, IMAGES)
+    walk = listed(home.snapshot(), None, ["id"])
+    first = next(walk)
+    with home.writing():
+        home.remove([row.id for row in rows[20:]])
+        home.append([make_row("new", None, {})], vectors[:1])
+    monkeypatch.setattr(Shard, "vectors", None)
+    assert [first["id"], *(row["id"] for row in walk)] == [row.id for row in rows]
+    assert [row["id"] for row in listed(home, None, ["id"])] == [row.id for row in rows[:20]] + ["new"]
+
+
+def test_a_gallery_counts_lists_and_removes_by_filters(tmp_path, tiny_model, tiny_processor, pictures):
+    gallery = Gallery.open(tmp_path / "g", tiny_model, tiny_processor)
+    floors = [{"floor": n, "track": "t"} for n in range(len(pictures))]
+    ids = gallery.add(pictures, floors, progress=False, thumbnails=True).added
+    high = Filter(metadata={"floor": {">=": 2}})
+    assert (gallery.count(), gallery.count(high), gallery.count(Filter())) == (4, 2, 4)
+    assert list(gallery.rows()) == [
+        {"id": id, "path": None, "metadata": entry} for id, entry in zip(ids, floors, strict=True)
+    ]
+    assert [row["thumbnail"][:2] for row in gallery.rows(high, ["thumbnail"])] == [b"\xff\xd8"] * 2
+    assert gallery.values("floor", where=high) == [(2, 1), (3, 1)]
+    assert gallery.values("track") == [("t", 4)]
+    for wrong in (
+        lambda: gallery.remove(),
+        lambda: gallery.remove(ids, where=high),
+        lambda: gallery.rows(columns="id"),
+        lambda: gallery.values(3),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+    for wrong in (
+        lambda: gallery.remove(where=Filter()),
+        lambda: gallery.remove(where=Filter(any_of=[high, Filter()])),
+        lambda: gallery.remove(where=Filter(all_of=[Filter()], metadata={})),
+        lambda: gallery.rows(columns=[]),
+        lambda: gallery.rows(columns=["vector"]),
+        lambda: gallery.rows(columns=[3]),
+        lambda: gallery.values("\udcff"),
+    ):
+        with pytest.raises(ValueError, match=r"asks for nothing|expected some of|no Unicode text"):
+            wrong()
+    assert gallery.remove(where=high) == 2
+    assert [hit.id for hit in gallery.get(ids) if hit] == ids[:2]
+    assert {hit.id for hit in gallery.search(SENTENCES[0])} == set(ids[:2])
+    assert list(gallery.rows(columns=("metadata",))) == [{"metadata": one} for one in floors[:2]]
