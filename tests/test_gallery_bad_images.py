@@ -99,11 +99,11 @@ def test_a_disk_that_is_full_at_the_first_image_leaves_nothing_behind(gallery, f
     assert Gallery.open(tmp_path / "gallery", gallery._model, gallery._processor).count() == 4
 
 
-@pytest.mark.parametrize(("step", "kept"), [(0, 0), (1, 0), (2, 4)])
+@pytest.mark.parametrize(("step", "kept"), [(0, 0), (1, 0), (2, 0), (3, 4), (4, 4)])
 def test_interrupted_after_any_rename_of_the_first_commit_it_opens_and_goes_on(
     gallery, folder, tmp_path, monkeypatch, step, kept
 ):
-    """Renamed are the empty manifest, the images' file, and the manifest that names it."""
+    """Renamed are the empty manifest, its copy, the images' file, the manifest that names it, and its copy."""
     rename, renamed = os.replace, []
 
     def interrupted(*arguments):
