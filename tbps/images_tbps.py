@@ -67,6 +67,13 @@ def fetch_image(source: ImageSource, timeout: float | None = None) -> Image.Imag
     return decode_image(data, f"{shown(source)}, read as base64,")
 
 
+def names_file(text: str) -> bool:
+    """Whether text is the path of a file that is there: one that ends as images do, or one with folders in it."""
+    Image.init()
+    ending = os.path.splitext(text)[1].lower()
+    return (os.sep in text or ending in Image.EXTENSION) and os.path.isfile(text)
+
+
 def image_source(value: ImageSource | dict[str, Any]) -> ImageSource:
     """What `open_image` takes, from a cell of a `datasets.Image(decode=False)` column: its bytes, or else its path.
 

@@ -19,7 +19,7 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import is_torch_tensor, logging
 
 from .configuration_tbps import as_pair
-from .images_tbps import BadImageError, array_image, fetch_image, image_source
+from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_file
 from .text_length_tbps import check_text_length
 
 logger = logging.get_logger(__name__)
@@ -260,7 +260,8 @@ def check_sentences(sentences: list[Any]) -> None:
     """Refuse sentences that describe nobody.
 
     Raises:
-        ValueError: names the first position whose sentence is no text, empty, blank or has no letter or digit.
+        ValueError: names the first position whose sentence is no text, empty, blank, has no letter or digit or is
+            the name of a file that is there.
     """
     for position, sentence in enumerate(sentences):
         where = f"Sentence {position} of {len(sentences)} is"
@@ -268,6 +269,11 @@ def check_sentences(sentences: list[Any]) -> None:
             raise ValueError(f"{where} a {type(sentence).__name__}, {sentence!r:.80}: expected a text.")
         if not any(map(str.isalnum, sentence)):
             raise ValueError(f"{where} {sentence!r:.80}: expected words that describe a person.")
+        if names_file(sentence):
+            raise ValueError(
+                f"{where} {sentence!r}, the name of a file, and would be read as words. Give the image as one: "
+                "Path(...) to Gallery.search, --like to `tbps search`, images= to the processor and the pipeline."
+            )
 
 
 __all__ = ["TBPSImageProcessor", "TBPSProcessor"]

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tbps import TBPSImageProcessor
+from tbps import TBPSImageProcessor, TextBasedPersonSearchPipeline
 from tbps.cli import main
 from tbps.data.images import BadImageError, open_image
-from tbps.encoding import encode_images
+from tbps.encoding import encode_images, encode_texts
 from tbps.fingerprint import ModelIdentity
-from tbps.gallery import Gallery
+from tbps.gallery import Gallery, Query
 from tbps.gallery.crops import LEAST_SHAPE, MOST_SHAPE
 from tbps.gallery.sources import Item, read_items
 from tbps.gallery.thumbnails import thumbnail
@@ -211,7 +211,7 @@ def test_a_search_reads_no_file_before_its_image_is_asked_for(reused, monkeypatc
     monkeypatch.setattr("tbps.gallery.stored_image.read_image_file", lambda path: pytest.fail("read"))
     monkeypatch.setattr("tbps.gallery.content.read_image_file", lambda path: pytest.fail("read"))
     hits = gallery.search(SENTENCE, k=6)
-    assert "image" not in repr(hits[0])
+    assert "image=" not in repr(hits[0])
 
 
 def test_the_command_line_says_what_became_of_a_file(reused, tmp_path, model_and_processor, capsys):
@@ -314,3 +314,55 @@ def test_a_copy_added_under_a_living_path_is_said_to_have_moved(tmp_path, model_
     assert gallery.add([new], update=True, progress=False).updated == [id]
     assert gallery.get([id])[0].path == str(new)
     assert gallery.add([new], progress=False).moved == []
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.JFIF", "folder/no ending"])
+def test_the_name_of_an_image_is_no_sentence(tmp_path, model_and_processor, name, monkeypatch, capsys):
+    model, processor = model_and_processor
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_bytes(CONTENTS[0])
+    gallery = Gallery.open("gallery", model, processor)
+    gallery.add([Path(name)], progress=False)
+    ways = {
+        "search": lambda: gallery.search(name),
+        "one of several": lambda: gallery.search([SENTENCE, name]),
+        "query": lambda: gallery.search(Query(text=name)),
+        "query with an image": lambda: gallery.search(Query(text=name, image=Path(name))),
+        "absolute": lambda: gallery.search(str(Path(name).absolute())),
+        "encode": lambda: encode_texts(model, processor, [name], progress=False),
+        "processor": lambda: processor(text=[name], return_tensors="pt"),
+        "pipeline": lambda: TextBasedPersonSearchPipeline(model=model, processor=processor)([name], name),
+    }
+    for call in ways.values():
+        with pytest.raises(ValueError, match=r"the name of a file, and would be read as words.*Path\(\.\.\.\)"):
+            call()
+    model.save_pretrained("model")
+    processor.save_pretrained("model")
+    assert main(["search", "model", "gallery", name]) == 2
+    assert "--like" in capsys.readouterr().err
+    assert gallery.search(Path(name))[0].score == pytest.approx(1, abs=1e-5)
+    for words in ("photo.jpeg", "red/blue coat", "a" * 3000, "folder"):  # no such file
+        assert gallery.search(words)
+
+
+def test_what_a_folder_holds_of_other_images_is_in_the_result(tmp_path, model_and_processor, capsys):
+    model, processor = model_and_processor
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    (crops / "a.png").write_bytes(CONTENTS[0])
+    (crops / "b.heic").write_bytes(b"?")
+    (crops / "model.pt").write_bytes(b"?")
+    gallery = Gallery.open(tmp_path / "gallery", model, processor)
+    (skipped,) = gallery.add(crops, progress=False).skipped
+    assert Path(skipped.name) == crops / "b.heic"
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    command = ["index", str(tmp_path / "model"), str(crops), str(tmp_path / "gallery")]
+    assert main(command) == 0
+    assert "b.heic is in a format that Pillow does not open here" in capsys.readouterr().err
+    assert main([*command, "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["skipped"]] == [str(crops / "b.heic")]
+    (crops / "a.png").rename(crops / "c.png")
+    assert main(command) == 0
+    assert "1 images are there under the names of files that are gone: --update" in capsys.readouterr().err

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import socket
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tbps.data.images import BadImageError, image_source, list_images, open_image, shown
+from tbps.data.images import BadImageError, find_images, image_source, list_images, open_image, shown
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
@@ -190,3 +191,107 @@ def test_pixels_of_32_bits_are_refused(tmp_path, mode):
 )
 def test_paths_are_shown_without_what_a_terminal_would_obey(path, text):
     assert shown(path) == text
+
+
+# formats whose files hold no picture that Pillow shows, and one whose files are programs for Ghostscript
+NO_PICTURES = {"EPS", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "IPTC", "PALM"}
+
+
+def test_every_ending_that_pillow_opens_is_taken_from_a_folder(tmp_path, photo):
+    """Whatever can be written here is, under each of its endings, and read again."""
+    Image.init()
+    written = []
+    for suffix, name in Image.registered_extensions().items():
+        if name not in Image.SAVE or name in NO_PICTURES:
+            continue
+        for mode in ("RGB", "L", "1", "P"):
+            path = tmp_path / f"{name}_{suffix[1:]}{suffix.upper()}"
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                photo.resize((32, 64)).convert(mode).save(path, name)
+                written.append(path)
+                break
+    assert {"AVIF", "JPEG2000", "TGA", "PPM", "MPO", "JPEG", "WEBP", "QOI"} <= {
+        path.name.split("_")[0] for path in written
+    }
+    assert list_images(tmp_path) == sorted(written)
+    for path in written:
+        assert open_image(path).mode == "RGB", path
+
+
+def test_images_that_do_not_open_here_are_named_and_other_files_are_not(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in (
+        "a.HEIC",
+        "b/raw.nef",
+        "b/drawing.svg",
+        "page.eps",
+        "weights.pt",
+        "notes.txt",
+        "x.pdf",
+        ".c.heic",
+        "film.mpg",
+    ):
+        (tmp_path / name).write_text("?")
+    with pytest.raises(BadImageError, match=r"holds no image.*4 were left out.*a\.HEIC.*install pillow-heif"):
+        find_images(tmp_path)
+    Image.new("RGB", (2, 4)).save(tmp_path / "good.jfif", "JPEG")
+    found = find_images(tmp_path)
+    assert found.paths == [tmp_path / "good.jfif"]
+    assert [Path(name).name for name, _ in found.left_out] == ["a.HEIC", "drawing.svg", "raw.nef", "page.eps"]
+    assert all(name in reason and "does not open here" in reason for name, reason in found.left_out)
+
+
+def test_a_plugin_makes_its_files_images(tmp_path, monkeypatch):
+    """As pillow-heif does when it is registered."""
+    (tmp_path / "a.heic").write_bytes(encoded(Image.new("RGB", (2, 4)), "BMP"))
+    monkeypatch.setitem(Image.EXTENSION, ".heic", "BMP")
+    assert list_images(tmp_path) == [tmp_path / "a.heic"]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    scan = os.scandir
+
+    def denied(path):
+        if os.fspath(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "a.png").touch()
+    ((name, reason),) = find_images(tmp_path).left_out
+    assert name == str(tmp_path / "secret")
+    assert "secret cannot be listed (Permission denied)" in reason
+    with pytest.raises(BadImageError, match=r"secret cannot be listed \(Permission denied\)"):
+        find_images(tmp_path / "secret")
+
+
+def test_postscript_is_never_handed_to_ghostscript(tmp_path, monkeypatch):
+    """Under whatever name it comes."""
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n showpage\n"
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments: pytest.fail("run"))
+    for name in ("page.eps", "photo.jpg"):
+        (tmp_path / name).write_bytes(page)
+        with pytest.raises(BadImageError, match="not an image of a known format"):
+            open_image(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    listener = socket.socket(socket.AF_UNIX)
+    with contextlib.chdir(tmp_path), listener:
+        listener.bind("socket.png")
+        for name, kind in (("fifo.png", "FIFO"), ("zero.png", "character device"), ("socket.png", "socket")):
+            with pytest.raises(BadImageError, match=rf"{name} cannot be read.*is a {kind}"):
+                open_image(name)
+    with pytest.raises(BadImageError, match="holds no image"):
+        find_images(tmp_path)
+
+
+def test_a_file_beyond_the_limit_is_named_unread(tmp_path, monkeypatch, photo):
+    photo.save(tmp_path / "a.png")
+    monkeypatch.setattr("tbps.images_tbps.MAX_FILE_BYTES", 10)
+    with pytest.raises(BadImageError, match=r"a\.png cannot be read.*more than 10 bytes"):
+        open_image(tmp_path / "a.png")

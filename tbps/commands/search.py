@@ -24,11 +24,11 @@ _REMARKS = {"changed": "another file by now", "gone": "gone"}  # by the state of
 
 def index(options: argparse.Namespace) -> None:
     """`tbps index`"""
-    from tbps.data.images import list_images
+    from tbps.data.images import find_images
     from tbps.gallery import Gallery
 
-    images = list_images(options.images)  # first: a wrong path is said at once
-    metadata = None if options.metadata is None else read_metadata(options.metadata, images, options.images)
+    images = find_images(options.images)  # first: a wrong path is said at once
+    metadata = None if options.metadata is None else read_metadata(options.metadata, images.paths, options.images)
     model, processor = load(options.model)
     gallery = Gallery.open(options.gallery, model, processor, dtype=options.dtype, token=token())
     result = gallery.add(
@@ -40,8 +40,11 @@ def index(options: argparse.Namespace) -> None:
         updated = f"{len(result.updated)} updated, " if options.update else ""
         say(f"{len(result.added)} images added, {updated}{gallery.count()} in {options.gallery}")
     say_skipped(result.skipped)
+    if result.moved:
+        moved = f"tbps: {len(result.moved)} images are there under the names of files that are gone: --update takes up"
+        say(f"{moved} their present ones", file=sys.stderr)
     if result.skipped and not gallery.count():
-        raise ValueError(f"None of the {len(images)} images could be read: {options.gallery} is still empty.")
+        raise ValueError(f"None of the {len(images.paths)} images could be read: {options.gallery} is still empty.")
 
 
 def say_skipped(skipped: list["Skipped"]) -> None:

@@ -1,6 +1,10 @@
 """Images as users keep them: cells of data sets and folders of files. `tbps.images_tbps` opens them."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from tbps.images_tbps import (
     BadImageError,
@@ -8,14 +12,17 @@ from tbps.images_tbps import (
     decode_image,
     image_source,
     open_image,
+    opened_formats,
     read_image_file,
     shown,
 )
 
 __all__ = [
     "BadImageError",
+    "ImageFolder",
     "ImageSource",
     "decode_image",
+    "find_images",
     "image_source",
     "list_images",
     "open_image",
@@ -23,22 +30,69 @@ __all__ = [
     "shown",
 ]
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# what cameras and programs write, and what Pillow opens in no build, or in some only, or with a plugin
+_OTHER_IMAGES = frozenset({
+    ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".webp", ".svg", ".eps", ".psb", ".xcf", ".exr", ".hdr", ".jxr",
+    ".wdp", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw",
+})  # fmt: skip
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """The image files under a folder and its sub-folders, sorted; hidden files, links that lead nowhere and linked
-    sub-folders are left out.
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images below a folder.
+
+    Args:
+        paths: files that may be opened, sorted. left_out: of files and folders that cannot be, the name and the reason.
+    """
+
+    paths: list[Path]
+    left_out: list[tuple[str, str]]
+
+
+def find_images(folder: str | Path) -> ImageFolder:
+    """The images under a folder and its sub-folders, in all formats that Pillow opens here (see `opened_formats`).
+
+    Hidden files, links that lead nowhere, linked sub-folders and files whose names are not those of images are passed
+    over. Images in formats that cannot be opened and sub-folders that cannot be listed are left out and named.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        BadImageError: there is no image in it.
+        BadImageError: there is no image in it that can be opened.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected the folder that holds the images.")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    paths = sorted(path for path in found if not path.name.startswith(".") and path.is_file())
+    closed: list[OSError] = []
+    taken, others = _suffixes()
+    found: list[Path] = []
+    for place, _, names in os.walk(folder, onerror=closed.append):
+        named = (name for name in names if not name.startswith(".") and Path(name).suffix.lower() in taken | others)
+        found += [path for name in named if os.path.isfile(path := Path(place, name))]
+    left_out = [(shown(path), _unopened(path)) for path in sorted(found) if path.suffix.lower() in others]
+    left_out += [(shown(error.filename), _unlisted(error)) for error in closed]
+    paths = sorted(path for path in found if path.suffix.lower() in taken)
     if not paths:
-        raise BadImageError(f"{folder} holds no image: expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
-    return paths
+        why = f" {len(left_out)} were left out: {left_out[0][1]}" if left_out else ""
+        raise BadImageError(f"{folder} holds no image: expected files as .jpg and .png, in a format of Pillow's.{why}")
+    return ImageFolder(paths, left_out)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The paths of `find_images`, with its errors."""
+    return find_images(folder).paths
+
+
+def _suffixes() -> tuple[set[str], set[str]]:
+    """What the names of images end with: of those that are opened here, and of others."""
+    opened = {*opened_formats(), "MPO"}  # the second is opened as JPEG
+    taken = {suffix for suffix, name in Image.registered_extensions().items() if name in opened}
+    return taken, set(_OTHER_IMAGES - taken)
+
+
+def _unopened(path: Path) -> str:
+    plugin = ", or install pillow-heif and register it" if path.suffix.lower() in (".heic", ".heif", ".hif") else ""
+    return f"{shown(path)} is in a format that Pillow does not open here: convert it to JPEG or PNG{plugin}."
+
+
+def _unlisted(error: OSError) -> str:
+    return f"{shown(error.filename)} cannot be listed ({error.strerror}): may this user read the folder?"

@@ -23,7 +23,7 @@ from tbps.gallery.manifest import DTYPES, Dtype, Layout
 from tbps.gallery.opening import open_by_model
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.searching import Options, check_k, find
-from tbps.gallery.sources import read_items
+from tbps.gallery.sources import listed, read_items
 from tbps.gallery.stored_image import real_roots
 from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
@@ -139,6 +139,7 @@ class Gallery(Listing, Upkeep):
         """
         check_positive("batch_size", batch_size)
         check_positive("commit_every", commit_every)
+        images, left_out = listed(images)
         count, items = read_items(images, metadata)
         writing = self._home.writing() if is_first() else nullcontext()
         with writing, tqdm(total=count, desc="images", disable=not progress) as bar:
@@ -147,6 +148,7 @@ class Gallery(Listing, Upkeep):
                 intake.add(block)
         wait_for_all()  # process 0 may still be writing
         self.refresh()
+        intake.result.skipped += left_out
         if is_first():
             warn_of_shapes(intake.result.not_crops, len(intake.result.added))
         return intake.result

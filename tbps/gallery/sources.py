@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tbps.data.images import BadImageError, ImageSource, list_images, shown
+from tbps.data.images import BadImageError, ImageFolder, ImageSource, find_images, shown
+from tbps.gallery.add_result import Skipped
 from tbps.gallery.checks import is_text
 from tbps.gallery.content import content_id, open_content
 from tbps.gallery.crops import check_box_fits
@@ -64,19 +65,31 @@ class Item:
         return Opened(replace(self.row, id=id), picture)
 
 
+def listed(images: Any) -> tuple[Any, list[Skipped]]:
+    """A folder as its files, and what cannot be opened of it; anything else as it is.
+
+    Raises:
+        FileNotFoundError, BadImageError: as `find_images`.
+    """
+    if isinstance(images, str | Path) and not Path(images).is_file():
+        images = find_images(images)
+    if not isinstance(images, ImageFolder):
+        return images, []
+    return images.paths, [Skipped(name, reason) for name, reason in images.left_out]
+
+
 def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tuple[int, Iterator[Item]]:
     """
     The number of images and, lazily, the items.
 
     Args:
-        images: a folder, an image file, a picture, a sequence of files and pictures, or a `datasets.Dataset` with a
+        images: an image file, a picture, a sequence of files and pictures, or a `datasets.Dataset` with a
             column `image`.
         metadata: one dict for each image, of what JSON can hold; laid over what a dataset says.
 
     Raises:
         TypeError: images of another kind, or metadata that JSON cannot hold.
         ValueError: another number of dicts than of images, or a dataset without images.
-        FileNotFoundError: a folder that is not there.
     """
     if _is_dataset(images):
         count, make = len(images), _dataset_maker(images)
@@ -94,7 +107,7 @@ def _is_dataset(images: Any) -> bool:
 
 def _as_list(images: Any) -> list[Any]:
     if isinstance(images, str | Path):
-        return [images] if Path(images).is_file() else list(list_images(images))
+        return [images]
     if isinstance(images, Image.Image):
         return [images]
     if not isinstance(images, Sequence):
