@@ -11,6 +11,7 @@ from tbps.commands.filters import add_filter_options, filter_of, show_nobody
 from tbps.commands.metadata_lines import read_metadata
 from tbps.commands.options import WHERE, Commands, add_command, load, say, token
 from tbps.commands.outputs import check_output
+from tbps.commands.syncing import add_sync_options, check_sync_options, show_synced
 from tbps.commands.terminal import show
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def index(options: argparse.Namespace) -> None:
     """`tbps index`"""
     from tbps.data.images import find_images
     from tbps.gallery import Gallery
+    from tbps.spread import is_first
 
+    check_sync_options(options)
     images = find_images(options.images)  # first: a wrong path is said at once
     metadata = None if options.metadata is None else read_metadata(options.metadata, images.paths, options.images)
     model, processor = load(options.model)
@@ -34,11 +37,15 @@ def index(options: argparse.Namespace) -> None:
     result = gallery.add(
         images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails, update=options.update
     )
+    synced = gallery.sync(options.images, drop=options.drop) if options.sync and is_first() else None
     if options.json:
-        say(json.dumps({**asdict(result), "count": gallery.count()}))
+        also = {} if synced is None else {"sync": asdict(synced)}
+        say(json.dumps({**asdict(result), **also, "count": gallery.count()}))
     else:
         updated = f"{len(result.updated)} updated, " if options.update else ""
         say(f"{len(result.added)} images added, {updated}{gallery.count()} in {options.gallery}")
+        if synced is not None:
+            show_synced(synced)
     say_skipped(result.skipped)
     if result.moved:
         moved = f"tbps: {len(result.moved)} images are there under the names of files that are gone: --update takes up"
@@ -181,6 +188,7 @@ def add_index(commands: Commands) -> None:
     command.add_argument(
         "--skip-bad", action="store_true", help="go on past images that cannot be read, and name them at the end"
     )
+    add_sync_options(command)
     command.add_argument("--json", action="store_true", help="print what became of the images as JSON")
     command.set_defaults(run=index)
 

@@ -6,6 +6,7 @@ from tbps.gallery.filters import Filter
 from tbps.gallery.gallery import Gallery
 from tbps.gallery.hits import Hit
 from tbps.gallery.queries import Query
+from tbps.gallery.syncing import SyncResult
 from tbps.gallery.updates import UpdateResult
 
-__all__ = ["AddResult", "Filter", "Gallery", "GalleryError", "Hit", "Query", "UpdateResult"]
+__all__ = ["AddResult", "Filter", "Gallery", "GalleryError", "Hit", "Query", "SyncResult", "UpdateResult"]

@@ -14,6 +14,7 @@ from tbps.gallery.home import Found, Home
 from tbps.gallery.metadata import checked
 from tbps.gallery.retention import remove_where
 from tbps.gallery.rows import changed_row
+from tbps.gallery.syncing import SyncResult, apply, compare
 from tbps.gallery.updates import UpdateResult, update_rows
 from tbps.gallery.values import listed, values_of, why_none
 
@@ -127,6 +128,25 @@ class Listing:
         check_ids("ids", ids or ())
         with self._home.writing():
             return self._home.remove(ids or ()) if where is None else remove_where(self._home, where)
+
+    def sync(self, folder: str | Path, *, drop: bool = False, progress: bool = True) -> SyncResult:
+        """
+        Compare the images below a folder, by their content, with what was added of them. New ones are `add`'s business.
+
+        Args:
+            drop: take out images whose file is gone or replaced, and give those that are elsewhere below the folder
+                their present path; without it nothing is changed.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            GalleryError: another process is writing to this gallery; or images are to be dropped, and the folder holds
+                none at all, as where its disk is not mounted.
+        """
+        result = compare(self._home.snapshot(), folder, progress)
+        if drop:
+            with self._home.writing():
+                apply(self._home, folder, result)
+        return result
 
     def _hit(self, found: Found, query: np.ndarray) -> Hit:
         return make_hit(found, query, self._home.layout, self._roots)
