@@ -20,6 +20,7 @@ import datasets
 from transformers import set_seed
 
 from tbps import TBPSTrainer
+from tbps.data.provenance import provenance
 from tbps.fingerprint import identify
 from tbps.training.checkpoints import last_whole_checkpoint
 from tbps.training.noisy_pairs import suspects
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     results = {
         "benchmark": recipe.data.benchmark,
         "corpus": splits["train"].name if recipe.data.corpus else None,  # trained on it, not on the benchmark
+        "data": provenance(recipe.data.benchmark, recipe.data.root, splits),
         "seed": recipe.training.seed,
         "selected_on": "val",
         # Trainer notes the best one even where it is not loaded

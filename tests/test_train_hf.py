@@ -200,6 +200,9 @@ def test_benchmark_recipes_run_on_files_of_their_benchmark(tmp_path: Path, data:
     logged = json.loads((tmp_path / "run" / "log_history.json").read_text())
     terms = {term for entry in logged for term in entry if term.startswith("loss_")}
     assert terms == {"loss_global", "loss_id", "loss_part_matching", "loss_part_independence", "loss_cmr"}
+    card = ModelCard.load(tmp_path / "run" / "README.md")  # these people are none of the benchmark's
+    assert (card.data.eval_results, card.data.datasets, card.data.license) == (None, None, None)
+    assert f"Not comparable with results on {name}" in card.text
 
 
 def test_a_broken_test_image_costs_no_training(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive, say
@@ -10,6 +11,7 @@ from tbps.commands.terminal import show
 
 def evaluate(options: argparse.Namespace) -> None:
     """`tbps evaluate`"""
+    from tbps.data.provenance import provenance, remark
     from tbps.data.splits import select_split
     from tbps.evaluation import evaluate_retrieval
 
@@ -19,10 +21,13 @@ def evaluate(options: argparse.Namespace) -> None:
     metrics = evaluate_retrieval(model, processor, rows, batch_size=options.batch_size)
     if options.json:
         say(json.dumps(metrics))
-        return
-    say(f"{options.benchmark} {options.split}: {len(rows)} images, text to image, {options.model}")
-    say("".join(f"{name:>9}" for name in metrics))
-    say("".join(f"{100 * value:9.2f}" for value in metrics.values()))
+    else:
+        say(f"{options.benchmark} {options.split}: {len(rows)} images, text to image, {options.model}")
+        say("".join(f"{name:>9}" for name in metrics))
+        say("".join(f"{100 * value:9.2f}" for value in metrics.values()))
+    known = provenance(options.benchmark, options.root, splits)[options.split]
+    if said := remark(options.benchmark, options.split, known):
+        say(f"tbps: no result on {options.benchmark}: {said}", file=sys.stderr)
 
 
 def push(options: argparse.Namespace) -> None:

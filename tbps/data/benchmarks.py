@@ -1,7 +1,9 @@
 """The benchmarks of text-based person search: a table of how they lie on disk, and the search for their files."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 
 class BenchmarkError(ValueError):
@@ -10,6 +12,17 @@ class BenchmarkError(ValueError):
 
 class MissingDataError(BenchmarkError, FileNotFoundError):
     """A folder or file of a benchmark is not where it was looked for."""
+
+
+class Size(NamedTuple):
+    """How much a split holds."""
+
+    people: int
+    images: int
+    captions: int
+
+    def __str__(self) -> str:
+        return f"{self.images:,} images and {self.captions:,} captions of {self.people:,} people"
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,8 @@ class Benchmark:
     images: str = "imgs"
     unsplit: str | None = None  # a file some packages hold instead of the annotation; it has no splits
     rendered: bool = False  # drawn people, not photographs
+    truth: str | None = None  # of rendered people: the file below its folder that knows every image
+    sizes: Mapping[str, Size] = field(default_factory=dict)  # of its splits, as its authors published them
 
     @property
     def source(self) -> str:
@@ -41,6 +56,11 @@ BENCHMARKS = {
             annotations=("reid_raw.json",),
             homepage="https://github.com/ShuangLI59/Person-Search-with-Natural-Language-Description",
             unsplit="caption_all.json",
+            sizes={
+                "train": Size(11_003, 34_054, 68_126),
+                "val": Size(1_000, 3_078, 6_158),
+                "test": Size(1_000, 3_074, 6_156),
+            },
         ),
         Benchmark(
             name="ICFG-PEDES",
@@ -48,6 +68,7 @@ BENCHMARKS = {
             annotations=("ICFG-PEDES.json", "ICFG_PEDES.json"),
             homepage="https://github.com/zifyloo/SSAN",
             splits=("train", "test"),
+            sizes={"train": Size(3_102, 34_674, 34_674), "test": Size(1_000, 19_848, 19_848)},
         ),
         Benchmark(
             name="RSTPReid",
@@ -55,12 +76,18 @@ BENCHMARKS = {
             annotations=("data_captions.json",),
             homepage="https://github.com/NjtechCVLab/RSTPReid-Dataset",
             path_key="img_path",
+            sizes={
+                "train": Size(3_701, 18_505, 37_010),
+                "val": Size(200, 1_000, 2_000),
+                "test": Size(200, 1_000, 2_000),
+            },
         ),
         Benchmark(
             name="ToyPEDES",
             folder="ToyPEDES",
             annotations=("reid_raw.json",),
             rendered=True,
+            truth="ground_truth/attributes.json",
         ),
     )
 }

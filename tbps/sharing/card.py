@@ -7,7 +7,8 @@ from huggingface_hub import ModelCard
 
 from tbps.data.benchmarks import find_benchmark
 from tbps.modeling_tbps import TBPSModel
-from tbps.sharing.metadata import METRICS, SPLITS, card_data
+from tbps.sharing.claims import METRICS, claimed, is_trained_on_benchmark, measured, remarks, standing, trained_on
+from tbps.sharing.metadata import card_data
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).parent / "card.md"
@@ -31,6 +32,11 @@ def make_card(model: TBPSModel, results: dict[str, Any], repo_id: str = NO_REPO,
         results=results,
         benchmark=find_benchmark(results["benchmark"]) if "benchmark" in results else None,
         table=table(results),
+        claimed=claimed(results),
+        remarks=remarks(results),
+        trained_on=trained_on(results),
+        trained_on_benchmark=is_trained_on_benchmark(results),
+        measured_on_benchmark=any(standing(results, split) != "other" for split in measured(results)),
     )
 
 
@@ -38,8 +44,7 @@ def table(results: dict[str, Any]) -> str:
     """Metrics in percent as a Markdown table, one row a split; empty where nothing was measured."""
     rows = [
         f"| {split} | " + " | ".join(f"{100 * results[f'{split}_{name}']:.2f}" for name in METRICS) + " |"
-        for split in SPLITS
-        if all(f"{split}_{name}" in results for name in METRICS)
+        for split in measured(results)
     ]
     head = [f"| split | {' | '.join(METRICS.values())} |", "|---" * (len(METRICS) + 1) + "|"]
     return "\n".join([*head, *rows]) if rows else ""

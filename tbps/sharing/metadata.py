@@ -5,9 +5,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from tbps.data.benchmarks import find_benchmark
-
-METRICS = {"rank_1": "R@1", "rank_5": "R@5", "rank_10": "R@10", "mAP": "mAP", "mINP": "mINP"}
-SPLITS = ("val", "test")
+from tbps.sharing.claims import METRICS, claimed, is_trained_on_benchmark
 
 # The Hub has no tag for retrieval by text, and unknown tags show in no list. Giving vectors of texts and images is what
 # the model does; the snippet that the Hub offers with a tag runs with this one as little as with CLIP's
@@ -32,9 +30,9 @@ def card_data(
         license: the licence of the weights; without one, that of the training data where they ask for one.
         tags: further tags. fields: others of `ModelCardData`, such as language.
     """
-    corpus, benchmark = results.get("corpus"), find_benchmark(results["benchmark"]) if "benchmark" in results else None
-    trained = bool(results.get("training_arguments")) and benchmark is not None
-    if license is None and trained and not corpus and benchmark is not None and benchmark.homepage is not None:
+    corpus = results.get("corpus") if results.get("training_arguments") else None
+    benchmark = find_benchmark(results["benchmark"]) if is_trained_on_benchmark(results) else None
+    if license is None and benchmark is not None and benchmark.homepage is not None:
         fields |= {"license": "other", "license_name": "terms-of-the-training-data", "license_link": benchmark.homepage}
     else:
         fields["license"] = license
@@ -45,7 +43,7 @@ def card_data(
         library_name="transformers",
         pipeline_tag=PIPELINE_TAG,
         tags=[*TAGS, *(tag for tag in extra if tag not in TAGS)],
-        datasets=[corpus or benchmark.name] if trained and benchmark is not None else None,
+        datasets=[corpus] if corpus else [benchmark.name] if benchmark else None,
         metrics=[name for name in METRICS if any(result.metric_type == name for result in found)] or None,
         eval_results=found or None,
         model_name=repo_id if found else None,
@@ -54,7 +52,7 @@ def card_data(
 
 
 def evaluations(results: dict[str, Any]) -> list[EvalResult]:
-    """One entry for every metric of val and test that is in the results, in [0, 1]."""
+    """One entry for every metric of val and test that was measured on the benchmark as published, in [0, 1]."""
     return [
         EvalResult(
             task_type=TASK_TYPE,
@@ -66,7 +64,6 @@ def evaluations(results: dict[str, Any]) -> list[EvalResult]:
             metric_name=f"{label} ({split})",
             metric_value=results[f"{split}_{name}"],
         )
-        for split in SPLITS
+        for split in claimed(results)
         for name, label in METRICS.items()
-        if f"{split}_{name}" in results
     ]

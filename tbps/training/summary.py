@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tbps.data.provenance import remark
+
 METRICS = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
 
 
@@ -22,6 +24,8 @@ def summary(results: dict[str, Any], images: dict[str, int], output: Path) -> st
         if f"{split}_rank_1" in results:
             values = "".join(f"{100 * results[f'{split}_{name}']:9.2f}" for name in METRICS)
             lines.append(f"{split:8}{images[split]:8}{values}")
+    remarks = (remark(results["benchmark"], split, found) for split, found in results["data"].items())
+    lines += [f"no result on {results['benchmark']}: {said}" for said in remarks if said]
     best = results["best_checkpoint"]
     lines.append(f"checkpoint: {'selected on val, ' + best if best else 'the last one'}")
     lines.append(f"saved to {output}")
