@@ -20,7 +20,7 @@ from tbps.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Layout, Origin
-from tbps.gallery.shards import Shard, write_shard
+from tbps.gallery.shards import Shard, make_batch, write_batch
 from tbps.gallery.store import Store
 
 QUERY = "a person with a red coat"
@@ -125,7 +125,7 @@ def test_vectors_stay_on_disk_where_other_programs_can_read_them(tmp_path):
     vectors = np.arange(4096 * 48, dtype=np.float32).reshape(4096, 48)
     rows = [Row(str(n), None, "{}") for n in range(4096)]
     origin = Origin(ModelIdentity("m", "f", 48), LAYOUT, "0.1.0", 3)
-    entry = write_shard(tmp_path / "shard-000000.arrow", rows, vectors, origin)
+    entry = write_batch(tmp_path / "shard-000000.arrow", make_batch(rows, vectors, origin))
     before = pa.total_allocated_bytes()
     shard = Shard(tmp_path, entry, origin)
     np.testing.assert_array_equal(shard.vectors(slice(None)), vectors)

@@ -280,7 +280,7 @@ def test_replaced_rows_are_found_as_what_they_are_now_and_come_last(place):
     home = open_place(place)
     fill(home)
     with home.writing():
-        home.replace(new, VECTORS[chosen])
+        home.replace(new)
     check(home)
     place.stop()
     check(open_place(place))

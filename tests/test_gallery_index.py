@@ -61,7 +61,7 @@ def test_what_was_removed_is_not_a_candidate(store):
 def test_replaced_rows_are_found_once_and_as_what_they_are_now(store):
     places = np.unique(best(VECTORS, 1))
     with store.writing():
-        store.replace([Row(str(n), f"/moved/{n}", "{}") for n in places], VECTORS[places])
+        store.replace([Row(str(n), f"/moved/{n}", "{}") for n in places])
     found = store.search(QUERIES, Wanted(5, "index", 100, probes=20))
     assert [sorted(row) for row in numbers(found)] == [sorted(row) for row in best(VECTORS).tolist()]
     moved = {one.row.id: one.row.path for row in found for one in row}

@@ -307,7 +307,7 @@ def test_killed_in_the_middle_of_an_update_every_row_is_old_or_new_and_it_can_be
     assert home.count() == 1500
     found = {row.id: row for rows, _ in home.scan() for row in rows}
     assert list(found.values()) == many_rows()[1000:] + new_rows()[:1000]
-    home.replace(new_rows(), np.ones((1500, 4)))
+    home.replace(new_rows())
     assert [row for rows, _ in home.scan() for row in rows] == new_rows()
 
 

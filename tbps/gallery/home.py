@@ -118,9 +118,9 @@ class Home(View, Protocol):
     def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
         """Commit N rows, none of them known, and their vectors (N, E) float32."""
 
-    def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
-        """Commit N rows, all of them known, and their vectors (N, E) in the place of what is there. From then on they
-        are the last in the order of insertion. A reader, or a kill, finds each of them old or new."""
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Commit N rows, all of them known, in the place of what is there; their vectors stay. From then on they are
+        the last in the order of insertion. A reader, or a kill, finds each of them old or new."""
 
     def remove(self, ids: Collection[str]) -> int:
         """Take rows out; the number of those that were there."""

@@ -8,6 +8,7 @@ from tbps.files import finished_name
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Manifest, is_file_name
 
+LOCK_NAME = "gallery.lock"
 _FORMER_SUFFIX = ".tmp"  # of half-written files, before they had names of their own
 
 
@@ -44,3 +45,24 @@ def nothing_left(directory: Path) -> Iterator[list[str]]:
             for name in set(names) - Manifest.read(directory).files():
                 (directory / name).unlink(missing_ok=True)
         raise
+
+
+def check_free(directory: Path) -> None:
+    """
+    Refuse a place where no new gallery can be.
+
+    Raises:
+        GalleryError: it is a file, or a folder that holds something else.
+    """
+    try:
+        found = [path.name for path in directory.iterdir() if path.suffix != _FORMER_SUFFIX]
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.") from None
+    others = sorted(name for name in found if name != LOCK_NAME and not is_half_written(name))
+    if others and MANIFEST_NAME not in others:  # by now another process may have made it
+        raise GalleryError(
+            f"{directory} holds files ({', '.join(others[:3])}, ...) but no {MANIFEST_NAME}: choose a new or empty "
+            f"folder. Where a {MANIFEST_NAME} was lost, `tbps gallery repair {directory}` makes it again."
+        )

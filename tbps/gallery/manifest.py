@@ -145,6 +145,18 @@ class Manifest:
         """The number of rows that were not removed."""
         return sum(shard.kept for shard in self.shards)
 
+    @property
+    def indexed(self) -> int:
+        """The number of shards, the first ones, whose rows the index names by their places."""
+        rows = 0 if self.index is None else self.index.rows
+        return sum(end <= rows for end in accumulate(shard.rows for shard in self.shards))
+
+    def without_empty(self) -> "Manifest":
+        """The manifest without shards of which all rows were removed, but for those that the index covers."""
+        fixed = self.indexed
+        left = tuple(shard for place, shard in enumerate(self.shards) if shard.kept or place < fixed)
+        return replace(self, shards=left)
+
     def next_name(self, kind: Literal["shard", "index"] = "shard") -> str:
         """The name of the next file. One left by a killed `append` may have it already; it is of no use and is
         replaced."""

@@ -160,9 +160,13 @@ class MilvusHome:
         for batch in batches(entities, _AT_ONCE):
             self._collection.write("upsert", data=batch)  # insert would keep a row twice that two machines add
 
-    def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
-        """Commit N known rows and their vectors (N, E) in the place of what is there, some at a time."""
-        self.append(rows, vectors)
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Commit N known rows in the place of what is there, some at a time; their vectors stay. A row that another
+        machine has taken out in the meantime stays out."""
+        vectors = {entity["id"]: entity[VECTOR] for entity in self._entities([row.id for row in rows], ["id", VECTOR])}
+        there = [row for row in rows if row.id in vectors]
+        if there:
+            self.append(there, np.array([vectors[row.id] for row in there], np.float32))
 
     def remove(self, ids: Several[str]) -> int:
         """Take rows out; the number of those that were there."""

@@ -13,7 +13,7 @@ import torch
 
 from tbps.files import write_atomically
 from tbps.gallery.blocks import ADVICE, CheckedFile, block_checksums
-from tbps.gallery.codes import ROW_NUMBERS, decoded, directions, quantise
+from tbps.gallery.codes import ROW_NUMBERS, Codes, decoded, directions, quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Dtype, Origin, ShardEntry
@@ -23,10 +23,13 @@ _MOST = 1e30  # length of a vector: far from where float32 ends, so that no prod
 _HALF_LOSES = 0.1  # share of a vector that float16 may lose: by far more than of any that it was made for
 
 
-def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
-                steps: np.ndarray | None = None) -> ShardEntry:  # fmt: skip
+def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
+               steps: np.ndarray | None = None) -> pa.RecordBatch:  # fmt: skip
     """
-    Write N rows and their vectors (N, E) float32 in one step.
+    N rows and their vectors (N, E) float32 as the columns of a shard.
+
+    The column `code` holds 8-bit codes of the vectors, beside what a row's code is multiplied by and bounds on what it
+    loses (see `Codes`); `embedding` holds the vectors, unless they are kept as codes alone.
 
     Args:
         origin: of the gallery.
@@ -36,28 +39,29 @@ def write_shard(path: Path, rows: Sequence[Row], vectors: np.ndarray, origin: Or
     Raises:
         GalleryError: a vector that cannot be kept.
     """
-    return write_batch(path, make_batch(rows, vectors, origin, steps))
-
-
-def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
-               steps: np.ndarray | None = None) -> pa.RecordBatch:  # fmt: skip
-    """
-    What `write_shard` writes.
-
-    The column `code` holds 8-bit codes of the vectors, beside what a row's code is multiplied by and bounds on what it
-    loses (see `Codes`); `embedding` holds the vectors, unless they are kept as codes alone.
-    """
     dtype = origin.layout.dtype
     stored = _stored(rows, vectors, dtype)
     codes = quantise(stored.astype(np.float32, copy=False), steps)  # of what is stored: the bound must hold for that
     if dtype == "int8":
         codes = codes.instead_of_vectors()
-    columns = {name: [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__}
-    columns["code"] = _lists(codes.numbers)
-    columns |= {name: pa.array(getattr(codes, name)) for name in ROW_NUMBERS}
+    columns = {name: [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__} | code_columns(codes)
     if dtype != "int8":
         columns["embedding"] = _lists(stored)
     return described(pa.record_batch(columns, schema=schema(origin.layout)), codes.steps, origin)
+
+
+def code_columns(codes: Codes) -> dict[str, pa.Array]:
+    """The columns of codes, without the steps that all rows share."""
+    return {"code": _lists(codes.numbers), **{name: pa.array(getattr(codes, name)) for name in ROW_NUMBERS}}
+
+
+def vectors_of(batch: pa.RecordBatch) -> np.ndarray:
+    """The vectors (N, E) float32 of a shard's columns, as they are stored."""
+    name = "embedding" if "embedding" in batch.schema.names else "code"
+    stored = batch[name].flatten().to_numpy().reshape(len(batch), -1)
+    if name == "embedding":
+        return stored.astype(np.float32, copy=False)
+    return decoded(stored, batch["scale"].to_numpy(), steps_of(batch))
 
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> ShardEntry:
@@ -174,6 +178,11 @@ class Shard:
         if not np.isfinite(vectors).all():  # none was when it was written
             raise GalleryError(f"{self._file.path} is damaged (a vector is not finite): {ADVICE}")
         return vectors
+
+    def batch(self, places: np.ndarray) -> pa.RecordBatch:
+        """All columns of the rows at some places."""
+        columns = {name: self.column(name) for name in self._rows.schema.names}
+        return pa.record_batch(columns).replace_schema_metadata(self._rows.schema.metadata).take(pa.array(places))
 
     def row(self, place: int) -> Row:
         """The row at 0 <= place < N."""

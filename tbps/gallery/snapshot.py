@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tbps.gallery.copying import join
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Found, Row, Wanted
@@ -115,7 +116,20 @@ class Snapshot:
             replace(entry, removed=tuple(sorted({*entry.removed, *gone.tolist()}))) if len(gone) else entry
             for entry, gone in zip(self.manifest.shards, places, strict=True)
         )
-        return replace(self.manifest, shards=entries), sum(map(len, places))
+        return replace(self.manifest, shards=entries).without_empty(), sum(map(len, places))
+
+    def shards_of(self, entries: Sequence[ShardEntry]) -> list[Shard]:
+        """Shards by their entries, which may say of more rows that they are removed."""
+        opened = {entry.file: shard for entry, shard in zip(self.manifest.shards, self.shards, strict=True)}
+        return [opened[entry.file].without(entry.removed) for entry in entries]
+
+    def batch(self, ids: Sequence[str]) -> pa.RecordBatch:
+        """All columns of rows that are there, at least one, in the order of their ids."""
+        wanted = pa.array(ids, pa.string())
+        places = [_places(shard, wanted) for shard in self.shards]
+        parts = [shard.batch(some) for shard, some in zip(self.shards, places, strict=True) if len(some)]
+        whole = join(parts, self.manifest.origin)
+        return whole.take(pc.index_in(wanted, value_set=whole["id"]))
 
     def verify(self) -> Iterator[None]:
         """Read every byte, one file at each step.

@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from tqdm.auto import tqdm
 
 from tbps.files import locked_folder
 from tbps.fingerprint import ModelIdentity
 from tbps.forks import ForkLock
+from tbps.gallery.copying import Source, joined, with_rows
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder import Folder
-from tbps.gallery.gathering import gathered
 from tbps.gallery.home import Found, Row, Wanted
 from tbps.gallery.identity import check_model
 from tbps.gallery.index import write_index
-from tbps.gallery.leftovers import holds_data, is_half_written, nothing_left, remove_leftovers
-from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Layout, Manifest, ShardEntry
-from tbps.gallery.shards import write_shard
+from tbps.gallery.leftovers import LOCK_NAME, check_free, holds_data, nothing_left, remove_leftovers
+from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Layout, Manifest, ShardEntry, file_name
+from tbps.gallery.merging import ROWS_PER_FILE, Piece, crowded, due, even_size, is_full, moved, portions, room_needed
+from tbps.gallery.room import check_room, has_room, named_when_full
+from tbps.gallery.shards import make_batch, write_batch
 from tbps.gallery.snapshot import Snapshot
-
-ROWS_PER_FILE = 65536  # of a compacted gallery: a quarter of a gigabyte at E = 1024
-_LOCK_NAME = "gallery.lock"
 
 
 class Store:
@@ -56,7 +56,7 @@ class Store:
         if not Folder(directory).has(MANIFEST_NAME):
             from tbps import __version__  # not at the top: tbps itself imports the gallery
 
-            _check_free(directory)
+            check_free(directory)
             return cls(directory, Manifest(model, layout, __version__), is_new=True)
         store = cls.read(directory)
         check_model(str(directory), store.manifest.model, model)
@@ -146,7 +146,7 @@ class Store:
             )
             self._check_links()
             try:
-                stack.enter_context(locked_folder(directory, _LOCK_NAME, busy))
+                stack.enter_context(locked_folder(directory, LOCK_NAME, busy))
             except OSError as error:
                 raise GalleryError(f"The gallery {directory} cannot be written to: {error}.") from error
             self._catch_up()
@@ -158,9 +158,9 @@ class Store:
                     self._unmake(directory)  # nothing was written: a file without its manifest would be lost
 
     def _check_links(self) -> None:
-        for name in (MANIFEST_NAME, _LOCK_NAME):
+        for name in (MANIFEST_NAME, LOCK_NAME):
             self._folder.has(name)
-        self._folder.check_own(MANIFEST_NAME, COPY_NAME, _LOCK_NAME)
+        self._folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
 
     def refresh(self) -> None:
         """Take up what other processes have written."""
@@ -182,9 +182,35 @@ class Store:
         """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""
         if self._is_new:
             self._make()
+        codes_alone = self.layout.dtype == "int8" and self._snapshot.shards
+        steps = self._snapshot.shards[0].steps if codes_alone else None
+        self._put(self.manifest, make_batch(rows, vectors, self.manifest.origin, steps))
+
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Commit N known rows in the place of what is there, all in one step; their vectors stay. What was there stays
+        in the files until these are joined with others, or until `compact`."""
+        left, _ = self._snapshot.without([row.id for row in rows])
+        self._put(left, with_rows(self._snapshot.batch([row.id for row in rows]), rows))
+
+    def _put(self, left: Manifest, batch: pa.RecordBatch) -> None:
+        """Commit what is left of the shards and a batch of rows after them, joined with those of the last shards that
+        are due, if there is room for that."""
+        before = self.manifest.files()
+        count = due([entry.rows for entry in left.shards[left.indexed :]], len(batch))
+        if not has_room(self._directory, 2 * sum(entry.size for entry in left.shards[len(left.shards) - count :])):
+            count = 0
+        stay, last = left.shards[: len(left.shards) - count], left.shards[len(left.shards) - count :]
+        sources = [*map(Source, self._snapshot.shards_of(last)), Source(batch)]
+        kept = list(map(len, sources))
+        parts = portions(kept, even_size(sum(kept)) if count else len(batch))
+        if count:
+            self._commit(self.manifest.reserving(len(parts)))
         with nothing_left(self._directory) as written:
-            entry = self._write_shard(self.manifest, rows, vectors, written)
-            self._commit(self.manifest.with_shard(entry))
+            new = replace(left, shards=stay)
+            for part in parts:
+                new = new.with_shard(self._write(new.next_name(), sources, part, written))
+            self._commit(new)
+        self._erase(before)
 
     def _make(self) -> None:
         """The manifest comes before any shard, so shards without one mean that it was lost."""
@@ -199,22 +225,18 @@ class Store:
         for name in (MANIFEST_NAME, COPY_NAME):
             (directory / name).unlink(missing_ok=True)
 
-    def _write_shard(
-        self, manifest: Manifest, rows: Sequence[Row], vectors: np.ndarray, written: list[str]
-    ) -> ShardEntry:
-        path = self._directory / manifest.next_name()
-        written.append(path.name)
-        shards = self._snapshot.shards
-        steps = shards[0].steps if shards and manifest.layout.dtype == "int8" else None
-        with _said_when_full(path):
-            return write_shard(path, rows, vectors, manifest.origin, steps)
+    def _write(self, name: str, sources: Sequence[Source], part: Sequence[Piece], written: list[str]) -> ShardEntry:
+        path = self._directory / name
+        written.append(name)
+        with named_when_full(path):
+            return write_batch(path, joined(sources, part, self.manifest.origin))
 
     def _commit(self, manifest: Manifest) -> None:
         """Put a manifest on disk, and take it up."""
         directory = self._directory
         with self._state.lock:
             try:
-                with _said_when_full(directory / MANIFEST_NAME):
+                with named_when_full(directory / MANIFEST_NAME):
                     manifest.write(directory)
                 self._snapshot = Snapshot(directory, manifest, self._snapshot)
             except BaseException:
@@ -222,37 +244,54 @@ class Store:
                     self.refresh()
                 raise
 
-    def replace(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
-        """Commit N known rows and their vectors (N, E) in the place of what is there, all in one step. What was there
-        stays in the files until `compact`."""
-        with nothing_left(self._directory) as written:
-            entry = self._write_shard(self.manifest, rows, vectors, written)
-            left, _ = self._snapshot.without([row.id for row in rows])
-            self._commit(left.with_shard(entry))
-
     def remove(self, ids: Collection[str]) -> int:
         """Take rows out of every search, in one step; their bytes stay in the files until `compact`."""
         left, count = self._snapshot.without(ids)
         if count:
+            before = self.manifest.files()
             self._commit(left)
+            self._erase(before)
         return count
+
+    def _erase(self, before: set[str]) -> None:
+        """Delete what is not named any more."""
+        if before - self.manifest.files():
+            remove_leftovers(self._directory, self.manifest)
 
     def compact(self, rows_per_shard: int, progress: bool = True) -> None:
         """
-        Write all rows anew, into few large files without those that were removed, then erase the old files, and the
-        index with them, which names rows by their places.
+        Copy all rows into few large files without those that were removed, and erase the old files, and the index with
+        them, which names rows by their places. Files that are as they should be from the first on stay.
 
-        Vectors kept as int8 are rounded anew to the steps of their new file. Needs the room of the gallery once more
-        while it runs. Killed before its last step, it has changed nothing.
+        It goes file by file, from the last one on, and needs the room of one or two of them. Wherever it is cut short,
+        all rows are there, and the next one goes on.
+
+        Raises:
+            GalleryError: there is not room enough; nothing was changed.
         """
+        fit = [not entry.removed and entry.rows == rows_per_shard for entry in self.manifest.shards]
+        self._rewrite(fit.index(False) if False in fit else len(fit), rows_per_shard, progress)
+
+    def _rewrite(self, first: int, rows_per_shard: int, progress: bool) -> None:
+        """Copy the rows of all shards from one on."""
         old = self.manifest
-        self._commit(old.reserving(1 + -(-self.count() // rows_per_shard)))
-        new = replace(old, shards=(), index=None)
-        with nothing_left(self._directory) as written, tqdm(total=old.rows, desc="rows", disable=not progress) as bar:
-            for rows, vectors in gathered(self.scan(), rows_per_shard):
-                new = new.with_shard(self._write_shard(new, rows, vectors, written))
-                bar.update(len(rows))
-            self._commit(replace(new, next_file=self.manifest.next_file))
+        sources = [Source(shard) for shard in self._snapshot.shards[first:]]
+        kept = list(map(len, sources))
+        parts = portions(kept, rows_per_shard)
+        check_room(self._directory, room_needed(parts, kept, [entry.size for entry in old.shards[first:]]))
+        self._commit(replace(old.reserving(len(parts) + 1), index=None))
+        outputs: tuple[ShardEntry, ...] = ()
+        with tqdm(total=sum(kept), desc="rows", disable=not progress) as bar:
+            for number, part in reversed(list(enumerate(parts))):
+                with nothing_left(self._directory) as written:
+                    name = file_name(old.next_file + number, "shard")
+                    outputs = (self._write(name, sources, part, written), *outputs)
+                    left = moved(old.shards[first:], part[0]) if number else ()
+                    self._commit(replace(self.manifest, shards=(*old.shards[:first], *left, *outputs)))
+                remove_leftovers(self._directory, self.manifest)
+                bar.update(outputs[0].rows)
+        if not parts:
+            self._commit(replace(self.manifest, shards=old.shards[:first]))
         self._catch_up()
 
     def build_index(self, lists: int | None = None, progress: bool = True) -> None:
@@ -261,14 +300,16 @@ class Store:
         Raises:
             GalleryError: there are no rows. ImportError: FAISS is not installed.
         """
-        now = self._snapshot
-        if not now.shards:
+        if not self.count():
             raise GalleryError(f"The gallery {self.where} is empty: add images before making an index.")
+        sizes = [entry.rows for entry in self.manifest.shards]
+        if crowded(sizes):  # what the last index covered was not joined
+            self._rewrite(next(place for place, size in enumerate(sizes) if not is_full(size)), ROWS_PER_FILE, progress)
         path = self._directory / self.manifest.next_name("index")
         with nothing_left(path.parent) as written:
             written.append(path.name)
-            with _said_when_full(path):
-                entry = write_index(path, now.shards, lists, progress)
+            with named_when_full(path):
+                entry = write_index(path, self._snapshot.shards, lists, progress)
             self._commit(self.manifest.with_index(entry))
         self._catch_up()
 
@@ -294,31 +335,3 @@ def _take_up(folder: Folder, manifest: Manifest, before: Snapshot | None = None)
             if newer == manifest:
                 raise
             manifest = newer
-
-
-@contextmanager
-def _said_when_full(path: Path) -> Iterator[None]:
-    """Around the writing of a gallery's file: an error names it, and says what is kept."""
-    try:
-        yield
-    except OSError as error:
-        raise GalleryError(
-            f"{path} could not be written ({error.strerror}): make room and repeat the command; what the gallery held "
-            "before is kept."
-        ) from error
-
-
-def _check_free(directory: Path) -> None:
-    """Refuse a place where no new store can be."""
-    try:
-        names = {path.name for path in directory.iterdir() if path.suffix != ".tmp" and not is_half_written(path.name)}
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise GalleryError(f"{directory} is a file: expected the gallery's folder, or a new one.") from None
-    others = sorted(names - {_LOCK_NAME})
-    if others and MANIFEST_NAME not in names:  # by now another process may have made it
-        raise GalleryError(
-            f"{directory} holds files ({', '.join(others[:3])}, ...) but no {MANIFEST_NAME}: choose a new or empty "
-            f"folder. Where a {MANIFEST_NAME} was lost, `tbps gallery repair {directory}` makes it again."
-        )

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from tbps.gallery.home import Home, Row
 
 
@@ -26,9 +24,9 @@ def update_rows(home: Home, ids: Sequence[str], change: Callable[[int, Row], Row
     """
     rows = home.get(ids)
     there = [(place, found) for place, found in enumerate(rows) if found is not None]
-    changed = [(change(place, found.row), found) for place, found in there]
-    new = [(row, found.vector) for row, found in changed if row != found.row]
+    changed = [(change(place, found.row), found.row) for place, found in there]
+    new = [row for row, old in changed if row != old]
     if new:
-        home.replace([row for row, _ in new], np.stack([vector for _, vector in new]))
+        home.replace(new)
     unknown = [id for id, found in zip(ids, rows, strict=True) if found is None]
-    return UpdateResult([row.id for row, _ in new], unknown)
+    return UpdateResult([row.id for row in new], unknown)

@@ -8,7 +8,8 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Home
 from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.manifest import Dtype
-from tbps.gallery.store import ROWS_PER_FILE, Store
+from tbps.gallery.merging import ROWS_PER_FILE
+from tbps.gallery.store import Store
 from tbps.gallery.transfer import copy_rows
 
 

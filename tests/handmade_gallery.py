@@ -1,0 +1,84 @@
+"""Galleries in folders without a model: rows and vectors made by hand, and what must be true of any state of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery.home import Row, Wanted
+from tbps.gallery.manifest import Layout
+from tbps.gallery.store import Store
+
+WIDTH = 16
+IDENTITY = ModelIdentity("m", "f", WIDTH)
+_ANY = np.random.default_rng(0).standard_normal((4096, WIDTH)).astype(np.float32)
+
+
+def layout(dtype="float32"):
+    return Layout(dtype, 8, 2, 4)
+
+
+def vector(number):
+    """That of the row of a number: a direction of its own, of a length from 0.1 to 10."""
+    return _ANY[number % len(_ANY)] * np.float32(10 ** (number % 3 - 1))
+
+
+def vectors(numbers):
+    return np.stack([vector(number) for number in numbers])
+
+
+def trace(number):
+    """Text that stands in the metadata of one row alone."""
+    return f"secret-of-{number:05d}."
+
+
+def row(number, state=0):
+    told = f'{{"of": "{trace(number)}", "state": {state}}}'
+    return Row(f"id-{number:05d}", None, told, thumbnail=trace(number).encode())
+
+
+def number_of(one):
+    return int(one.id.removeprefix("id-"))
+
+
+def new_store(directory, dtype="float32"):
+    return Store.open(directory, IDENTITY, layout(dtype))
+
+
+def append(store, numbers):
+    store.append([row(number) for number in numbers], vectors(numbers))
+
+
+def numbers_in(store):
+    return [number_of(one) for rows, _ in store.scan() for one in rows]
+
+
+def content(directory: Path) -> bytes:
+    """All that lies in a folder, names too."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return b"".join(path.name.encode() + path.read_bytes() for path in paths)
+
+
+def assert_no_trace(directory: Path, number: int) -> None:
+    """Neither metadata nor thumbnail nor vector of a row is on disk, in whatever file."""
+    found = content(directory)
+    assert trace(number).encode() not in found
+    assert row(number).id.encode() not in found
+    assert vector(number).tobytes() not in found
+
+
+def assert_only_its_files(store, directory: Path, *others: str) -> None:
+    """What lies in the folder is what the manifest names."""
+    there = {path.name for path in directory.iterdir()} - {"gallery.json", "gallery.lock", "gallery.copy.json"}
+    assert there == store.manifest.files() | set(others)
+
+
+def assert_finds_what_a_plain_product_finds(store, numbers, k=5) -> None:
+    """Of rows in this order, whatever their files."""
+    kept = np.concatenate([found for _, found in store.scan()])  # as stored
+    for query in vectors([7, 1000]):
+        scores = kept.astype(np.float64) @ query
+        best = np.argsort(-scores, kind="stable")[:k]
+        found = store.search(query[None], Wanted(min(k, len(numbers))))[0]
+        assert [number_of(one.row) for one in found] == [numbers[place] for place in best]
+        np.testing.assert_allclose([one.score for one in found], scores[best], rtol=1e-6)

@@ -1,0 +1,237 @@
+"""Files that are joined as commits come: how many there are, how often rows are written, that nothing else changes."""
+
+import os
+from itertools import accumulate
+
+import numpy as np
+import pytest
+from handmade_gallery import (
+    append,
+    assert_finds_what_a_plain_product_finds,
+    assert_only_its_files,
+    new_store,
+    numbers_in,
+    row,
+    vectors,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tbps.gallery import GalleryError
+from tbps.gallery.manifest import ShardEntry
+from tbps.gallery.merging import FAN_OUT, FULL, ROWS_PER_FILE, due, even_size, moved, portions, room_needed, tier
+from tbps.gallery.store import Store
+
+COMMITS = st.lists(
+    st.one_of(st.integers(1, 9), st.integers(1, 5000), st.integers(30000, 200000)), min_size=1, max_size=60
+)
+
+
+@pytest.fixture(autouse=True)
+def no_power_fails(monkeypatch):
+    """What waits for the disk costs these tests half their time."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def assert_few(sizes):
+    levels = [tier(size) for size in sizes]
+    assert levels == sorted(levels, reverse=True)
+    for level in range(FULL):
+        assert levels.count(level) < FAN_OUT
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(COMMITS, COMMITS.flatmap(lambda some: st.integers(1, 9).map(lambda times: some * times))))
+def test_the_number_of_files_and_of_writes_is_bounded(commits):
+    files = []  # of each: rows, and how often the most written of them was
+    written = 0
+    for new in commits:
+        count = due([rows for rows, _ in files], new)
+        taken, files = files[len(files) - count :], files[: len(files) - count]
+        total = new + sum(rows for rows, _ in taken)
+        times = 1 + max((times for _, times in taken), default=0)
+        size = even_size(total) if count else new
+        files += [(len(range(first, min(first + size, total))), times) for first in range(0, total, size)]
+        written += total
+        assert_few([rows for rows, _ in files])
+        assert times <= FULL + 1
+        assert count == 0 or max(rows for rows, _ in files) <= max(ROWS_PER_FILE, *commits)
+    assert sum(rows for rows, _ in files) == sum(commits)
+    assert written <= (FULL + 1) * sum(commits)
+
+
+def test_many_commits_of_one_row_leave_few_files_and_are_written_few_times():
+    sizes, written = [], 0
+    for _ in range(5000):
+        count = due(sizes, 1)
+        sizes[len(sizes) - count :] = [1 + sum(sizes[len(sizes) - count :])]
+        written += sizes[-1]
+    assert_few(sizes)
+    assert len(sizes) <= 7 * 5
+    assert written / 5000 <= 5  # five tiers, from 1 to 4,096 rows
+
+
+def test_many_files_that_are_there_already_become_few():
+    sizes = [1] * 1018
+    for _ in range(8):
+        count = due(sizes, 1)
+        sizes[len(sizes) - count :] = [1 + sum(sizes[len(sizes) - count :])]
+    assert_few(sizes)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50), st.integers(1, 100))
+def test_portions_are_all_rows_in_order_and_the_room_is_what_is_needed(kept, size, width):
+    rows = [(source, place) for source, count in enumerate(kept) for place in range(count)]
+    parts = portions(kept, size)
+    assert [[(s, n) for s, start, stop in part for n in range(start, stop)] for part in parts] == [
+        rows[first : first + size] for first in range(0, len(rows), size)
+    ]
+    there, peak = {source: width * count for source, count in enumerate(kept)}, 0
+    most = sum(there.values())
+    for part in reversed(parts):  # the slow way: what is on disk at each step
+        there[f"new {part}"] = width * sum(stop - start for _, start, stop in part)
+        peak = max(peak, sum(there.values()) - most)
+        for source, start, _ in part:
+            if start == 0:
+                del there[source]
+    assert room_needed(parts, kept, [width * count for count in kept]) == peak
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=4), st.data())
+def test_rows_that_were_moved_are_gone_from_where_they_were(removed, data):
+    entries = [
+        ShardEntry(f"shard-{n:06d}.arrow", 10, 5, "0" * 16, tuple(sorted(gone))) for n, gone in enumerate(removed)
+    ]
+    kept = [entry.kept for entry in entries]
+    ends = list(accumulate(kept))
+    for part in portions(kept, data.draw(st.integers(1, 12)))[1:]:
+        left = moved(entries, part[0])
+        before = ends[part[0].source] - kept[part[0].source] + part[0].start
+        assert sum(entry.kept for entry in left) == before
+        for entry, old in zip(left, entries, strict=False):
+            assert set(entry.removed) >= set(old.removed)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["append", "append", "append", "remove", "replace", "compact", "reopen"]),
+              st.integers(1, 20)),
+    min_size=1, max_size=12,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@settings(max_examples=10, deadline=None)
+@given(steps=STEPS, seed=st.integers(0, 9))
+def test_whatever_is_joined_rows_order_and_hits_stay(tmp_path_factory, dtype, steps, seed):
+    directory = tmp_path_factory.mktemp("gallery") / dtype
+    store, rng, state = new_store(directory, dtype), np.random.default_rng(seed), {}
+    stored, fresh = {}, 0
+    for what, amount in steps:
+        chosen = [int(n) for n in rng.permutation(list(state))[:amount]]
+        with store.writing():
+            if what == "append":
+                numbers = list(range(fresh, fresh + amount))
+                append(store, numbers)
+                fresh += amount
+                state |= dict.fromkeys(numbers, 0)
+                found = store.get([row(n).id for n in numbers])
+                stored |= {n: one.vector for n, one in zip(numbers, found, strict=True)}
+            elif what == "remove" and chosen:
+                store.remove([row(n).id for n in chosen])
+                state = {n: value for n, value in state.items() if n not in chosen}
+            elif what == "replace" and chosen:
+                store.replace([row(n, state[n] + 1) for n in chosen])
+                state = {n: v for n, v in state.items() if n not in chosen} | {n: state[n] + 1 for n in chosen}
+            elif what == "compact" and state:
+                store.compact(amount, progress=False)
+        if what == "reopen" and directory.exists():
+            store = new_store(directory, dtype)
+        assert [one for rows, _ in store.scan() for one in rows] == [row(n, value) for n, value in state.items()]
+        for n, one in zip(state, store.get([row(n).id for n in state]), strict=True):
+            np.testing.assert_array_equal(one.vector, stored[n])  # to the last bit: rounded once
+        if state:
+            assert_only_its_files(store, directory)
+            assert_finds_what_a_plain_product_finds(store, list(state))
+            store.check(progress=False)
+
+
+def test_codes_alone_never_drift(tmp_path):
+    """120 updates and compactions, of which each one used to round once more."""
+    store = new_store(tmp_path / "gallery", "int8")
+    with store.writing():
+        append(store, range(30))
+        first = {one.row.id: one.vector for one in store.get([row(n).id for n in range(30)])}
+        for time in range(120):
+            store.replace([row(n, time) for n in range(time % 7, 30, 4)])
+            if time % 10 == 0:
+                store.compact(11, progress=False)
+                append(store, [1000 + time])
+    for id, vector in first.items():
+        np.testing.assert_array_equal(store.get([id])[0].vector, vector)
+
+
+@pytest.fixture
+def few_descriptors():
+    resource = pytest.importorskip("resource", reason="needs limits of processes")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(os.listdir("/dev/fd")), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_commit_every_ten_minutes_for_a_week(tmp_path, few_descriptors):
+    """1,100 commits of one row, with 64 files that may be open."""
+    store = new_store(tmp_path / "gallery")
+    with store.writing():
+        for number in range(1100):
+            append(store, [number])
+    assert len(store.manifest.shards) <= 7 * 4  # of the tiers of 1, 8, 64 and 512 rows
+    assert_only_its_files(store, tmp_path / "gallery")
+    for opened in (store, Store.read(tmp_path / "gallery")):
+        assert numbers_in(opened) == list(range(1100))
+        assert_finds_what_a_plain_product_finds(opened, list(range(1100)))
+
+
+def test_without_room_files_are_not_joined_and_a_compaction_is_not_begun(tmp_path, monkeypatch):
+    store, free = new_store(tmp_path / "gallery"), 1 << 20
+    monkeypatch.setattr("tbps.gallery.room.shutil.disk_usage", lambda path: type("Usage", (), {"free": free}))
+    with store.writing():
+        for number in range(10):
+            append(store, [number])
+        assert len(store.manifest.shards) == 10
+        before = (tmp_path / "gallery" / "gallery.json").read_bytes()
+        with pytest.raises(GalleryError, match=r"1 MiB more while it is compacted, and 1 MiB are free.*Nothing was"):
+            store.compact(100, progress=False)
+        assert (tmp_path / "gallery" / "gallery.json").read_bytes() == before
+        assert store.remove([row(3).id]) == 1
+        free = 1 << 30
+        append(store, [10])
+        assert len(store.manifest.shards) == 1
+    assert numbers_in(store) == [n for n in range(11) if n != 3]
+
+
+def test_rows_of_an_index_stay_where_they_are(tmp_path):
+    pytest.importorskip("faiss")
+    store = new_store(tmp_path / "gallery")
+    with store.writing():
+        for number in range(6):
+            append(store, [number])
+        store.build_index(progress=False)
+        indexed = store.manifest.shards
+        store.remove([row(2).id])
+        for number in range(6, 60):
+            append(store, [number])
+        assert [entry.file for entry in store.manifest.shards[:6]] == [entry.file for entry in indexed]
+        assert len(store.manifest.shards) <= 6 + 14
+    assert numbers_in(store) == [n for n in range(60) if n != 2]
+    assert_finds_what_a_plain_product_finds(store, numbers_in(store))
+
+
+def test_a_vector_can_be_asked_for_by_what_was_appended(tmp_path):
+    """The reference of these tests is itself right: float32 keeps vectors as they were given."""
+    store = new_store(tmp_path / "gallery")
+    with store.writing():
+        append(store, range(20))
+    np.testing.assert_array_equal([one.vector for one in store.get([row(n).id for n in range(20)])], vectors(range(20)))
