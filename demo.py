@@ -9,6 +9,7 @@ through AutoModel, indexes the test images, answers five sentences and writes re
 import argparse
 import json
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from tbps.data.loading import load_benchmark
 from tbps.metrics import retrieval_metrics
 from tbps.report import QueryResult, write_demo_report, write_search_sheet
 from tbps.toypedes import ToySummary, generate
+from tbps.training.program import OneLineParser, run
 
 QUERIES = 5
 SHOWN = 8
@@ -33,7 +35,7 @@ METRICS = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
 
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Run the demonstration; returns the report's path."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder to write into (made anew)")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/quickstart.yaml"))
     parser.add_argument("--people", type=int, default=1000, help="people to render; fewer for a quick look")
@@ -126,4 +128,4 @@ def write_report(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run("demo.py", main, sys.argv[1:]))

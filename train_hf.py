@@ -24,6 +24,7 @@ from tbps.data.provenance import provenance
 from tbps.fingerprint import identify
 from tbps.training.checkpoints import last_whole_checkpoint
 from tbps.training.noisy_pairs import suspects
+from tbps.training.program import run
 from tbps.training.recipe import Recipe, parse_recipe
 from tbps.training.setup import build_model, load_splits
 from tbps.training.sharded import unsharded
@@ -112,7 +113,4 @@ def write_results(trainer: TBPSTrainer, results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ValueError, OSError) as error:  # what the user can mend needs no traceback
-        sys.exit(f"\ntrain_hf.py: error: {error}")
+    sys.exit(run("train_hf.py", main, sys.argv[1:]))

@@ -27,6 +27,7 @@ COMMONALITIES = (
 )
 POSITIVES = ("mean", "hardest", "easiest")
 NEGATIVES = ("violating", "semi_hard", "hardest", "softened")
+TOWER_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels")
 
 TASK = "text-based-person-search"
 # As `transformers.pipeline` reads it from config.json, to run the pipeline's code where tbps is not installed.
@@ -228,6 +229,8 @@ class TBPSConfig(PreTrainedConfig):
         for name in ("projection_dim", "num_parts", "part_dim", "decoder_layers", "decoder_attention_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more.")
+        if not 0 <= self.decoder_dropout < 1:
+            raise ValueError(f"decoder_dropout={self.decoder_dropout}: expected 0 <= decoder_dropout < 1.")
         if self.projection_dim % self.decoder_attention_heads:
             raise ValueError(
                 f"projection_dim={self.projection_dim} is not a multiple of "
@@ -238,6 +241,26 @@ class TBPSConfig(PreTrainedConfig):
                 f"part_stripes={self.part_stripes}: expected 0 to num_parts={self.num_parts} (a stripe has one part), "
                 "or None."
             )
+
+    def validate_towers(self) -> None:
+        """Part of `@strict`: towers of the right kind, of some size."""
+        needed = {
+            "vision_config": ("image_size", "patch_size"),
+            "text_config": ("vocab_size", "max_position_embeddings"),
+        }
+        for tower, names in needed.items():
+            config = getattr(self, tower)
+            if missing := [name for name in ("hidden_size", *names) if not hasattr(config, name)]:
+                raise ValueError(f"{tower} is of a {config.model_type}, which has no {' and no '.join(missing)}.")
+            for name in (*names, *TOWER_SIZES):
+                sizes = getattr(config, name, None)
+                if sizes is not None and min(as_pair(sizes)) < 1:
+                    raise ValueError(f"{name}={sizes!r} in {tower}: expected 1 or more.")
+            for name, value in vars(config).items():
+                if name.endswith(("dropout", "dropout_prob", "drop_rate")) and value and not 0 <= value < 1:
+                    raise ValueError(f"{name}={value} in {tower}: expected 0 <= {name} < 1.")
+        if min(self.patch_grid) < 1:
+            raise ValueError(f"image_size={self.vision_config.image_size} in vision_config holds no patch.")
 
     def validate_stem(self) -> None:
         """Part of `@strict`: the vision tower must read what the stem gives."""

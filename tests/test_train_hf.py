@@ -47,6 +47,8 @@ def recipe(folder: Path, data: Path, **changes: object) -> str:
         "per_device_train_batch_size": 14, "learning_rate": 1e-3, "eval_strategy": "epoch", "save_strategy": "epoch",
         "load_best_model_at_end": True, "dataloader_pin_memory": False, "seed": 1,
     }  # fmt: skip
+    if {"clip_checkpoint", "model_name_or_path"} & changes.keys():  # which have a tokenizer
+        del values["tokenizer_vocab_size"]
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump({**values, **changes}))
     return str(path)

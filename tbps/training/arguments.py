@@ -7,6 +7,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
 from tbps.training.noisy_pairs import WAYS
+from tbps.training.values import check_limits
 
 
 @dataclass
@@ -120,6 +121,15 @@ class TBPSTrainingArguments(TrainingArguments):
     noisy_pairs_warmup: int = field(
         default=1, metadata={"help": "First epochs in which all pairs are trusted, where noisy_pairs is not 'ignore'."}
     )
+
+    def __post_init__(self) -> None:
+        """Check ranges first: of some values Transformers makes something else.
+
+        Raises:
+            ValueError: a value out of its range; the message names it.
+        """
+        check_limits(vars(self))
+        super().__post_init__()
 
     def __getstate__(self) -> dict[str, Any]:
         """Trainer pickles its arguments beside every checkpoint: without the token."""

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import datasets
 import numpy as np
-from transformers import AutoConfig, PreTrainedConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
@@ -41,15 +42,27 @@ def load_splits(data: DataArguments, seed: int) -> dict[str, Any]:
 
 def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPSProcessor]:
     """The model that the recipe asks for, with an instance-loss head for the people of `train` (a corpus: without),
-    and its processor."""
+    and its processor.
+
+    Raises:
+        RecipeError: no model can be built of `model_config`. ValueError, OSError: no checkpoint can be read.
+    """
     people = 0 if isinstance(train, Corpus) else len(np.unique(people_of(train)))
     fields: dict[str, Any] = {"num_identities": people, **(arguments.model_config or {})}
     check_keys("model_config", fields, [entry.name for entry in dataclasses.fields(TBPSConfig)])
-    if arguments.model_name_or_path:
-        return continued(arguments.model_name_or_path, fields)
-    if arguments.clip_checkpoint:
-        return from_clip(arguments.clip_checkpoint, arguments.image_size, arguments.text_length, fields)
-    return from_scratch(arguments.tokenizer_vocab_size or 4096, train, fields)
+    for tower in TOWERS:
+        if not isinstance(fields.get(tower), dict | None):
+            raise RecipeError(f"{tower}={fields[tower]!r:.80} of model_config: expected a mapping.")
+    try:
+        if arguments.model_name_or_path:
+            return continued(arguments.model_name_or_path, fields)
+        if arguments.clip_checkpoint:
+            return from_clip(arguments.clip_checkpoint, arguments.image_size, arguments.text_length, fields)
+        return from_scratch(arguments.tokenizer_vocab_size or 4096, train, fields)
+    except StrictDataclassError as error:  # says first which check refused the value, and then why
+        raise RecipeError(f"model_config: {error.__cause__ or error}") from error
+    except (TypeError, ArithmeticError, RuntimeError, AttributeError, AssertionError, LookupError) as error:
+        raise RecipeError(f"No model can be built of this model_config: {type(error).__name__}, {error}") from error
 
 
 def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
@@ -107,6 +120,8 @@ def tower_config(default: str, given: dict[str, Any]) -> PreTrainedConfig:
         ValueError: a setting that this type of tower does not have.
     """
     kind = given.get("model_type", default)
+    if kind not in CONFIG_MAPPING:
+        raise RecipeError(f"model_type={kind!r} is no type of model that Transformers has, such as {default!r}.")
     check_tower_fields(given, AutoConfig.for_model(kind))
     return AutoConfig.for_model(**{**given, "model_type": kind})
 
