@@ -375,6 +375,9 @@ def test_an_image_and_a_sentence_in_any_order(
         ('\n{"file": "FIRST", "timestamp": "noon"}', "lines.jsonl, line 2: timestamp='noon' is no time"),
         ('{"file": "FIRST", "camera": []}', "lines.jsonl, line 1: camera=[]"),
         ('{"file": "FIRST", "height": NaN}', "lines.jsonl, line 1 cannot be kept as JSON (Out of range"),
+        ('{"file": "FIRST", "a": {"b": 1, "b": 2}}', "lines.jsonl, line 1 is no JSON ('b' occurs twice)"),
+        ('{"file": "FIRST", "timestamp": 1777645800000}', "line 1: timestamp=1777645800000: expected a moment"),
+        ('{"file": "FIRST", "x": ' + "[" * 40 + "]" * 40 + "}", "line 1 holds lists or dicts more than 32 deep"),
         ('{"file": "FIRST"}\n\n{"file": "./FIRST"}', "lines.jsonl, line 3: line 1 is about CROPS/FIRST too"),
     ],
 )

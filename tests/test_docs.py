@@ -109,8 +109,9 @@ def test_gallery_page(here: None) -> None:
                for name, captions, person in zip(rows["file_path"], rows["captions"], rows["person_id"],
                                                  strict=True)]  # fmt: skip
     Path("runs/demo/data/ToyPEDES/reid_raw.json").write_text(json.dumps(entries))
-    names = run("gallery.md", 0, 1, 2)
+    names = run("gallery.md", 0, 1, 2, 3)
     assert names["gallery"].count() == 12
+    assert names["gallery"].why_none(names["late"]).startswith("no image meets the filter, of 12; there are:")
     assert isinstance(names["best"].image, Path)
     assert names["calibration"].captions == 96
 

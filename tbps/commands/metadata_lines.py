@@ -44,9 +44,10 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 def _parse(where: str, line: str) -> tuple[str, dict[str, Any]]:
     """The file's name, and what else its line says."""
     from tbps.gallery.metadata import checked
+    from tbps.gallery.strict_json import distinct
 
     try:
-        entry = json.loads(line)
+        entry = json.loads(line, object_pairs_hook=distinct)
     except ValueError as error:
         raise ValueError(f"{where} is no JSON ({error}): {_EXPECTED}.") from error
     except RecursionError as error:

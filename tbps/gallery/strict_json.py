@@ -23,12 +23,17 @@ def parse(data: bytes) -> Any:
         ValueError: it is no JSON, is nested too deeply, holds a name twice, or a number or a text that is none.
     """
     try:
-        return json.loads(data.decode(), object_pairs_hook=_distinct, parse_constant=_no_number, parse_float=_finite)
+        return json.loads(data.decode(), object_pairs_hook=distinct, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as `object_pairs_hook`.
+
+    Raises:
+        ValueError: it holds a name twice, of which readers would take one or the other.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
