@@ -81,7 +81,7 @@ def test_what_was_left_out_is_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
     splits = load_benchmark("CUHK-PEDES", tmp_path, skip_missing=True)
     found = provenance("CUHK-PEDES", tmp_path, splits)
     assert standings(found) == {"train": "published", "val": "published", "test": "incomplete"}
-    assert (found["test"]["size"], found["test"]["whole"]) == (Size(6, 11, 22), Size(6, 12, 24))
+    assert (found["test"]["size"], found["test"]["whole"]) == ([6, 11, 22], [6, 12, 24])
     annotation = tmp_path / "CUHK-PEDES" / "reid_raw.json"
     entries = json.loads(annotation.read_text())
     entries[0]["captions"][0] = " "

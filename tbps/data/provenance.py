@@ -24,9 +24,9 @@ def provenance(name: str, root: str | Path, splits: Mapping[str, Any]) -> dict[s
             out; what is no split of a benchmark, a corpus, is passed over.
 
     Returns:
-        For each split `size`, `whole` (of the annotation file), `published` (None where there is no such), each a
-        `Size`, and `standing`: "published" where all of them agree, "incomplete" where something of the benchmark was
-        left out, "other" where the file is not the published one.
+        For each split `size`, `whole` (of the annotation file), `published` (None where there is no such), each as
+        [people, images, captions], and `standing`: "published" where all of them agree, "incomplete" where something of
+        the benchmark was left out, "other" where the file is not the published one.
     """
     benchmark = find_benchmark(name)
     annotation = find_annotation(benchmark, root)
@@ -41,7 +41,8 @@ def provenance(name: str, root: str | Path, splits: Mapping[str, Any]) -> dict[s
         standing: Standing = "other"
         if rendered or whole == published:
             standing = "published" if used in (whole, None) else "incomplete"
-        found[split] = {"size": size, "whole": whole, "published": published, "standing": standing}
+        sizes = {"size": list(size), "whole": list(whole), "published": published and list(published)}
+        found[split] = {**sizes, "standing": standing}
     return found
 
 

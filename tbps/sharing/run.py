@@ -8,6 +8,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedConfig
 
+from tbps.auto import register
 from tbps.configuration_tbps import TBPSConfig
 from tbps.fingerprint import identify
 from tbps.modeling_tbps import TBPSModel
@@ -72,6 +73,7 @@ def load_run(folder: Path) -> tuple[TBPSModel, TBPSProcessor]:
     kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
     if kind != TBPSConfig.model_type:
         raise SharingError(f"{folder} holds a model of type {kind!r}: expected a tbps checkpoint.")
+    register()  # the processor of a checkpoint that carries its code is else taken for a stranger's
     model = TBPSModel.from_pretrained(folder)
     try:
         return model, TBPSProcessor.from_pretrained(folder)
