@@ -6,11 +6,16 @@ from pathlib import Path
 import forging
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_gallery_ranking import make_store, numbers
 
+from tbps.cli import main
 from tbps.gallery import Filter, GalleryError
 from tbps.gallery.blocks import block_checksums
+from tbps.gallery.codes import directions
 from tbps.gallery.home import Row, Wanted
+from tbps.gallery.index import WORTH_IT
 from tbps.gallery.store import Store
 
 RNG = np.random.default_rng(0)
@@ -26,6 +31,12 @@ def store(tmp_path):
     with store.writing():
         store.build_index(lists=20, progress=False)
     return store
+
+
+@pytest.fixture
+def however_few(monkeypatch):
+    """An index is used for galleries of any size."""
+    monkeypatch.setattr("tbps.gallery.index.WORTH_IT", 0)
 
 
 def best(vectors, k=5):
@@ -131,7 +142,7 @@ def forge_lists(path):
 
 
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink, replace_by_folder, forge, forge_lists])
-def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_path, caplog, damage):
+def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_path, caplog, however_few, damage):
     [path] = (tmp_path / "store").glob("index-*")
     damage(path)
     opened = Store.read(tmp_path / "store")
@@ -159,10 +170,116 @@ def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
         Store.read(tmp_path / "store").check(progress=False)
 
 
+def test_few_images_are_searched_exactly(store, monkeypatch):
+    monkeypatch.setattr("tbps.gallery.index.Index.candidates", None)  # nothing asks it
+    assert len(VECTORS) < WORTH_IT
+    np.testing.assert_array_equal(numbers(store.search(QUERIES, BY_INDEX)), best(VECTORS))
+
+
+@st.composite
+def galleries(draw):
+    """Clusters or none, some rows much longer or shorter than others, zeros, equal rows, removed rows."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, spread = draw(st.integers(1, 1500)), draw(st.sampled_from([0.3, 1, 5]))
+    vectors = rng.standard_normal((12, 24))[rng.integers(0, 12, rows)] + spread * rng.standard_normal((rows, 24))
+    vectors, _ = directions(vectors)
+    other = rng.random(rows) < draw(st.sampled_from([0, 0.01, 0.3]))
+    vectors[other] *= 10.0 ** rng.integers(-6, 6, (other.sum(), 1))
+    vectors[rng.random(rows) < draw(st.sampled_from([0, 0.1]))] = draw(st.sampled_from([0, 1]))
+    return vectors.astype(np.float32), rng.random(rows) < draw(st.sampled_from([0, 0.2])), rng
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(galleries(), st.sampled_from([0.5, 0.9, 0.99]), st.sampled_from(["float32", "int8"]))
+def test_as_many_lists_are_read_as_find_what_was_asked_for(tmp_path_factory, however_few, gallery, target, dtype):
+    """Beside a plain product, by queries that were not asked when the index was made."""
+    vectors, gone, rng = gallery
+    gone[0] = False
+    store = make_store(
+        tmp_path_factory.mktemp("store"), vectors, [len(vectors) // 2] if len(vectors) > 1 else [], dtype
+    )
+    with store.writing():
+        store.remove([str(place) for place in np.flatnonzero(gone)])
+        store.build_index(min(9, max(1, store.count() // 10)), target, progress=False)
+    entry = store.manifest.index
+    stored = np.concatenate([matrix for _, matrix in store.scan()]).astype(np.float64)
+    k = min(10, len(stored))
+    rows, _ = directions(stored[rng.integers(0, len(stored), 100)])
+    noise, _ = directions(rng.standard_normal(rows.shape))
+    queries = (rows + noise).astype(np.float32)
+    least = np.sort(queries @ stored.T, axis=1)[:, -k]
+    least -= 1e-9 * np.abs(least)
+    found = store.search(queries, Wanted(k, "index", 100))
+    assert all(len(row) == k for row in found)
+    share = sum(one.score >= last for row, last in zip(found, least, strict=True) for one in row) / (k * len(found))
+    assert 0 <= entry.recall <= 1
+    assert 1 <= entry.probes <= entry.lists
+    assert entry.recall >= target or entry.probes == entry.lists
+    assert share >= entry.recall - 0.1, "100 queries differ from those that were measured"
+
+
+def test_where_the_lists_read_hold_too_few_all_rows_are_searched(store):
+    for found in (store.search(QUERIES, Wanted(1500, "index", 1500, probes=1)), store.search(QUERIES, Wanted(1500))):
+        assert [sorted(row) for row in numbers(found)] == [sorted(row) for row in best(VECTORS, 1500).tolist()]
+
+
+def test_the_command_says_what_was_measured(store, tmp_path, capsys):
+    folder = str(tmp_path / "store")
+    assert main(["gallery", "index", folder, "--lists", "20", "--target-recall", "0.9"]) == 0
+    entry = Store.read(tmp_path / "store").manifest.index
+    assert f"index recall@10         {entry.recall:.4f}".rstrip("0") in capsys.readouterr().out
+    assert main(["gallery", "info", folder, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["index"].startswith(f"2000 images in 20 lists, of which a search reads {entry.probes}; ")
+    assert (facts["index recall@10"], facts["index target"]) == (round(entry.recall, 4), 0.9)
+    assert facts["index measured with"].startswith("256 altered vectors")
+    assert main(["gallery", "index", folder, "--lists", "2001"]) == 2
+    assert "lists=2001 is more than the 2000 images" in capsys.readouterr().err
+
+
+def test_what_no_number_of_lists_finds_is_said(tmp_path, however_few):
+    vectors = VECTORS.copy()
+    vectors[:500] = vectors[0] + 1e-5 * RNG.standard_normal((500, 32))  # finer than the steps of the index's codes
+    store = make_store(tmp_path / "store", vectors)
+    with store.writing():
+        store.build_index(lists=4, progress=False)
+    entry = store.manifest.index
+    assert entry.probes == entry.lists
+    assert 0 < entry.recall < 0.99 == entry.target_recall
+
+
+@pytest.mark.parametrize("longer", [1e3, 1e15])
+def test_a_row_far_longer_than_the_others_spoils_no_code_of_the_index(tmp_path, however_few, longer):
+    vectors = VECTORS.copy()
+    vectors[[5, 700]] *= np.array([[longer], [1 / longer]], np.float32)
+    store = make_store(tmp_path / "store", vectors, [600])
+    with store.writing():
+        store.build_index(lists=20, progress=False)
+    assert store.manifest.index.recall >= 0.99
+    found = store.search(QUERIES, Wanted(5, "index", 100))
+    assert recall(numbers(found), best(vectors)) >= 0.98
+
+
+@pytest.mark.parametrize(("lists", "target", "message"), [
+    (2001, 0.99, "lists=2001 is more than the 2000 images"),
+    (20, 0, "target_recall=0: expected a share"),
+    (20, 1.01, "target_recall=1.01: expected a share"),
+    (20, float("nan"), "target_recall=nan: expected a share"),
+])  # fmt: skip
+def test_what_an_index_cannot_be_is_refused_and_the_old_one_stays(store, tmp_path, lists, target, message):
+    before = store.manifest
+    with store.writing(), pytest.raises(ValueError, match=message):
+        store.build_index(lists, target, progress=False)
+    assert Store.read(tmp_path / "store").manifest == before
+    assert [path.name for path in (tmp_path / "store").glob("index-*")] == [before.index.file]
+
+
 def test_an_empty_gallery_has_nothing_to_index(tmp_path):
     store = make_store(tmp_path / "store", VECTORS[:5])
     with store.writing():
         store.remove([str(n) for n in range(5)])
+        with pytest.raises(GalleryError, match="is empty"):
+            store.build_index(progress=False)
         store.compact(10, progress=False)
         with pytest.raises(GalleryError, match="is empty"):
             store.build_index(progress=False)

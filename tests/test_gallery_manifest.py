@@ -28,7 +28,7 @@ MANIFEST = Manifest(
         ShardEntry("shard-000001.arrow", 5, BLOCK + 1, "1" * 32, (0, 2, 4)),
         ShardEntry("shard-000005.arrow", 7, BLOCK, "2" * 16, (6,)),
     ),
-    index=IndexEntry("index-000004.faiss", 15, 3, 700, "3" * 16),
+    index=IndexEntry("index-000004.faiss", 15, 3, 700, "3" * 16, 15, 2, 0.99, 0.995, 256, 1.0),
 )
 
 
@@ -56,6 +56,10 @@ FORGERIES = {
     "a shard for an index": lambda c: c["index"].update(file="shard-000004.arrow"),
     "a file to be written": lambda c: c.update(next_file=5),
     "more lists than rows": lambda c: c["index"].update(lists=16),
+    "more lists to read than there are": lambda c: c["index"].update(probes=4),
+    "a recall above 1": lambda c: c["index"].update(recall=1.5),
+    "a negative length": lambda c: c["index"].update(length=-1.0),
+    "more rows in an index than it is of": lambda c: c["index"].update(held=16),
     "no lists": lambda c: c["index"].update(lists=0),
     "an index of rows that end within a shard": lambda c: c["index"].update(rows=12),
     "an index of more rows": lambda c: c["index"].update(rows=23),

@@ -17,10 +17,10 @@ from tbps.commands.options import (
     token,
 )
 from tbps.commands.outputs import check_output
-from tbps.commands.terminal import show
+from tbps.commands.terminal import show, show_error
 
 if TYPE_CHECKING:
-    from tbps.gallery.manifest import Manifest
+    from tbps.gallery.manifest import IndexEntry, Manifest
     from tbps.gallery.store import Store
 
 
@@ -70,8 +70,23 @@ def file_facts(manifest: "Manifest") -> dict[str, Any]:
         "files": len(manifest.files()),
         "bytes": size,
         "bytes an image": round(size / manifest.rows) if manifest.rows else None,
-        "index": None if manifest.index is None else f"{manifest.index.rows} images in {manifest.index.lists} lists",
+        **index_facts(manifest.index),
         "made by": f"tbps {manifest.tbps_version}",
+    }
+
+
+def index_facts(entry: "IndexEntry | None") -> dict[str, Any]:
+    """What is known of an approximate index."""
+    from tbps.gallery.index import WORTH_IT
+
+    if entry is None:
+        return {"index": None}
+    used = "" if entry.rows >= WORTH_IT else f"; searched exactly below {WORTH_IT} images"
+    return {
+        "index": f"{entry.held} images in {entry.lists} lists, of which a search reads {entry.probes}{used}",
+        "index recall@10": round(entry.recall, 4),
+        "index target": entry.target_recall,
+        "index measured with": f"{entry.queries} altered vectors of the gallery's images; sentences may find fewer",
     }
 
 
@@ -94,9 +109,12 @@ def make_index(options: argparse.Namespace) -> None:
     """`tbps gallery index`"""
     store = folder(options)
     with store.writing():
-        store.build_index(options.lists)
+        store.build_index(options.lists, options.target_recall)
+    for name, fact in index_facts(store.manifest.index).items():
+        show(f"{name:24}{fact}")
     entry = store.manifest.index
-    show(f"{options.gallery}: {store.count()} images indexed in {entry.lists if entry else 0} lists")
+    if entry is not None and entry.recall < entry.target_recall:
+        show_error("the index misses its target with all lists: mode exact finds all")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -144,6 +162,8 @@ def add_gallery(commands: Commands) -> None:
     command.add_argument(
         "--lists", type=positive, help="parts that images are sorted into (default: one in a thousand)"
     )
+    command.add_argument("--target-recall", type=float, default=0.99,
+                         help="share of the ten best images that a search should find (default 0.99)")  # fmt: skip
     command.set_defaults(run=make_index)
 
     add_list(gallery)

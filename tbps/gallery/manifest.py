@@ -58,18 +58,38 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """The file of an approximate index: its name, the number of rows in it (the first ones), its lists, its bytes."""
+    """
+    The file of an approximate index: its name, the number of rows that it is of (the first ones), its lists, its bytes.
+
+    `held` rows are in it, those whose length is near `length`, the median, and that were not removed when it was made.
+    `probes` lists are read by a search: the fewest that find the share `target_recall` of the ten best rows, or all.
+    They found the share `recall` for `queries` altered vectors of the gallery when it was made.
+    """
 
     file: str
     rows: int
     lists: int
     size: int
     checksums: str
+    held: int
+    probes: int
+    target_recall: float
+    recall: float
+    queries: int
+    length: float
 
     def __post_init__(self) -> None:
         check_number("the number of an index", file_number(self.file, "index"), 0)
         check_number(f"rows of {self.file}", self.rows, 1)
-        check_number(f"lists of {self.file}", self.lists, 1, self.rows)
+        check_number(f"rows in {self.file}", self.held, 1, self.rows)
+        check_number(f"lists of {self.file}", self.lists, 1, self.held)
+        check_number(f"probes of {self.file}", self.probes, 1, self.lists)
+        check_number(f"queries of {self.file}", self.queries, 1)
+        for what, value in (("target_recall", self.target_recall), ("recall", self.recall)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{what} of {self.file}: {value} is not between 0 and 1")
+        if not 0 <= self.length < float("inf"):
+            raise ValueError(f"length of {self.file}: {self.length} is no length")
         check_number(f"bytes of {self.file}", self.size, 1)
         check_checksums(self.file, self.size, self.checksums)
 

@@ -35,7 +35,8 @@ def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndar
     Returns:
         For each query at most `wanted.k` scores and places, best first; among equal scores the first place comes first.
     """
-    if not any(chosen.any() for chosen in allowed):
+    enough = min(wanted.k, sum(int(chosen.sum()) for chosen in allowed))
+    if not enough:
         return [(np.empty(0, np.float64), np.empty(0, np.int64)) for _ in queries]
     starts = np.cumsum([0, *(len(shard) for shard in shards)])
     at_once = max(1, _SCORES_AT_ONCE // int(starts[-1]))
@@ -44,6 +45,9 @@ def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndar
         part = queries[first : first + at_once]
         if index is not None and wanted.mode == "index" and wanted.filter is None:
             places = _by_index(part, shards, starts, allowed, wanted, index)
+            few = [number for number, some in enumerate(places) if len(some) < enough]  # the lists read hold no more
+            for number in few:
+                places[number] = _by_codes(part[number : number + 1], shards, allowed, wanted, prefix_dim)[0]
         else:
             places = _by_codes(part, shards, allowed, wanted, prefix_dim)
         found += [_decide(query, shards, starts, some, wanted.k) for query, some in zip(part, places, strict=True)]
@@ -77,13 +81,20 @@ def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _by_index(queries: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, allowed: Sequence[np.ndarray],
               wanted: Wanted, index: Index) -> list[np.ndarray]:  # fmt: skip
-    """As `_by_codes`: of the rows in the index what it gives, of shards added since then what is exact."""
-    indexed = int(np.searchsorted(starts, index.entry.rows))  # shards
-    old = index.candidates(queries, max(wanted.k, wanted.candidates), wanted.probes, np.concatenate(allowed[:indexed]))
-    new = _by_codes(queries, shards[indexed:], allowed[indexed:], wanted, 0) if indexed < len(shards) else None
-    return old if new is None else [
-        np.concatenate([few, more + starts[indexed]]) for few, more in zip(old, new, strict=True)
-    ]  # fmt: skip
+    """As `_by_codes`: of the rows in the index what it gives, of all others what is exact."""
+    covered = int(np.searchsorted(starts, index.entry.rows))  # shards
+    asked, _ = directions(queries)
+    count = max(wanted.k, wanted.candidates)
+    near = index.candidates(asked, count, wanted.probes, np.concatenate(allowed[:covered]))
+    beside: dict[int, np.ndarray] = {number: allowed[number] for number in range(covered, len(shards))}
+    for number, others in enumerate(index.others(shards[:covered])):
+        if others is not None:
+            beside[number] = allowed[number] & others
+    if not beside:
+        return near
+    more = _by_codes(queries, [shards[number] for number in beside], list(beside.values()), wanted, 0)
+    places = np.concatenate([np.arange(starts[number], starts[number + 1]) for number in beside])
+    return [np.sort(np.concatenate([some, places[few]])) for some, few in zip(near, more, strict=True)]
 
 
 def _rough(queries: np.ndarray, shard: Shard, chosen: np.ndarray) -> Products:

@@ -88,7 +88,7 @@ class Snapshot:
                 yield shard.fields(columns, kept[start : start + _SCANNED])
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
-        """The best rows for each query. A damaged index is not asked: then the search is exact.
+        """The best rows for each query. An index that is damaged, or of few rows, is not asked: the search is exact.
 
         Raises:
             GalleryError: there is no index, and one is wanted.
@@ -96,7 +96,7 @@ class Snapshot:
         index = self.index if wanted.mode == "index" else None
         if wanted.mode == "index" and index is None:
             raise GalleryError(f"The gallery {self.where} has no index: `tbps gallery index` makes one.")
-        index = index if index is not None and index.is_sound() else None
+        index = index if index is not None and index.serves(wanted.probes) else None
         excluded = pa.array(sorted(wanted.excluded), pa.string())
         allowed = [_allowed(shard, wanted.filter, excluded) for shard in self.shards]
         ranked = rank(queries, self.shards, allowed, wanted, self.manifest.layout.prefix_dim, index)

@@ -19,7 +19,7 @@ from tbps.gallery.filters import Filter
 from tbps.gallery.folder import Folder
 from tbps.gallery.home import Found, Row, Wanted
 from tbps.gallery.identity import check_model
-from tbps.gallery.index import write_index
+from tbps.gallery.indexing import TARGET_RECALL, write_index
 from tbps.gallery.leftovers import LOCK_NAME, check_free, holds_data, nothing_left, remove_leftovers
 from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Layout, Manifest, ShardEntry, file_name
 from tbps.gallery.merging import ROWS_PER_FILE, Piece, crowded, due, even_size, is_full, moved, portions, room_needed
@@ -294,11 +294,14 @@ class Store:
             self._commit(replace(self.manifest, shards=old.shards[:first]))
         self._catch_up()
 
-    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
+    def build_index(
+        self, lists: int | None = None, target_recall: float = TARGET_RECALL, progress: bool = True
+    ) -> None:
         """Make an approximate index of all rows, in the place of an older one; rows added later are searched beside it.
 
         Raises:
-            GalleryError: there are no rows. ImportError: FAISS is not installed.
+            GalleryError: there are no rows. ValueError: more lists than rows, or a share out of range.
+            ImportError: FAISS is not installed.
         """
         if not self.count():
             raise GalleryError(f"The gallery {self.where} is empty: add images before making an index.")
@@ -309,7 +312,7 @@ class Store:
         with nothing_left(path.parent) as written:
             written.append(path.name)
             with named_when_full(path):
-                entry = write_index(path, self._snapshot.shards, lists, progress)
+                entry = write_index(path, self._snapshot.shards, lists, target_recall, progress)
             self._commit(self.manifest.with_index(entry))
         self._catch_up()
 

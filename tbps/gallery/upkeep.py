@@ -1,12 +1,14 @@
 """The upkeep of a gallery as a whole: erase, index, check, copy."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from tbps.gallery.checks import check_positive
+from tbps.gallery.checks import check_finite, check_positive
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Home
 from tbps.gallery.homes import existing_home, open_home
+from tbps.gallery.indexing import TARGET_RECALL
 from tbps.gallery.manifest import Dtype
 from tbps.gallery.merging import ROWS_PER_FILE
 from tbps.gallery.store import Store
@@ -30,20 +32,37 @@ class Upkeep:
         with folder.writing():
             folder.compact(rows_per_file, progress)
 
-    def build_index(self, lists: int | None = None, progress: bool = True) -> None:
+    def build_index(
+        self, lists: int | None = None, progress: bool = True, *, target_recall: float = TARGET_RECALL
+    ) -> None:
         """
         Make the approximate index of `mode="index"` from all images that are there, in the place of an older one.
 
+        Queries made of the gallery's own vectors are asked, to learn how many lists a search must read; where no
+        number of lists finds enough, a warning says what they found.
+
         Args:
             lists: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
+            target_recall: the share of the ten best images that a search should find.
 
         Raises:
             GalleryError: the gallery is empty, is being written to by another process, or is in Milvus.
+            ValueError: more lists than images, or a share out of range. TypeError: an argument of another type.
             ImportError: FAISS is not installed.
         """
+        if lists is not None:
+            check_positive("lists", lists)
+        check_finite("target_recall", target_recall)
         folder = self._folder("build_index")
         with folder.writing():
-            folder.build_index(lists, progress)
+            folder.build_index(lists, target_recall, progress)
+        made = folder.manifest.index
+        if made is not None and made.recall < target_recall:
+            warnings.warn(
+                f"The index finds {made.recall:.3f} of the ten best images, and target_recall={target_recall} was "
+                "asked for: the best are too much alike for its 8-bit codes. mode='exact' finds all.",
+                stacklevel=2,
+            )
 
     def check(self, progress: bool = True) -> None:
         """
