@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tbps.commands.data import add_data
 from tbps.commands.gallery import add_gallery
 from tbps.commands.models import add_evaluate, add_push
+from tbps.commands.options import text
 from tbps.commands.search import add_index, add_search
 from tbps.commands.terminal import safe_streams, show_error
 
@@ -39,7 +40,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     options, left = parser.parse_known_args(arguments)
     if len(left) == 1 and not left[0].startswith("-") and getattr(options, "query", "") is None:
-        options.query = left[0]
+        options.query = text(left[0])
     elif left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     return options

@@ -1,9 +1,8 @@
 """`tbps data`: render people, check a benchmark, turn a pre-training corpus into shards."""
 
 import argparse
-from pathlib import Path
 
-from tbps.commands.options import Commands, add_benchmark, add_command, load_splits, positive
+from tbps.commands.options import Commands, add_benchmark, add_command, load_splits, path, positive
 from tbps.commands.terminal import show
 from tbps.data.corpora import FORMAT_NAMES
 
@@ -67,7 +66,7 @@ def add_data(commands: Commands) -> None:
     data = commands.add_parser("data", help="make or check data").add_subparsers(required=True, metavar="COMMAND")
     toy = add_command(data, "toy", "render ToyPEDES, people with captions in the layout of CUHK-PEDES",
                       "tbps data toy data --people 200")  # fmt: skip
-    toy.add_argument("out", metavar="OUT", help="folder to write ToyPEDES/ into")
+    toy.add_argument("out", metavar="OUT", type=path, help="folder to write ToyPEDES/ into")
     toy.add_argument("--people", type=int, default=1000, help="70 %% train, 10 %% val, 20 %% test (default 1000)")
     toy.add_argument("--images-per-person", type=int, default=3, help="(default 3)")
     toy.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
@@ -79,7 +78,7 @@ def add_data(commands: Commands) -> None:
     add_shard(data)
     command = add_command(data, "verify", "read all shards of a corpus through and compare their checksums",
                           "tbps data verify shards")  # fmt: skip
-    command.add_argument("corpus", metavar="CORPUS", type=Path, help="folder that `tbps data shard` made")
+    command.add_argument("corpus", metavar="CORPUS", type=path, help="folder that `tbps data shard` made")
     command.set_defaults(run=verify_corpus)
 
 
@@ -90,10 +89,10 @@ def add_shard(data: Commands) -> None:
                           "Stopped half-way, the same command goes on after the last whole shard.")  # fmt: skip
     command.add_argument("format", metavar="FORMAT", choices=FORMAT_NAMES, help=", ".join(FORMAT_NAMES))
     command.add_argument(
-        "sources", metavar="SOURCE", type=Path, nargs="+", help="JSON files of the corpus (MALS: or .parquet)"
+        "sources", metavar="SOURCE", type=path, nargs="+", help="JSON files of the corpus (MALS: or .parquet)"
     )
-    command.add_argument("out", metavar="OUT", type=Path, help="folder of the shards; made if it is not there")
-    command.add_argument("--images", type=Path, help="folder the paths start from (default: that of the first SOURCE)")
+    command.add_argument("out", metavar="OUT", type=path, help="folder of the shards; made if it is not there")
+    command.add_argument("--images", type=path, help="folder the paths start from (default: that of the first SOURCE)")
     command.add_argument("--rows-per-shard", type=positive, default=1000, help="images of a shard (default 1000)")
     command.add_argument("--skip-bad", action="store_true", help="leave out what cannot be read, and say what it was")
     command.add_argument("--workers", type=positive, default=2, help="threads that read images (default 2)")

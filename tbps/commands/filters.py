@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tbps.commands.options import text
 from tbps.commands.terminal import show
 
 if TYPE_CHECKING:
@@ -22,8 +24,12 @@ def add_filter_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "filter", "Images that meet all of these. An image that lacks what is asked for is none of them."
     )
-    group.add_argument("--camera", action="append", default=[], help="only of this camera; repeated: or of that one")
-    group.add_argument("--source", action="append", default=[], help="only of this source; repeated: or of that one")
+    group.add_argument(
+        "--camera", action="append", default=[], type=text, help="only of this camera; repeated: or that one"
+    )
+    group.add_argument(
+        "--source", action="append", default=[], type=text, help="only of this source; repeated: or that one"
+    )
     group.add_argument(
         "--since", type=moment, metavar="TIME", help="only from then on: 2026-05-01T14:30 (UTC), or 30d or 12h ago"
     )
@@ -107,11 +113,11 @@ def moment(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text}: so long ago there were no images") from None
 
 
-def metadata_condition(text: str) -> tuple[str, str, Any]:
+def metadata_condition(argument: str) -> tuple[str, str, Any]:
     """A name, a comparison, and a value: JSON where it can be, else text. A name in quotes may hold any character."""
-    found = _PAIR.fullmatch(text)
+    found = _PAIR.fullmatch(text(argument))
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text}: expected NAME=VALUE, or another of !=, >=, >, <=, <")
+        raise argparse.ArgumentTypeError(f"{argument}: expected NAME=VALUE, or another of !=, >=, >, <=, <")
     name, sign, value = found.groups()
     return str(json_value(name)) if name.startswith('"') else name, sign, json_value(value)
 
@@ -128,15 +134,15 @@ def json_value(text: str) -> Any:
         return text
 
 
-def json_filter(text: str) -> "Filter":
+def json_filter(argument: str) -> "Filter":
     """A filter that is written as JSON."""
     from tbps.gallery.filters import filter_of as filter_from
     from tbps.gallery.strict_json import parse
 
     try:
-        return filter_from(parse(text.encode()))
+        return filter_from(parse(os.fsencode(argument)))
     except (TypeError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text[:200]}: {error}") from error
+        raise argparse.ArgumentTypeError(f"{argument[:200]}: {error}") from error
 
 
 def _no_constant(text: str) -> float:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbps.commands.listing import add_list, add_remove
@@ -13,6 +12,7 @@ from tbps.commands.options import (
     add_command,
     load,
     load_splits,
+    path,
     positive,
     token,
 )
@@ -31,12 +31,13 @@ def folder(options: argparse.Namespace) -> "Store":
         GalleryError: it is in Milvus, or none, or damaged.
     """
     from tbps.gallery.errors import GalleryError
-    from tbps.gallery.homes import is_milvus
+    from tbps.gallery.homes import place_of
     from tbps.gallery.store import Store
 
-    if is_milvus(options.gallery):
+    place = place_of(options.gallery)
+    if isinstance(place, str):
         raise GalleryError(f"{options.gallery} is in Milvus, which does this by itself: name a gallery in a folder.")
-    return Store.read(Path(options.gallery))
+    return Store.read(place)
 
 
 def info(options: argparse.Namespace) -> None:
@@ -198,7 +199,7 @@ def add_calibrate(gallery: Commands) -> None:
                           "hit above the threshold.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     add_benchmark(command)
-    command.add_argument("out", metavar="OUT", type=Path, help="JSON file for `tbps search --calibration`")
+    command.add_argument("out", metavar="OUT", type=path, help="JSON file for `tbps search --calibration`")
     command.add_argument("--split", default="val", help="(default val)")
     command.add_argument("--false-accepts", type=float, default=0.05, help="the share (default 0.05)")
     command.set_defaults(run=calibrate)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tbps.file_names import name_on_disk
 from tbps.printable_tbps import printable
 
 _EXPECTED = 'expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}'
@@ -22,7 +23,7 @@ def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str
     for number, line in _lines(file):
         where = f"{file}, line {number}"
         name, entry = _parse(where, line)
-        image = folder / name
+        image = folder / name_on_disk(name)
         if image not in places:
             raise ValueError(f"{where}: {image} is not among the {len(images)} images.")
         if image in said:

@@ -3,9 +3,8 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
-from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, positive, say
+from tbps.commands.options import Commands, add_benchmark, add_command, load, load_splits, path, positive, say
 from tbps.commands.terminal import show
 
 
@@ -56,7 +55,7 @@ def add_push(commands: Commands) -> None:
     """The command that shares a model."""
     command = add_command(commands, "push", "share a trained model on the Hugging Face Hub, with a model card",
                           "tbps push model me/tbps-toy --private")  # fmt: skip
-    command.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="output directory of train_hf.py, a checkpoint")
+    command.add_argument("run_dir", metavar="RUN_DIR", type=path, help="output directory of train_hf.py, a checkpoint")
     command.add_argument("repo", metavar="NAME/MODEL", help="repository on the Hub; made if it is not there")
     command.add_argument("--private", action="store_true", default=None, help="make a private one")
     command.add_argument("--revision", metavar="BRANCH", help="branch to push to; made if it is not there")

@@ -2,10 +2,13 @@
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
+from tbps.addresses import checkpoint_name, local_path
 from tbps.commands.terminal import show
 from tbps.data.benchmarks import BENCHMARKS
+from tbps.file_names import name_as_text
 
 # Each command imports what it needs when it runs: datasets, matplotlib and the rest take seconds.
 if TYPE_CHECKING:
@@ -40,11 +43,24 @@ def token() -> str | None:
     return os.environ.get(TOKEN_VARIABLE)
 
 
-def positive(text: str) -> int:
+def path(argument: str) -> Path:
+    """A path, or a `file://` address."""
+    try:
+        return local_path(argument)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def text(argument: str) -> str:
+    """A sentence, a name or an id: UTF-8, whatever Python takes for the encoding of its arguments."""
+    return name_as_text(argument)
+
+
+def positive(argument: str) -> int:
     """A whole number of at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return int(text)
+    if int(argument) < 1:
+        raise argparse.ArgumentTypeError(f"{argument}: expected 1 or more")
+    return int(argument)
 
 
 def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
@@ -57,6 +73,7 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
     from tbps.modeling_tbps import TBPSModel
 
     register()
+    checkpoint = checkpoint_name(checkpoint)
     device = PartialState().device
     return TBPSModel.from_pretrained(checkpoint).eval().to(device), AutoProcessor.from_pretrained(checkpoint)
 
@@ -72,7 +89,9 @@ def say(line: str, file: TextIO | None = None) -> None:
 def add_benchmark(command: argparse.ArgumentParser) -> None:
     """The options by which a benchmark on disk is named."""
     command.add_argument("benchmark", metavar="BENCHMARK", help=", ".join(BENCHMARKS))
-    command.add_argument("root", metavar="ROOT", help="folder that holds the benchmark's folder, or that folder")
+    command.add_argument(
+        "root", metavar="ROOT", type=path, help="folder that holds the benchmark's folder, or that folder"
+    )
     command.add_argument("--skip-missing", action="store_true", help="go on without images that are not on disk")
     command.add_argument("--skip-empty-captions", action="store_true", help="go on without captions that are blank")
 

@@ -4,12 +4,11 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbps.commands.filters import add_filter_options, filter_of, show_nobody
 from tbps.commands.metadata_lines import read_metadata
-from tbps.commands.options import WHERE, Commands, add_command, load, say, token
+from tbps.commands.options import WHERE, Commands, add_command, load, path, say, text, token
 from tbps.commands.outputs import check_output
 from tbps.commands.syncing import add_sync_options, check_sync_options, show_synced
 from tbps.commands.terminal import show
@@ -175,9 +174,9 @@ def add_index(commands: Commands) -> None:
                           "processes share the work. The exit status is 2 after an error; with --skip-bad, bad images "
                           "are an error only where the gallery is empty then.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
-    command.add_argument("images", metavar="IMAGES", type=Path, help="folder of person crops, with its sub-folders")
+    command.add_argument("images", metavar="IMAGES", type=path, help="folder of person crops, with its sub-folders")
     command.add_argument("gallery", metavar="GALLERY", help=f"{WHERE}; made if it is not there")
-    command.add_argument("--metadata", type=Path, metavar="FILE",
+    command.add_argument("--metadata", type=path, metavar="FILE",
                          help='lines of JSON: {"file": "a/1.jpg", "camera": "c1", "timestamp": "2026-05-01T14:30"}',
                          )  # fmt: skip
     command.add_argument("--dtype", choices=("float32", "float16", "int8"),
@@ -202,30 +201,36 @@ def add_search(commands: Commands) -> None:
                           "The exit status is 3 where nothing fits.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="the checkpoint that made the gallery")
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
-    command.add_argument("query", metavar="SENTENCE", nargs="?", help='"a woman in a red coat with a black backpack"')
-    command.add_argument("--like", type=Path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
+    command.add_argument(
+        "query", metavar="SENTENCE", type=text, nargs="?", help='"a woman in a red coat with a black backpack"'
+    )
+    command.add_argument("--like", type=path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
     command.add_argument("--text-share", type=float, help="weight of SENTENCE beside --like (default 0.5)")
     command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")
     add_filter_options(command)
-    command.add_argument("--exclude", action="append", default=[], metavar="ID", help="not this image; may be repeated")
+    command.add_argument("--exclude", action="append", default=[], type=text, metavar="ID",
+                         help="not this image; may be repeated")  # fmt: skip
     command.add_argument("--exclude-alike", type=float, metavar="LIKENESS",
                          help="nor images that look so much like an excluded one (cosine)")  # fmt: skip
     command.add_argument(
-        "--one-per", metavar="NAME", help="one hit for each value of a metadata name; images without it are kept"
+        "--one-per",
+        type=text,
+        metavar="NAME",
+        help="one hit for each value of a metadata name; images without it are kept",
     )
     command.add_argument("--min-score", type=float, help="leave out hits below")
     command.add_argument(
         "--calibration",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="of `tbps gallery calibrate`, for sentences: sets --min-score and --exclude-alike",
     )
     command.add_argument(
         "--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)"
     )
-    command.add_argument("--images", action="append", default=[], metavar="FOLDER",
+    command.add_argument("--images", action="append", default=[], type=path, metavar="FOLDER",
                          help="images below it may be opened for --png and --html; may be repeated")  # fmt: skip
-    command.add_argument("--png", type=Path, help="also write the result as a picture")
-    command.add_argument("--html", type=Path, help="also write the result as a page")
+    command.add_argument("--png", type=path, help="also write the result as a picture")
+    command.add_argument("--html", type=path, help="also write the result as a page")
     command.add_argument("--json", action="store_true", help="print the hits as JSON")
     command.set_defaults(run=search)

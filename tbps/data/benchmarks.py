@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from tbps.addresses import local_path
+
 
 class BenchmarkError(ValueError):
     """A benchmark is unknown, or its data are not as expected."""
@@ -111,7 +113,7 @@ def find_annotation(benchmark: Benchmark, root: str | Path) -> Path:
     Raises:
         MissingDataError: `root` or the annotation is missing; every path that was looked for is named.
     """
-    root = Path(root).expanduser().absolute()
+    root = local_path(root).absolute()
     if not root.is_dir():
         raise MissingDataError(
             f"{root} is not a folder: expected the folder that holds {benchmark.folder}/, or that folder itself. "

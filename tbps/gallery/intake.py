@@ -10,6 +10,7 @@ from PIL import Image
 
 from tbps.data.images import BadImageError, shown
 from tbps.encoding import batches, encode_images
+from tbps.file_names import name_on_disk
 from tbps.gallery.add_result import AddResult, Skipped
 from tbps.gallery.crops import is_crop_shaped
 from tbps.gallery.errors import GalleryError
@@ -106,7 +107,7 @@ class Intake:
         """The ids of items that are in the home under a path which is gone."""
         ids = [item.row.id for item in there if item.row.path is not None]
         rows = [found.row for found in self.home.get(ids) if found is not None]
-        return [row.id for row in rows if row.path is not None and not os.path.exists(row.path)]
+        return [row.id for row in rows if row.path is not None and not os.path.exists(name_on_disk(row.path))]
 
     def _changed(self, item: Item, row: Row) -> Row:
         changed = changed_row(row, item.row.path, metadata_of(item.row))

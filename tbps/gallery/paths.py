@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from tbps.file_names import name_as_text
 from tbps.gallery.checks import check_text
 from tbps.gallery.scalars import shown
 
@@ -14,12 +15,13 @@ def full_path(what: str, path: Any) -> str:
     Raises:
         TypeError: no path. ValueError: it is empty or no Unicode text.
     """
-    if not isinstance(path, str | os.PathLike) or isinstance(text := os.fspath(path), bytes):
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise TypeError(f"{what}={shown(path)}: expected a path, or several of them.")
+    text = name_as_text(path)
     if not text:
         raise ValueError(f"{what}='' is empty: expected the path of a file or of a folder.")
     check_text(what, text)
-    return text.rstrip("\\") if _is_windows(text) else os.path.abspath(text)
+    return text.rstrip("\\") if _is_windows(text) else name_as_text(os.path.abspath(path))
 
 
 def separator(path: str) -> str:

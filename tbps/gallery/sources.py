@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from tbps.data.images import BadImageError, ImageFolder, ImageSource, find_images, shown
+from tbps.file_names import name_as_text
 from tbps.gallery.add_result import Skipped
 from tbps.gallery.checks import is_text
 from tbps.gallery.content import content_id, open_content
@@ -165,7 +166,7 @@ def _item(
     source: ImageSource, name: str, metadata: dict[str, Any], again: Callable[[], ImageSource] | None = None
 ) -> Item:
     """`name` is what an image that is no file is called; `again` gives the source where it should not be held."""
-    path = os.path.abspath(source) if isinstance(source, str | Path) else None
+    path = name_as_text(os.path.abspath(source)) if isinstance(source, str | Path) else None
     id = content_id(source) if path is None or is_text(path) else None
     # what has no content, or no name, is never stored: opening it fails where bad images are dealt with
     row = make_row(id or name, path, metadata)

@@ -9,6 +9,7 @@ from typing import Literal
 from PIL import Image
 
 from tbps.data.images import BadImageError, decode_image, open_image, read_image_file
+from tbps.file_names import name_on_disk
 from tbps.gallery.content import content_id
 
 FileState = Literal["unchanged", "changed", "gone", "unreadable"]
@@ -70,7 +71,7 @@ def allowed_path(path: str | None, roots: Sequence[Path]) -> Path | None:
     if path is None or not roots:
         return None
     try:
-        real = Path(os.path.realpath(path))
+        real = Path(os.path.realpath(name_on_disk(path)))
     except (OSError, ValueError):  # a name that no file can have
         return None
     return real if any(real.is_relative_to(root) for root in roots) else None

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from tbps.data.images import BadImageError, list_images
 from tbps.encoding import batches
+from tbps.file_names import name_as_text, name_on_disk
 from tbps.gallery.content import content_id
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
@@ -88,7 +89,7 @@ def apply(home: Home, folder: str | Path, result: SyncResult) -> None:
 
 def _id(path: str) -> str | None:
     """Of the content of a file; a stranger's gallery may name one outside of the folder by `..`, which is not read."""
-    return content_id(path) if os.path.abspath(path) == path else None
+    return content_id(name_on_disk(path)) if os.path.abspath(path) == path else None
 
 
 def _state(path: str) -> str:
@@ -96,9 +97,9 @@ def _state(path: str) -> str:
     if _id(path) is not None:
         return "replaced"
     try:
-        os.lstat(path)
+        os.lstat(name_on_disk(path))
     except (FileNotFoundError, NotADirectoryError):
-        lost = any(parent.is_symlink() and not parent.exists() for parent in Path(path).parents)
+        lost = any(parent.is_symlink() and not parent.exists() for parent in Path(name_on_disk(path)).parents)
         return "unreadable" if lost else "gone"  # a link to a disk that is not mounted says nothing of what is on it
     except OSError:  # as where a folder may not be entered
         return "unreadable"
@@ -109,6 +110,6 @@ def _state(path: str) -> str:
 
 def _images(folder: str | Path) -> Iterator[str]:
     try:
-        yield from (os.path.abspath(path) for path in list_images(folder))
+        yield from (name_as_text(os.path.abspath(path)) for path in list_images(folder))
     except BadImageError:
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tbps.addresses import local_path
 from tbps.toypedes.attributes import Person
 from tbps.toypedes.camera import SITES
 from tbps.toypedes.ground_truth import FILE, FORMAT
@@ -54,7 +55,7 @@ def generate(
         FileExistsError: where `out`/ToyPEDES is there already and not empty.
     """
     _check(people, images_per_person, seed, workers)
-    root = Path(out) / NAME
+    root = local_path(out) / NAME
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise FileExistsError(f"{root} exists and is not empty; choose another folder, or delete this one first")
     root.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from tbps.addresses import local_path
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.folder import alone, begun, room
 from tbps.data.corpora.formats import Entry, read_corpus
@@ -57,7 +58,7 @@ def write_corpus(
     """
     if entries_per_shard < 1:
         raise CorpusError(f"entries_per_shard={entries_per_shard} (--rows-per-shard): expected 1 or more.")
-    files, out, images = [Path(source) for source in sources], Path(out), Path(images)
+    files, out, images = [Path(source) for source in sources], local_path(out), Path(images)
     if not images.is_dir():
         raise CorpusError(f"{images} is not a folder: expected the one that the paths in {files[0].name} start from.")
     entries = read_corpus(name, files)

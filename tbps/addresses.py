@@ -1,0 +1,61 @@
+"""Where things are: paths of this machine and `file://` addresses. What names another scheme never becomes a folder."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+# of one letter is a drive of Windows; a Path has one slash left of two
+_SCHEME = re.compile(r"\s*(?:([a-z][a-z0-9+.-]+):/|(file|https?|tcp):|(.*?)://)", re.IGNORECASE | re.DOTALL)
+_PATHS = "a path of this machine, or file:///PATH"
+
+
+def scheme_of(where: str | Path) -> str | None:
+    """The scheme of an address in lower case; None of a plain path.
+
+    Raises:
+        ValueError: it is blank. TypeError: it is neither a text nor a path.
+    """
+    if not isinstance(where, str | Path):
+        raise TypeError(f"{where!r} is a {type(where).__name__}: expected a path or an address as text.")
+    text = str(where)
+    if not text.strip():
+        raise ValueError(f"{text!r} names no place: expected {_PATHS}.")
+    found = _SCHEME.match(text)
+    return None if found is None else next(name for name in found.groups() if name is not None).lower()
+
+
+def local_path(where: str | Path, expected: str = _PATHS) -> Path:
+    """
+    The path that a path or a `file://` address names; `~` at its start is the user's folder.
+
+    Args:
+        expected: what messages say may stand there.
+
+    Raises:
+        ValueError: it is blank, of another scheme, or a `file` address of another machine. An address of another scheme
+            is not repeated: it may hold a password.
+    """
+    scheme = scheme_of(where)
+    if scheme is None:
+        return Path(where).expanduser()
+    if scheme != "file":
+        raise ValueError(f"There is nothing here that reads {scheme}:// addresses: expected {expected}.")
+    parts = urlsplit(str(where).strip())
+    if parts.netloc.lower() not in ("", "localhost") or not parts.path.startswith("/"):
+        raise ValueError(f"{str(where)!r}: expected file:///PATH, a whole path of this machine after three slashes.")
+    if parts.query or parts.fragment or "\0" in (path := os.fsdecode(unquote_to_bytes(parts.path))):
+        raise ValueError(f"{str(where)!r}: expected a path alone; write ? as %3F and # as %23.")
+    return Path(path[1:] if re.match("/[A-Za-z]:", path) and os.name == "nt" else path)
+
+
+def checkpoint_name(given: str) -> str:
+    """
+    A checkpoint as Transformers takes it: a folder, or NAME/MODEL on the Hub.
+
+    Raises:
+        ValueError: it is blank or an address of another scheme than `file`.
+    """
+    if scheme_of(given) is None:
+        return given
+    return str(local_path(given, "a folder, file:///FOLDER, or NAME/MODEL on the Hub without any address before it"))
