@@ -11,6 +11,7 @@ from tbps.gallery.filters import Filter
 from tbps.gallery.home import View
 from tbps.gallery.metadata import parsed
 from tbps.gallery.scalars import shown, written_alike
+from tbps.printable_tbps import printable
 
 COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp", "thumbnail")
 _MOST_VALUES = 100_000  # of one name: further ones are left out, so that memory is bounded
@@ -76,7 +77,9 @@ def why_none(view: View, where: Filter) -> str | None:
     lines = [f"{name}: {_some(values_of(view, name))}" for name in dict.fromkeys(names)]
     if any(filter.begin is not None or filter.end is not None for filter in filters):
         lines.append(f"timestamp: {_times(view)}")
-    return "\n".join([f"no image meets the filter, of {view.count()}; there are:", *(f"  {line}" for line in lines)])
+    return "\n".join(
+        [f"no image meets the filter, of {view.count()}; there are:", *(f"  {printable(line)}" for line in lines)]
+    )
 
 
 def _some(values: list[tuple[Any, int]]) -> str:
