@@ -1,12 +1,13 @@
 """Text-to-image retrieval of a model on a benchmark split, by the field's protocol."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import datasets
 import torch
 
-from tbps.data.images import image_source
+from tbps.data.cells import ImageCells
 from tbps.data.split_rows import captions_of, people_of
 from tbps.encoding import encode_images, encode_texts
 from tbps.metrics import retrieval_metrics
@@ -34,9 +35,12 @@ def embed_split(
     """
     captions, gallery_ids = captions_of(rows), torch.from_numpy(people_of(rows))
     query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions], dtype=torch.int64))
-    sources = [image_source(image) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
-    image_encoder = partial(encode_images, model, processor, batch_size=batch_size, progress=progress)
-    images = encode_spread(image_encoder, sources, batch_size)
+    cells = ImageCells(rows)
+
+    def encode_rows(places: Sequence[int]) -> torch.Tensor:
+        return encode_images(model, processor, cells.chosen(places), batch_size=batch_size, progress=progress)
+
+    images = encode_spread(encode_rows, range(len(rows)), batch_size)
     sentences = [caption for row in captions for caption in row]
     text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
     texts = encode_spread(text_encoder, sentences, 4 * batch_size)

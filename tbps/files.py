@@ -15,6 +15,8 @@ from typing import BinaryIO
 import xxhash
 from filelock import FileLock, Timeout
 
+from tbps.regular_file_tbps import open_regular
+
 _PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
 _NAMED = 40  # characters of a file's name in that of its partial one: names end at 255 bytes
 
@@ -131,14 +133,14 @@ def checksum(data: bytes | memoryview) -> str:
 
 def content_hash(path: Path) -> str:
     """xxh3 of a file's contents in hex, read piece by piece: for files of gigabytes, at the speed of the disk."""
-    with path.open("rb") as file:
+    with open_regular(path, None) as file:
         return hashlib.file_digest(file, xxhash.xxh3_64).hexdigest()
 
 
 def file_checksum(path: Path) -> str:
     """`checksum` of a file's contents, read piece by piece."""
     value = 0
-    with path.open("rb") as file:
+    with open_regular(path, None) as file:
         while piece := file.read(1 << 20):
             value = zlib.crc32(piece, value)
     return f"{value:08x}"

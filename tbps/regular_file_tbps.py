@@ -5,8 +5,10 @@ A FIFO waits for a writer that may never come, a device has no end, and neither 
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+
+MOST_TEXT = 2**29  # bytes of a file of text that is read as a whole: a line for each of millions of images
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -29,10 +31,10 @@ def check_regular(path: str | Path, found: os.stat_result) -> None:
         raise ValueError(f"{path} is {kind}: expected a regular file.")
 
 
-def open_regular(path: str | Path, limit: int) -> BinaryIO:
+def open_regular(path: str | Path, limit: int | None) -> BufferedReader:
     """
-    A regular file of at most `limit` bytes, opened for reading. Nothing is waited for: the kind is asked of what was
-    opened, so no other file can take its place in between.
+    A regular file of at most `limit` bytes (None: of any number), opened for reading. Nothing is waited for: the kind
+    is asked of what was opened, so no other file can take its place in between.
 
     Raises:
         OSError: it cannot be opened. ValueError: it is no regular file, or larger.
@@ -69,6 +71,6 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     return data
 
 
-def _check_size(path: str | Path, size: int, limit: int) -> None:
-    if size > limit:
+def _check_size(path: str | Path, size: int, limit: int | None) -> None:
+    if limit is not None and size > limit:
         raise ValueError(f"{path} has more than {limit} bytes, which is the most that is read of such a file.")

@@ -3,10 +3,23 @@
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
+from tbps.commands.metadata_lines import read_metadata
+from tbps.data.annotations import read_annotation
+from tbps.data.benchmarks import find_benchmark
+from tbps.data.corpora.formats import Entry
+from tbps.data.corpora.json_pieces import pieces
+from tbps.data.corpora.parquet_rows import parquet_rows
+from tbps.data.corpora.rows import read_row
+from tbps.data.fast_jpeg import read_jpeg
+from tbps.data.images import open_image
+from tbps.files import content_hash, file_checksum
+from tbps.gallery.calibration import Calibration
 from tbps.regular_file_tbps import open_regular, read_regular
+from tbps.training.recipe import read_recipe
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs, devices and sockets")
 
@@ -56,3 +69,30 @@ def test_what_is_not_there_is_an_error_of_the_system(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match="symbolic links"):
         read_regular(tmp_path / "loop", 1)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        open_image,
+        lambda path: read_metadata(path, [], path.parent),
+        Calibration.load,
+        lambda path: read_annotation(path, find_benchmark("CUHK-PEDES")),
+        read_recipe,
+        lambda path: list(pieces(path, "item")),
+        lambda path: list(parquet_rows(path)),
+        content_hash,
+        file_checksum,
+    ],
+)
+def test_no_reader_of_files_waits_for_what_is_none(other, read):
+    """Each would hang, or read a device until memory is out."""
+    with pytest.raises(ValueError, match=f"{other}|is not there"):
+        read(Path("link"))
+
+
+def test_readers_that_go_on_past_a_bad_file_wait_for_none_either(other):
+    row, (fault,) = read_row(Path(), Entry("entry 0", "link", ["a man"], 1))
+    assert row is None
+    assert other in fault
+    assert read_jpeg(Path("link"), (8, 4), 2) is None

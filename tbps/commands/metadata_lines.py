@@ -6,6 +6,7 @@ from typing import Any
 
 from tbps.file_names import name_on_disk
 from tbps.printable_tbps import printable
+from tbps.regular_file_tbps import MOST_TEXT, read_regular
 
 _EXPECTED = 'expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}'
 
@@ -36,7 +37,7 @@ def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str
 def _lines(file: Path) -> list[tuple[int, str]]:
     """Those that are not blank, with their numbers."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, MOST_TEXT).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error}): save it as such.") from error
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

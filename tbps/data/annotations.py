@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tbps.data.benchmarks import Benchmark, BenchmarkError
+from tbps.regular_file_tbps import MOST_TEXT, read_regular
 
 
 class AnnotatedImage(NamedTuple):
@@ -24,7 +25,7 @@ def read_annotation(annotation: Path, benchmark: Benchmark) -> list[AnnotatedIma
         BenchmarkError: the file is not a JSON list of the benchmark's entries; the first entry at fault is named.
     """
     try:
-        entries = json.loads(annotation.read_text(encoding="utf-8-sig"))
+        entries = json.loads(read_regular(annotation, MOST_TEXT).decode("utf-8-sig"))
     except ValueError as error:  # of JSON or of UTF-8
         raise BenchmarkError(
             f"{annotation} ({annotation.stat().st_size} bytes) is not JSON: {error}. "

@@ -1,5 +1,8 @@
 """The image column of a split, cell by cell, without decoding."""
 
+from collections.abc import Sequence
+from typing import overload
+
 import datasets
 
 from tbps.data.images import ImageSource, image_source
@@ -28,7 +31,28 @@ class ImageCells:
         path = self.paths[row].as_py() if self.paths is not None else None
         return image_source(self.cells[row] if path is None else path)
 
+    def chosen(self, rows: Sequence[int]) -> Sequence[ImageSource]:
+        """The sources of some rows, each read when it is asked for: images in a data set would else all be held."""
+        return _Chosen(self, rows)
+
     def name(self, row: int) -> str:
         """The file of a row, as far as it has one."""
         path = self.cells[row]["path"]
         return f"row {row}" if path is None else f"{path} (row {row})"
+
+
+class _Chosen(Sequence[ImageSource]):
+    def __init__(self, cells: ImageCells, rows: Sequence[int]) -> None:
+        self.cells, self.rows = cells, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> ImageSource: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[ImageSource]: ...
+    def __getitem__(self, place: int | slice) -> ImageSource | Sequence[ImageSource]:
+        if isinstance(place, slice):
+            return _Chosen(self.cells, self.rows[place])
+        return self.cells[self.rows[place]]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image
 
-from tbps.data.images import ImageSource
+from tbps.data.images import ImageSource, read_image_file
 
 MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
 
@@ -36,7 +36,7 @@ def read_jpeg(source: ImageSource, size: tuple[int, int], resample: int) -> np.n
     if io is None or mode is None or not isinstance(source, str | Path | bytes):
         return None
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else read_image_file(source)
         if not is_plain_jpeg(Image.open(BytesIO(data), formats=["JPEG"])):
             return None
         decoded = io.decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))  # (3, height, width)

@@ -20,6 +20,7 @@ from tbps.files import write_atomically
 from tbps.fingerprint import identify
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
+from tbps.regular_file_tbps import MOST_TEXT, read_regular
 
 _SHARES = (0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25)  # of the split's people, each drawn anew: smaller galleries
 _FEWEST_PEOPLE = 20
@@ -83,7 +84,7 @@ class Calibration:
             ValueError: it is no calibration, or another model's.
         """
         try:
-            found = cls(**json.loads(Path(path).read_bytes()))
+            found = cls(**json.loads(read_regular(path, MOST_TEXT)))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is no calibration ({error}): `tbps gallery calibrate` writes one.") from error
         if fingerprint is not None and found.fingerprint != fingerprint:

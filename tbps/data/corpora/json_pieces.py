@@ -7,6 +7,7 @@ from typing import Any
 import ijson
 
 from tbps.data.corpora.errors import CorpusError
+from tbps.regular_file_tbps import open_regular
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -31,7 +32,7 @@ def members(source: Path, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def read(source: Path, way: Callable[..., Iterator[Any]], prefix: str) -> Iterator[Any]:
     """What a function of ijson finds, its errors with the name of the file."""
-    with source.open("rb") as file:
+    with open_regular(source, None) as file:
         if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             file.seek(0)
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tbps.data.corpora.formats import Entry
-from tbps.data.images import BadImageError, open_image, shown
+from tbps.data.images import BadImageError, decode_image, read_image_file, shown
 
 PERSON_IDS = range(-(2**63), 2**63)  # of the column
 
@@ -26,8 +26,9 @@ def read_row(images: Path, entry: Entry) -> tuple[Row | None, list[str]]:
         faults = [f"{entry.where}: {shown(entry.file_path)} has a blank caption, or none."]
     source = entry.data if entry.data is not None else find_image(images, entry.file_path)
     try:
-        open_image(source)  # decoded once, so that a training meets no image that breaks
-        data = source if isinstance(source, bytes) else source.read_bytes()
+        data = source if isinstance(source, bytes) else read_image_file(source)
+        # decoded once, so that a training meets no image that breaks; these very bytes, as the file may be overwritten
+        decode_image(data, shown(entry.file_path if isinstance(source, bytes) else source))
         image = {"bytes": data, "path": entry.file_path}
     except BadImageError as error:
         return None, [*faults, f"{entry.where}: {error}"]
