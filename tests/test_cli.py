@@ -232,7 +232,7 @@ def test_every_command_shows_an_example_that_works(
         (tmp_path / "MALS" / "images" / crop.name).symlink_to(crop)
     order = ["data toy", "data check", "data shard", "data verify", "evaluate", "index", "search", "gallery info",
              "gallery index", "gallery list", "gallery export", "gallery import", "gallery calibrate",
-             "gallery remove", "gallery compact", "gallery check"]  # fmt: skip
+             "gallery remove", "gallery compact", "gallery check", "gallery repair"]  # fmt: skip
     assert set(examples) - set(order) == {"push"}
     for name in order:
         for line in examples[name]:

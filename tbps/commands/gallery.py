@@ -17,6 +17,7 @@ from tbps.commands.options import (
     token,
 )
 from tbps.commands.outputs import check_output
+from tbps.commands.repair import add_repair
 from tbps.commands.terminal import show, show_error
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def add_gallery(commands: Commands) -> None:
     command.add_argument("gallery", metavar="GALLERY")
     command.add_argument("--rows-per-file", type=positive, default=65536, help="(default 65536)")
     command.set_defaults(run=compact)
+    add_repair(gallery)
     add_transfer(gallery)
     add_calibrate(gallery)
 

@@ -26,6 +26,26 @@ def block_checksums(data: bytes | memoryview) -> str:
     return "".join(xxhash.xxh3_64_hexdigest(view[start : start + BLOCK]) for start in range(0, len(view), BLOCK))
 
 
+def measured(path: Path) -> tuple[int, str]:
+    """
+    The size and the checksums of a file as it is now.
+
+    Raises:
+        GalleryError: it is missing, empty or no regular file.
+    """
+    pieces = []
+    try:
+        with open_regular(path, _MOST) as file:
+            while piece := file.read(BLOCK):
+                pieces.append(block_checksums(piece))
+            size = file.tell()
+    except (OSError, ValueError) as error:
+        raise GalleryError(f"{path} cannot be read ({error}).") from error
+    if not size:
+        raise GalleryError(f"{path} is empty.")
+    return size, "".join(pieces)
+
+
 def check_checksums(name: str, size: int, checksums: str) -> None:
     """
     Refuse a text that cannot be the checksums of a file of `size` bytes.

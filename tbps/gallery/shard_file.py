@@ -81,15 +81,29 @@ def steps_of(batch: pa.RecordBatch) -> np.ndarray:
     return np.frombuffer(batch.schema.metadata[_STEPS], np.float32)
 
 
-def origin_of(file: CheckedFile) -> Origin:
+def described_rows(file: CheckedFile) -> tuple[int, Origin]:
     """
-    What a shard says of the gallery that it was written for.
+    What a shard says of itself: its number of rows, and the gallery that it was written for.
 
     Raises:
         GalleryError: it is damaged, or no shard.
     """
     try:
-        return _origin(pa.ipc.read_schema(_message(file, pa.BufferReader(file.arrow), "schema")))
+        origin = _origin(pa.ipc.read_schema(_message(file, pa.BufferReader(file.arrow), "schema")))
+        return len(_read(file, schema(origin.layout))), origin
+    except _NO_SHARD as error:
+        raise _named(file, error) from error
+
+
+def open_stream(file: CheckedFile, expected: pa.Schema) -> pa.RecordBatch:
+    """
+    The columns of a file of one batch, none of whose values has been read.
+
+    Raises:
+        GalleryError: it is damaged, or has other columns.
+    """
+    try:
+        return _read(file, expected)
     except _NO_SHARD as error:
         raise _named(file, error) from error
 

@@ -1,0 +1,117 @@
+"""What can still be used of the files in a gallery's folder."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tbps.gallery.blocks import CheckedFile, measured
+from tbps.gallery.errors import GalleryError
+from tbps.gallery.manifest import Manifest, Origin, ShardEntry, file_number
+from tbps.gallery.shard_file import check_seal, described_rows
+from tbps.gallery.shards import Shard
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """A shard that is sound, and the gallery that it says it is of."""
+
+    shard: Shard
+    entry: ShardEntry
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file that cannot be used: its name, why, how many rows it had, where that is known, and the name that it has
+    now, unless it is missing."""
+
+    file: str
+    reason: str
+    rows: int | None = None
+    now: str | None = None
+
+
+def shard_names(directory: Path) -> list[str]:
+    """The names of all shards in a folder, in order of their numbers, whatever bears such a name."""
+    return [name for _, name in sorted(_numbered(directory, ("shard",)))]
+
+
+def highest_number(directory: Path) -> int:
+    """The highest number in the name of a shard or an index in a folder, -1 if there is none."""
+    return max((number for number, _ in _numbered(directory, ("shard", "index"))), default=-1)
+
+
+def _numbered(directory: Path, kinds: tuple[Literal["shard", "index"], ...]) -> Iterator[tuple[int, str]]:
+    for path in directory.iterdir():
+        for kind in kinds:
+            with suppress(ValueError):  # another file
+                yield file_number(path.name, kind), path.name
+
+
+def by_manifest(directory: Path, manifest: Manifest) -> tuple[list[Salvaged], list[Fault]]:
+    """The shards that a manifest names, every byte read."""
+    sound, faults = [], []
+    for entry in manifest.shards:
+        try:
+            shard = Shard(directory, entry, manifest.origin)
+            shard.verify()
+        except GalleryError as error:
+            faults.append(Fault(entry.file, str(error), entry.kept))
+        else:
+            sound.append(Salvaged(shard, entry, manifest.origin))
+    return sound, faults
+
+
+def by_themselves(directory: Path, names: Iterable[str]) -> tuple[list[Salvaged], list[Fault]]:
+    """Shards that no manifest names, by the checksum that each carries."""
+    sound, faults = [], []
+    for name in names:
+        try:
+            size, checksums = measured(directory / name)
+            file = CheckedFile(directory / name, size, checksums)
+            check_seal(file)
+            rows, origin = described_rows(file)
+            entry = ShardEntry(name, rows, size, checksums)
+            shard = Shard(directory, entry, origin)
+            shard.verify()
+        except GalleryError as error:
+            faults.append(Fault(name, str(error)))
+        else:
+            sound.append(Salvaged(shard, entry, origin))
+    return sound, faults
+
+
+def newest_rows(shards: Sequence[Salvaged]) -> tuple[ShardEntry, ...]:
+    """The entries of shards, in which a row is marked as removed where a later shard has a row of its id."""
+    entries: list[ShardEntry] = []
+    seen = pa.array([], pa.string())
+    for one in reversed(shards):
+        ids = one.shard.column("id")
+        older = pc.is_in(ids, value_set=seen).to_numpy(zero_copy_only=False)
+        removed = np.flatnonzero(older | one.shard.removed)
+        entries.append(replace(one.entry, removed=tuple(removed.tolist())))
+        seen = pa.concat_arrays([seen, ids.filter(pa.array(~one.shard.removed))])
+    return tuple(reversed(entries))
+
+
+def index_fault(directory: Path, manifest: Manifest, shards: Sequence[ShardEntry]) -> Fault | None:
+    """Why the index of a manifest cannot be used with the shards that are left; None where it can, or is none."""
+    entry = manifest.index
+    if entry is None:
+        return None
+    ends = accumulate(shard.rows for shard in manifest.shards)
+    named = [shard.file for shard, end in zip(manifest.shards, ends, strict=True) if end <= entry.rows]
+    if [shard.file for shard in shards[: len(named)]] != named:
+        return Fault(entry.file, "it names rows of files that are lost")
+    try:
+        CheckedFile(directory / entry.file, entry.size, entry.checksums).verify()
+    except GalleryError as error:
+        return Fault(entry.file, str(error))
+    return None

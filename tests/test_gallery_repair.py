@@ -1,0 +1,274 @@
+"""`tbps gallery repair`: what is sound is kept, what is not is named, and nothing of it is deleted."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from format2 import write_gallery
+from kill_at import kill_at
+
+from tbps.cli import main
+from tbps.fingerprint import ModelIdentity
+from tbps.gallery import GalleryError
+from tbps.gallery.home import Row, Wanted
+from tbps.gallery.manifest import DTYPES, Layout, Manifest
+from tbps.gallery.repair import FROM_SHARDS, Repair, repair
+from tbps.gallery.store import Store
+
+VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
+ROWS = [Row(f"{n:02d}", f"/{n}.png", json.dumps({"n": n}), f"c{n % 2}", float(n)) for n in range(40)]
+SIZES = (20, 12, 8)  # so unlike that nothing joins them
+MODEL, LAYOUT = ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4)
+
+
+def make(folder: Path, sizes=SIZES, model=MODEL) -> Store:
+    store = Store.open(folder, model, LAYOUT)
+    with store.writing():
+        start = 0
+        for size in sizes:
+            store.append(ROWS[start : start + size], VECTORS[start : start + size])
+            start += size
+    return store
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three files of rows, four rows removed."""
+    store = make(tmp_path / "people")
+    with store.writing():
+        store.remove(["03", "04", "21", "39"])
+    return tmp_path / "people"
+
+
+def ids(folder: Path) -> list[str]:
+    store = Store.read(folder)
+    store.check(progress=False)
+    return [row.id for rows, _ in store.scan() for row in rows]
+
+
+def all_but(*gone: int) -> list[str]:
+    return [f"{n:02d}" for n in range(40) if n not in {3, 4, 21, 39, *gone}]
+
+
+def shards(folder: Path) -> list[Path]:
+    return [folder / entry.file for entry in Manifest.read(folder).shards]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_sound_gallery_is_left_as_it_is(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert repair(folder) == Repair(36, "gallery.json", changed=False)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "gallery.copy.json").unlink()
+    assert not repair(folder).changed
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "a copy is made again"
+
+
+def test_a_lost_manifest_is_made_from_its_copy(folder):
+    (folder / "gallery.json").unlink()
+    with pytest.raises(GalleryError, match="tbps gallery repair"):
+        Store.read(folder)
+    done = repair(folder)
+    assert (done.source, done.images) == ("gallery.copy.json", 36)
+    assert ids(folder) == all_but()
+
+
+def test_without_the_copy_too_it_is_made_from_the_shards(folder):
+    for name in ("gallery.json", "gallery.copy.json"):
+        flip(folder / name)
+    done = repair(folder)
+    assert (done.source, done.images) == (FROM_SHARDS, 40)
+    assert "had been removed" in done.lost[0]
+    assert ids(folder) == [row.id for row in ROWS], "also those that were removed, as it says"
+    assert {fault.now for fault in done.set_aside} == {"gallery.json.damaged", "gallery.copy.json.damaged"}
+    assert Store.open(folder, MODEL, LAYOUT).model == MODEL
+
+
+def test_the_newest_row_of_an_id_counts(folder):
+    changed = [Row(row.id, "/moved.png", row.metadata) for row in ROWS[:30:8]]
+    store = Store.read(folder)
+    with store.writing():
+        store.replace(changed)
+    expected = ids(folder)
+    for name in ("gallery.json", "gallery.copy.json"):
+        (folder / name).unlink()
+    repair(folder)
+    assert set(ids(folder)) - {"03", "04", "21", "39"} == set(expected)
+    assert len(ids(folder)) == 40, "each once"
+    found = {one.row.id: one.row.path for one in Store.read(folder).get([row.id for row in ROWS]) if one}
+    assert {id for id, path in found.items() if path == "/moved.png"} == {row.id for row in changed}
+
+
+@pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-8]),
+                                    lambda path: path.write_bytes(b"")])  # fmt: skip
+@pytest.mark.parametrize("number", range(3))
+def test_a_damaged_shard_is_set_aside_and_the_others_stay(folder, damage, number):
+    path = shards(folder)[number]
+    damage(path)
+    left = path.read_bytes() if path.exists() else None
+    first = sum(SIZES[:number])
+    with pytest.raises(GalleryError, match=path.name):
+        ids(folder)
+    done = repair(folder)
+    assert ids(folder) == all_but(*range(first, first + SIZES[number]))
+    [fault] = done.set_aside
+    assert fault.file == path.name
+    assert path.name in done.lost[0]
+    aside = folder / f"{path.name}.damaged"
+    assert (aside.read_bytes() if aside.exists() else None) == left
+    with Store.read(folder).writing():  # cleans up
+        pass
+    assert (aside.read_bytes() if aside.exists() else None) == left
+    assert repair(folder) == Repair(done.images, "gallery.json", changed=False)
+    queries = VECTORS[:3]
+    assert all(len(found) == 5 for found in Store.read(folder).search(queries, Wanted(5)))
+
+
+def test_files_written_after_the_copy_are_taken_up(folder):
+    """As after a kill between the manifest and its copy, and the loss of the manifest."""
+    old = (folder / "gallery.copy.json").read_bytes()
+    store = Store.read(folder)
+    with store.writing():
+        store.append([Row("new", None, "{}")], VECTORS[:1])
+    expected = ids(folder)
+    (folder / "gallery.json").unlink()
+    (folder / "gallery.copy.json").write_bytes(old)
+    done = repair(folder)
+    assert done.added
+    assert ids(folder) == expected
+
+
+def test_shards_of_another_gallery_are_not_mixed_in(folder, tmp_path):
+    make(tmp_path / "other", model=ModelIdentity("other", "g", 16))
+    shutil.copy(tmp_path / "other" / "shard-000000.arrow", folder / "shard-000077.arrow")
+    done = repair(folder)
+    assert [(fault.file, fault.now) for fault in done.set_aside] == [
+        ("shard-000077.arrow", "shard-000077.arrow.damaged")
+    ]
+    assert ids(folder) == all_but()
+    shutil.copy(tmp_path / "other" / "shard-000000.arrow", folder / "shard-000078.arrow")
+    for name in ("gallery.json", "gallery.copy.json"):
+        (folder / name).unlink()
+    with pytest.raises(GalleryError, match="shards of several galleries"):
+        repair(folder)
+
+
+def test_an_index_of_lost_rows_is_dropped_and_one_of_sound_rows_stays(folder):
+    store = Store.read(folder)
+    with store.writing():
+        store.build_index(lists=2, progress=False)
+        store.append([Row("new", None, "{}")], VECTORS[:1])
+    index = Manifest.read(folder).index
+    flip(shards(folder)[-1])
+    repair(folder)
+    assert Manifest.read(folder).index == index
+    flip(shards(folder)[0])
+    done = repair(folder)
+    assert Manifest.read(folder).index is None
+    assert any("index" in line for line in done.lost)
+
+
+def test_what_cannot_be_repaired_is_named(tmp_path, folder):
+    with pytest.raises(GalleryError, match="is no folder"):
+        repair(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(GalleryError, match="is no gallery"):
+        repair(tmp_path / "empty")
+    assert not list((tmp_path / "empty").iterdir())
+    store = Store.read(folder)
+    with store.writing(), pytest.raises(GalleryError, match="Another process is writing"):
+        repair(folder)
+    for path in folder.iterdir():
+        if path.suffix != ".lock":
+            path.write_bytes(b"x")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(GalleryError, match=r"Nothing of .* can be restored"):
+        repair(folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_a_manifest_behind_a_link_that_leads_nowhere_is_no_lost_one(folder, tmp_path):
+    (folder / "gallery.json").rename(tmp_path / "elsewhere.json")
+    (folder / "gallery.json").symlink_to("/no/such/disk/gallery.json")
+    with pytest.raises(GalleryError, match="is a link"):
+        repair(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+def test_killed_at_any_step_it_can_be_repeated(folder, tmp_path):
+    (folder / "gallery.json").unlink()
+    flip(folder / "shard-000001.arrow")
+    killed, step = True, 0
+    while killed:
+        copy = tmp_path / f"copy{step}"
+        shutil.copytree(folder, copy)
+        child = os.fork()
+        if not child:
+            kill_at(step, "rename", "replace", "fsync")
+            repair(copy)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        repair(copy)
+        assert ids(copy) == all_but(*range(20, 32))
+        step += 1
+    assert step > 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gallery_of_format_2_is_converted_as_it_is(tmp_path, dtype):
+    parts = [(ROWS[:25], VECTORS[:25]), (ROWS[25:26], VECTORS[25:26]), (ROWS[26:], VECTORS[26:] * 3)]
+    stored = write_gallery(tmp_path / "old", parts, [[0, 7], [0], [13]], dtype)
+    with pytest.raises(GalleryError, match=r"format 2.*tbps gallery repair"):
+        Store.read(tmp_path / "old")
+    done = repair(tmp_path / "old")
+    assert (done.source, done.images, done.set_aside) == ("format 2", 36, ())
+    assert any("index" in line for line in done.lost)
+    store = Store.read(tmp_path / "old")
+    store.check(progress=False)
+    kept = [n for n in range(40) if n not in (0, 7, 25, 39)]
+    found = list(store.scan())
+    assert [row for rows, _ in found for row in rows] == [ROWS[n] for n in kept]
+    np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in found]), stored[kept])
+    best = [[one.row.id for one in row] for row in store.search(VECTORS[:5], Wanted(6))]
+    order = np.argsort(-(VECTORS[:5] @ stored[kept].T), axis=1, kind="stable")[:, :6]
+    assert best == [[ROWS[kept[place]].id for place in row] for row in order]
+    names = {path.name for path in (tmp_path / "old").iterdir()}
+    assert not names & {"shard-000000.arrow", "index-000009.faiss"}, "as nothing names them any more"
+    with store.writing():
+        store.append([Row("new", None, "{}")], VECTORS[:1])
+        store.compact(1000, progress=False)
+    assert Store.read(tmp_path / "old").count() == 37
+
+
+def test_a_damaged_file_of_format_2_is_set_aside(tmp_path):
+    write_gallery(tmp_path / "old", [(ROWS[:25], VECTORS[:25]), (ROWS[25:], VECTORS[25:])], [[], []], "float32")
+    flip(tmp_path / "old" / "shard-000001.arrow")
+    done = repair(tmp_path / "old")
+    assert [fault.now for fault in done.set_aside] == ["shard-000001.arrow.damaged"]
+    assert ids(tmp_path / "old") == [row.id for row in ROWS[:25]]
+
+
+def test_the_command_says_what_it_did(folder, capsys):
+    main(["gallery", "repair", str(folder)])
+    assert capsys.readouterr().out == f"{folder}: 36 images, all files as they were written\n"
+    flip(folder / "shard-000001.arrow")
+    (folder / "gallery.json").unlink()
+    main(["gallery", "repair", str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{folder}: 25 images, made again from gallery.copy.json"
+    assert any("shard-000001.arrow" in line and "now shard-000001.arrow.damaged" in line for line in lines)
+    assert any(line.startswith("lost: 11 rows of shard-000001.arrow") for line in lines)
+    main(["gallery", "repair", str(folder), "--json"])
+    assert json.loads(capsys.readouterr().out)["images"] == 25
