@@ -23,9 +23,9 @@ from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.manifest import Layout
 from tbps.gallery.milvus_address import Address, parse_address
 from tbps.gallery.milvus_filters import expression
-from tbps.gallery.milvus_rows import to_entity
+from tbps.gallery.milvus_rows import to_entity, to_row
 from tbps.gallery.milvus_tags import beginnings, digest, ordered, tags
-from tbps.gallery.rows import make_row
+from tbps.gallery.rows import changed_row, make_row
 from tbps.gallery.transfer import copy_rows
 
 MODEL = ModelIdentity("a model", "0" * 32, 4)
@@ -190,6 +190,28 @@ def test_more_hits_than_a_server_gives_are_refused(home):
     assert len(home.search(np.eye(4, dtype=np.float32), Wanted(16384))) == 4
     with pytest.raises(GalleryError, match="at most 16384"):
         home.search(np.eye(4, dtype=np.float32), Wanted(16385))
+
+
+def test_what_an_earlier_version_took_is_read_as_far_as_it_can_be(home, tmp_path):
+    kept = '{"camera": 3.0, "timestamp": 1777645800000, "source": [1], "floor": 2}'
+    folder = open_home(tmp_path / "folder", MODEL, LAYOUT)
+    folder.append([Row("a", None, kept, "3.0", 1777645800000.0, "[1]")], np.ones((1, 4), np.float32))
+    assert copy_rows(folder, home, progress=False) == 1
+    [[row]] = [rows for rows, _ in home.scan()]
+    assert row == Row("a", None, kept, "3", None, None)
+    for filter, count in ((Filter(camera=3), 1), (Filter(since=0), 0), (Filter(metadata={"floor": {">": 1}}), 1)):
+        assert home.count(filter) == count
+    with pytest.raises(GalleryError, match="The metadata of the image 'a': timestamp=1777645800000: expected a moment"):
+        changed_row(row, None, {"floor": 3, "source": "x"})
+    assert changed_row(row, None, {"timestamp": 1777645800, "source": None}).timestamp == 1777645800
+
+
+@pytest.mark.parametrize("change", [{"path": "{"}, {"path": "3"}, {"path": "[" * 9999}, {"thumbnail": "a"},
+                                    {"metadata": "[]"}, {"metadata": "nil"}], ids=str)  # fmt: skip
+def test_an_entity_of_a_stranger_is_named(change):
+    entity = to_entity(make_row("a", "/x", {"camera": 1}), np.ones(4), 1)
+    with pytest.raises(GalleryError, match=r"'a'.*remove"):
+        to_row({**entity, **change})
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -10,7 +10,6 @@ import numpy as np
 
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
-from tbps.gallery.metadata import parsed
 from tbps.gallery.milvus_filters import ID_LENGTH, NO_TIME, is_id
 from tbps.gallery.milvus_tags import DIGEST_LENGTH, digest, tags
 from tbps.gallery.rows import stored_row
@@ -55,6 +54,7 @@ def to_entity(row: Row, vector: np.ndarray, number: int) -> dict[str, Any]:
     """
     if not is_id(row.id):
         raise GalleryError(f"The id {row.id!r}: expected 1 to {ID_LENGTH} letters, digits and _.:/- of ASCII.")
+    row = replace(stored_row(row.id, row.path, row.metadata), thumbnail=row.thumbnail)  # as it will be read
     entity: dict[str, Any] = {
         "id": row.id,
         "number": number,
@@ -86,12 +86,16 @@ def to_row(entity: Mapping[str, Any]) -> Row:
     The row that was stored; where only some of it was asked for, the rest is missing.
 
     Raises:
-        GalleryError: somebody else wrote it, and its metadata cannot be kept so.
+        GalleryError: somebody else wrote it, and its metadata is no JSON object, or its path no text.
     """
     entity = {"path": "null", "metadata": "{}", "thumbnail": "", **entity}
-    row = stored_row(entity["id"], json.loads(entity["path"]), parsed(entity["metadata"], entity["id"]))
-    thumbnail = base64.b64decode(entity["thumbnail"]) or None
-    return replace(row, metadata=entity["metadata"], thumbnail=thumbnail)
+    try:
+        path, thumbnail = json.loads(entity["path"]), base64.b64decode(entity["thumbnail"])
+    except (ValueError, RecursionError):
+        path, thumbnail = 0, b""
+    if not isinstance(path, str | None):
+        raise GalleryError(f"The image {entity['id']!r} has a path or a thumbnail that tbps did not write: remove it.")
+    return replace(stored_row(entity["id"], path, entity["metadata"]), thumbnail=thumbnail or None)
 
 
 def _digest(name: str, value: str | None) -> str:
