@@ -9,6 +9,7 @@ from tbps.commands.gallery import add_gallery
 from tbps.commands.models import add_evaluate, add_push
 from tbps.commands.options import text
 from tbps.commands.search import add_index, add_search
+from tbps.commands.sentences import TYPED
 from tbps.commands.terminal import safe_streams, show_error
 
 ERROR, STOPPED = 2, 130
@@ -35,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of a command, which ends with a usage message where they are wrong.
 
-    A sentence may come behind options too, which argparse before Python 3.12.7 takes for one word too many.
+    Sentences may come behind options too, which argparse takes for words too many.
     """
     parser = build_parser()
     options, left = parser.parse_known_args(arguments)
-    if len(left) == 1 and not left[0].startswith("-") and getattr(options, "query", "") is None:
-        options.query = text(left[0])
+    if left and hasattr(options, "query") and not any(word.startswith("-") and word != TYPED for word in left):
+        options.query += map(text, left)
     elif left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     return options

@@ -16,7 +16,7 @@ from PIL import Image
 from tbps.encoding import encode_images, encode_texts
 from tbps.gallery import Filter, Gallery, GalleryError, Query
 from tbps.gallery.home import Row
-from tbps.gallery.manifest import Manifest
+from tbps.gallery.manifest import DTYPES, Manifest
 from tbps.gallery.store import Store
 
 SENTENCE = "a person with a red coat"
@@ -300,3 +300,21 @@ def test_another_dtype_than_the_gallery_keeps_is_refused(tmp_path, gallery, tiny
         Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor, dtype="int8")
     with pytest.raises(TypeError, match="ids='abc': expected a list"):
         gallery.remove("abc")
+
+
+def test_a_copy_of_another_dtype_goes_into_a_new_gallery_only(tmp_path, rows, tiny_model, tiny_processor):
+    gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
+    gallery.add(rows, progress=False)
+    for kept in DTYPES:
+        assert gallery.export(tmp_path / kept, dtype=kept, progress=False) == 12
+        assert Gallery.open(tmp_path / kept, tiny_model, tiny_processor)._home.layout.dtype == kept
+        for asked in DTYPES:
+            if asked == kept:
+                assert gallery.export(tmp_path / kept, dtype=asked, progress=False) == 0
+                continue
+            with pytest.raises(GalleryError, match=f"keeps {kept} and was opened with dtype='{asked}'"):
+                gallery.export(tmp_path / kept, dtype=asked, progress=False)
+        assert gallery.export(tmp_path / kept, progress=False) == 0
+    with pytest.raises(ValueError, match="float64"):
+        gallery.export(tmp_path / "new", dtype="float64", progress=False)
+    assert not (tmp_path / "new").exists()

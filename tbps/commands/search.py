@@ -10,8 +10,9 @@ from tbps.commands.filters import add_filter_options, filter_of, show_nobody
 from tbps.commands.metadata_lines import read_metadata
 from tbps.commands.options import WHERE, Commands, add_command, load, path, say, text, token
 from tbps.commands.outputs import check_output
+from tbps.commands.sentences import are_many, read_sentences
 from tbps.commands.syncing import add_sync_options, check_sync_options, show_synced
-from tbps.commands.terminal import show
+from tbps.commands.terminal import show, show_error
 
 if TYPE_CHECKING:
     from tbps.gallery import Gallery, Hit, Query
@@ -68,16 +69,44 @@ def search(options: argparse.Namespace) -> int:
     """`tbps search`"""
     check_output("--png", options.png, options.gallery)
     check_output("--html", options.html, options.gallery)
+    asked = read_sentences(options)
     gallery = open_gallery(options)
-    found = gallery.search(query_of(options), k=options.k, **search_options(options, gallery))
-    if options.json:
-        show(json.dumps([as_json(hit) for hit in found]))
-    elif found:
-        show_table(found)
-    if not found:
-        show_nobody(gallery, filter_of(options), sys.stderr if options.json else sys.stdout)
-    write_reports(options, found)
+    how = search_options(options, gallery)
+    reported: list[tuple[str | None, list[Hit]]] = []
+    found, failed = 0, 0
+    for sentence in asked:
+        try:
+            hits = gallery.search(query_of(options, sentence), k=options.k, **how)
+        except ValueError as error:
+            if not are_many(options):
+                raise
+            show_error(f"error: {error}")
+            failed += 1
+            continue
+        show_answer(options, sentence, hits, gallery)
+        found += len(hits)
+        if options.png or options.html:
+            reported.append((sentence, hits))
+    if reported:
+        write_reports(options, reported)
+    if failed:
+        raise ValueError(f"{failed} sentences could not be answered: they are named above.")
     return 0 if found else NO_MATCH
+
+
+def show_answer(options: argparse.Namespace, sentence: str | None, hits: list["Hit"], gallery: "Gallery") -> None:
+    """Print the hits at once; where there are several sentences, each with its own."""
+    many = are_many(options)
+    if options.json:
+        answer = [as_json(hit) for hit in hits]
+        show(json.dumps({"query": sentence, "hits": answer} if many else answer))
+    elif many:
+        show(sentence or "")
+    if hits and not options.json:
+        show_table(hits)
+    if not hits:
+        show_nobody(gallery, filter_of(options), sys.stderr if options.json else sys.stdout)
+    sys.stdout.flush()
 
 
 def open_gallery(options: argparse.Namespace) -> "Gallery":
@@ -89,17 +118,13 @@ def open_gallery(options: argparse.Namespace) -> "Gallery":
     return Gallery.open(options.gallery, *load(options.model), roots=options.images, token=token())
 
 
-def query_of(options: argparse.Namespace) -> "Query":
+def query_of(options: argparse.Namespace, sentence: str | None) -> "Query":
     """The sentence, the image, or both."""
     from tbps.gallery import Query
 
-    if options.query is None and options.like is None:
-        raise ValueError("Nothing to search for: give a SENTENCE, --like FILE, or both.")
     if options.text_share is None:
-        return Query(text=options.query, image=options.like)
-    if options.query is None or options.like is None:
-        raise ValueError("--text-share weighs SENTENCE against --like: give both of them, or leave it out.")
-    return Query(text=options.query, image=options.like, text_share=options.text_share)
+        return Query(text=sentence, image=options.like)
+    return Query(text=sentence, image=options.like, text_share=options.text_share)
 
 
 def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str, Any]:
@@ -142,20 +167,19 @@ def show_table(hits: list["Hit"]) -> None:
         show(f"{rank:4} {hit.score:8.4f} {hit.parts[0]:8.4f}  {hit.path or hit.id}{remark}")
 
 
-def write_reports(options: argparse.Namespace, hits: list["Hit"]) -> None:
+def write_reports(options: argparse.Namespace, answers: list[tuple[str | None, list["Hit"]]]) -> None:
     """The picture and the page, where they are asked for."""
-    if not (options.png or options.html):
-        return
     from tbps.report import QueryResult, write_search_page, write_search_sheet
 
     like = None if options.like is None else f"like {options.like}"
-    result = QueryResult(options.query or like or "", hits, note=like if options.query else None)
+    results = [QueryResult(sentence or like or "", hits, note=like if sentence else None) for sentence, hits in answers]
     if options.png:
-        write_search_sheet(options.png, [result])
+        write_search_sheet(options.png, results)
         show(f"picture: {options.png}", sys.stderr)
     if options.html:
-        write_search_page(options.html, [result])
+        write_search_page(options.html, results)
         show(f"page: {options.html}", sys.stderr)
+    hits = [hit for _, found in answers for hit in found]
     if hits and not any(hit.image for hit in hits):
         show(
             "tbps: no picture may be shown: name the folders that images may be read from with --images, or index with "
@@ -198,12 +222,18 @@ def add_search(commands: Commands) -> None:
                           'tbps search model people "a woman in a red coat" --images crops --html hits.html\n'
                           "tbps search model people --like crops/000_0.png --k 3 --json\n"
                           'tbps search model small "a man" --camera c1 --camera c2 --since 2026-05-01 --one-per source',
-                          "The exit status is 3 where nothing fits.")  # fmt: skip
+                          "Several sentences in one run take the time to start but once; with --json each gives a line "
+                          '{"query": ..., "hits": [...]}. The exit status is 3 where nothing fits.')  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="the checkpoint that made the gallery")
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     command.add_argument(
-        "query", metavar="SENTENCE", type=text, nargs="?", help='"a woman in a red coat with a black backpack"'
+        "query",
+        metavar="SENTENCE",
+        type=text,
+        nargs="*",
+        help='"a woman in a red coat with a black backpack"; may be repeated; - takes sentences as lines are typed',
     )
+    command.add_argument("--queries", type=path, metavar="FILE", help="also answer these sentences, one a line")
     command.add_argument("--like", type=path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
     command.add_argument("--text-share", type=float, help="weight of SENTENCE beside --like (default 0.5)")
     command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")

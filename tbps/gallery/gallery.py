@@ -13,14 +13,13 @@ from tqdm.auto import tqdm
 from tbps.gallery.add_result import AddResult
 from tbps.gallery.checks import check_positive
 from tbps.gallery.crops import warn_of_shapes
-from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.hits import Hit
 from tbps.gallery.home import Home, Mode, View
 from tbps.gallery.intake import Intake
 from tbps.gallery.listing import Listing
-from tbps.gallery.manifest import DTYPES, Dtype, Layout
-from tbps.gallery.opening import open_by_model
+from tbps.gallery.manifest import Dtype, Layout
+from tbps.gallery.opening import check_dtype, check_keeps, open_by_model
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.searching import Options, check_k, find
 from tbps.gallery.sources import listed, read_items
@@ -77,16 +76,11 @@ class Gallery(Listing, Upkeep):
             ValueError: an unknown dtype, a root that is no folder.
             ImportError: Milvus's client is not installed.
         """
-        if dtype not in (None, *DTYPES):
-            raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
+        check_dtype(dtype)
         config = model.config
         layout = Layout(dtype or "float32", config.projection_dim, config.num_parts, config.part_dim)
         home = open_by_model(where, model, processor, layout, token)
-        if dtype not in (None, home.layout.dtype):
-            raise GalleryError(
-                f"The gallery {where} keeps {home.layout.dtype} and was opened with dtype={dtype!r}: leave it out, or "
-                "export into a new gallery of that dtype."
-            )
+        check_keeps(home, dtype)
         return cls(home, model, processor, real_roots(roots))
 
     @property

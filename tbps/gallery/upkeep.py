@@ -11,6 +11,7 @@ from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.indexing import TARGET_RECALL
 from tbps.gallery.manifest import Dtype
 from tbps.gallery.merging import ROWS_PER_FILE
+from tbps.gallery.opening import check_dtype, check_keeps
 from tbps.gallery.store import Store
 from tbps.gallery.transfer import copy_rows
 
@@ -90,11 +91,14 @@ class Upkeep:
             where, token: of the other gallery, as for `open`. dtype: of a new one; None is that of this gallery.
 
         Raises:
-            GalleryError: the other one is another model's, or is being written to.
+            GalleryError: the other one is another model's, keeps another dtype than the one given, or is being written
+                to. ValueError: an unknown dtype.
         """
+        check_dtype(dtype)
         target = open_home(
             where, self._home.model, replace(self._home.layout, dtype=dtype or self._home.layout.dtype), token
         )
+        check_keeps(target, dtype)
         return copy_rows(self._home, target, progress)
 
     def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
