@@ -166,8 +166,10 @@ def _count_by_sorting(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def as_numpy(scores: Tensor) -> np.ndarray:
-    """The same numbers in memory that NumPy reads; it has no bfloat16, which float32 holds."""
-    return scores.to(torch.promote_types(scores.dtype, torch.float32)).cpu().numpy()
+    """The same numbers in memory that NumPy reads; it has no bfloat16, which float32 holds. Whole numbers stay as they
+    are: in float32 large ones would be equal."""
+    kept = scores.to(torch.promote_types(scores.dtype, torch.float32)) if scores.is_floating_point() else scores
+    return kept.cpu().numpy()
 
 
 @torch.no_grad()
@@ -203,8 +205,14 @@ def retrieval_metrics(
     gallery = gallery_embeds.to(dtype)
     rows = max(1, max_elements // len(gallery))
     for queries, ids in zip(query_embeds.split(rows), query_ids.split(rows), strict=True):
-        metrics.update(queries.to(dtype) @ gallery.T, ids)
+        metrics.update(_products(queries.to(dtype), gallery), ids)
     return metrics.compute()
+
+
+def _products(queries: Tensor, gallery: Tensor) -> Tensor:
+    """(q, G). A single query is computed twice: the routine for one vector sums some columns in another order, and
+    equal images would have unequal scores."""
+    return queries @ gallery.T if len(queries) > 1 else (queries.repeat(2, 1) @ gallery.T)[:1]
 
 
 def id_vector(ids: Tensor | Sequence[int], name: str) -> Tensor:

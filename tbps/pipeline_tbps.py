@@ -129,8 +129,14 @@ class TextBasedPersonSearchPipeline(Pipeline):
         vector = outputs["embeds"][0].float()
         if gallery is None:
             return vector
-        order = (gallery @ vector).argsort(descending=True, stable=True)[:top_k]
-        return [self._hit(vector * gallery[i], i, sources[i]) for i in order.tolist()]
+        products = gallery.double() * vector.double()  # (N, E); summed row by row, so equal images score the same
+        scores = products.sum(dim=1)
+        if not scores.isfinite().all():
+            raise ValueError(
+                "An embedding is not finite: look for NaN or overflow in the model's weights or its dtype."
+            )
+        order = scores.argsort(descending=True, stable=True)[:top_k]
+        return [self._hit(products[i], i, sources[i]) for i in order.tolist()]
 
     def _hit(self, products: torch.Tensor, index: int, source: Any) -> dict[str, Any]:
         """What is told of one image; `products` (E,) of two retrieval vectors sum to their score."""

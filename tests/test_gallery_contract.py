@@ -115,6 +115,23 @@ def test_scans_all_rows_in_order_of_insertion(filled):
     np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in pieces]), VECTORS[KEPT])
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_vector_that_is_not_finite_is_refused_by_name(filled, number):
+    vectors = unit_vectors(2)
+    vectors[1, 5] = number
+    with filled.writing(), pytest.raises(GalleryError, match=f"image {'f' * 32}.*finite"):
+        filled.append([make_row("e" * 32, None, {}), make_row("f" * 32, None, {})], vectors)
+    assert filled.count() == len(KEPT)
+
+
+def test_the_cosine_is_the_product_of_unit_vectors(filled):
+    for plain, found in zip(
+        filled.search(QUERIES, Wanted(40)), filled.search(QUERIES, Wanted(40, cosine=True)), strict=True
+    ):
+        assert [one.row.id for one in found] == [one.row.id for one in plain]
+        np.testing.assert_allclose([1.2 * one.score for one in found], [one.score for one in plain], rtol=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 2, 7, 40, 1000])
 def test_finds_the_best_and_of_equal_ones_the_first(filled, k):
     for found, query in zip(filled.search(QUERIES, Wanted(k)), QUERIES, strict=True):

@@ -13,6 +13,7 @@ from tbps.gallery import GalleryError
 from tbps.gallery.codes import directions, learn_steps, products, quantise
 from tbps.gallery.home import Row, Wanted
 from tbps.gallery.manifest import Layout
+from tbps.gallery.picking import same_person
 from tbps.gallery.ranking import rank
 from tbps.gallery.store import Store
 
@@ -159,6 +160,25 @@ def assert_best(query, stored, left, k, found):
         np.testing.assert_allclose(one.score, scores[int(one.row.id)], rtol=1e-9)
     for before, after in pairwise(found):
         assert before.score > after.score or int(before.row.id) < int(after.row.id)
+
+
+@settings(max_examples=60, deadline=None)
+@given(vectors_of_any_lengths(), st.sampled_from(["float32", "int8"]), st.data())
+def test_likeness_is_the_cosine_whatever_the_lengths(tmp_path_factory, problem, dtype, data):
+    vectors, rng = problem
+    store = make_store(
+        tmp_path_factory.mktemp("store"), vectors, [len(vectors) // 2] if len(vectors) > 1 else [], dtype
+    )
+    stored = np.concatenate([matrix for _, matrix in store.scan()])
+    unit, _ = directions(stored.astype(np.float64))
+    place, level = int(rng.integers(len(vectors))), data.draw(st.sampled_from([-1, 0.1, 0.5, 0.9, 1]))
+    cosines = unit @ unit[place]
+    alike = same_person(store.snapshot(), [str(place)], level)
+    assert str(place) in alike
+    for other in np.flatnonzero(np.abs(cosines - level) > 1e-7):
+        assert (str(other) in alike) == (cosines[other] > level) or other == place
+    [found] = store.search(stored[place : place + 1], Wanted(len(vectors), cosine=True))
+    np.testing.assert_allclose([one.score for one in found], np.sort(cosines)[::-1], atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])

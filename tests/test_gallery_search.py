@@ -270,12 +270,39 @@ def test_what_somebody_else_wrote_into_a_gallery_breaks_no_search_unnamed(tmp_pa
     ("options", "error", "match"),
     [({"min_score": math.nan}, ValueError, "min_score=nan"), ({"candidates": -5}, ValueError, "candidates=-5"),
      ({"exclude": ["x"], "exclude_alike": math.nan}, ValueError, "exclude_alike=nan"),
+     ({"exclude": ["x"], "exclude_alike": 95}, ValueError, "exclude_alike=95: expected a cosine"),
      ({"probes": 0}, ValueError, "probes=0"), ({"exclude": ["x"]}, GalleryError, "has the id 'x'"),
      ({"min_score": "1"}, TypeError, "min_score='1'"), ({"where": {"camera": "a"}}, TypeError, "expected a Filter")],
 )  # fmt: skip
 def test_options_that_would_be_silently_something_else_are_refused(gallery, options, error, match):
     with pytest.raises(error, match=match):
         gallery.search(SENTENCE, **options)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 1e300])
+def test_a_query_that_is_not_finite_is_refused(gallery, monkeypatch, number):
+    query = torch.ones(2, 48, dtype=torch.float64)
+    query[1, 3] = number
+    with pytest.raises(ValueError, match="query 1 holds a NaN, or a number beyond float32"):
+        gallery.search_embeddings(query, 3)
+    broken = query[1:].float()
+    monkeypatch.setattr("tbps.gallery.queries.encode_texts", lambda *_, **__: broken)
+    with pytest.raises(ValueError, match="query 0 holds a NaN"):
+        gallery.search(SENTENCE)
+
+
+@pytest.mark.parametrize("length", [1e-20, 1, 1e25])
+def test_parts_sum_to_the_score_whatever_the_lengths(tmp_path, tiny_model, tiny_processor, gallery, length):
+    store = Store.read(tmp_path / "gallery")
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((2, 48)) * length).astype(np.float32)
+    with store.writing():
+        store.append([Row("one", None, "{}"), Row("other", None, "{}")], vectors)
+    gallery.refresh()
+    for query in (torch.from_numpy(vectors[:1]), torch.from_numpy(vectors[1:])):
+        best = gallery.search_embeddings(query, 14)[0][0 if length > 1e-10 else -1]
+        assert np.isfinite(best.parts).all()
+        assert sum(best.parts) == pytest.approx(best.score, rel=1e-9)
 
 
 def test_an_open_during_a_compaction_finds_the_new_files(tmp_path, gallery):

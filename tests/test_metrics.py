@@ -157,6 +157,26 @@ def test_only_the_first_unmatched_queries_are_named():
         metrics_of(torch.zeros(7, 1), range(10, 17), [1])
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float64])
+def test_large_scores_that_differ_by_little_are_no_ties(dtype):
+    metrics = RetrievalMetrics(torch.tensor([0, 1]))
+    metrics.update(torch.tensor([[2**24, 2**24 + 1]]).to(dtype), torch.tensor([1]))
+    assert metrics.compute()["rank_1"] == 1
+
+
+@pytest.mark.parametrize("queries", [1, 2, 5])
+@pytest.mark.parametrize("images", [5, 17, 1003])
+@pytest.mark.parametrize("width", [48, 500, 1024])
+def test_equal_embeddings_are_ties_however_many_are_asked_for(queries, images, width):
+    """A model that makes one vector of all images gets the worst ranks."""
+    torch.manual_seed(queries + images + width)
+    asked, same = torch.randn(queries, width), torch.randn(1, width)
+    ids = torch.arange(images)
+    found = retrieval_metrics(asked, same.repeat(images, 1), ids[:queries], ids)
+    assert found["rank_1"] == 0
+    assert found["mAP"] == pytest.approx(1 / images)
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_scores_that_are_not_finite(value):
     scores = torch.zeros(3, 2)

@@ -79,6 +79,23 @@ def test_one_sentence_gives_hits_and_several_a_list_each(
     assert places.index(0) < places.index(1)  # the same picture twice
 
 
+def test_equal_images_have_equal_scores_in_the_order_given(search: TextBasedPersonSearchPipeline) -> None:
+    torch.manual_seed(0)
+    width = search.model.config.embedding_dim
+    for count in (3, 17, 100):
+        gallery = torch.randn(1, width).repeat(count, 1)
+        hits = search.postprocess({"embeds": torch.randn(1, width)}, gallery, range(count), top_k=count)
+        assert [hit["index"] for hit in hits] == list(range(count))
+        assert len({hit["score"] for hit in hits}) == 1
+
+
+def test_an_embedding_that_is_not_finite_is_no_hit(search: TextBasedPersonSearchPipeline) -> None:
+    gallery = torch.ones(3, search.model.config.embedding_dim)
+    gallery[1, 2] = float("nan")
+    with pytest.raises(ValueError, match="An embedding is not finite"):
+        search.postprocess({"embeds": torch.ones(1, gallery.shape[1])}, gallery, range(3))
+
+
 def test_images_are_embedded_once_for_several_sentences(
     search: TextBasedPersonSearchPipeline,
     pictures: list[Image.Image],

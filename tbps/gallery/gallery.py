@@ -204,7 +204,8 @@ class Gallery(Listing, Upkeep):
             mode: "exact"; or "int8", "prefix" or "index", which look at 8-bit codes, at the global embedding or into
                 an approximate index first and at the whole vectors of the best `candidates` after that. A Milvus home
                 has its own index instead.
-            candidates: default 10 k, at least 100. probes: lists of an index that are read, default a sixteenth.
+            candidates: default 10 k, at least 100. probes: lists of an index that are read, default
+                as many as were measured to be enough when it was made.
 
         Raises:
             ValueError: queries of another shape or not finite, k out of range, an unknown mode.
@@ -224,6 +225,4 @@ class Gallery(Listing, Upkeep):
         width = self._model.config.embedding_dim
         if queries.ndim != 2 or queries.shape[1] != width:
             raise ValueError(f"queries have the shape {tuple(queries.shape)}: expected (Q, {width}).")
-        if not queries.isfinite().all():
-            raise ValueError("queries hold a NaN or an infinite number: expected retrieval vectors of sentences.")
         return queries.detach().float().cpu().numpy()

@@ -72,7 +72,7 @@ class Hit:
 def make_hit(found: Found, query: np.ndarray, layout: Layout, roots: Sequence[Path]) -> Hit:
     """The hit of a row found for a query (E,)."""
     row = found.row
-    products = query * found.vector
+    products = np.multiply(query, found.vector, dtype=np.float64)
     parts = (products[: layout.prefix_dim].sum(), *products[layout.prefix_dim :].reshape(layout.num_parts, -1).sum(1))
     image = StoredImage(row.id, row.path, row.thumbnail, roots)
     return Hit(row.id, found.score, row.path, metadata_of(row), tuple(map(float, parts)), image)

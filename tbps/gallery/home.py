@@ -52,6 +52,7 @@ class Wanted:
         candidates: at least k, for the modes that need it. probes: lists that an index reads; None leaves it to it.
         filter: rows that may be found; with one, an index is not used, so that none is missed.
         excluded: ids of rows that may not be found.
+        cosine: rank by the cosine with the query instead of the inner product; mode "exact" only.
     """
 
     k: int
@@ -60,6 +61,7 @@ class Wanted:
     probes: int | None = None
     filter: Filter | None = None
     excluded: frozenset[str] = frozenset()
+    cosine: bool = False
 
 
 class View(Protocol):
@@ -86,8 +88,8 @@ class View(Protocol):
         is read."""
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
-        """For each query (Q, E) float32 the rows of the largest inner product, best first; of equal ones the row
-        inserted first comes first."""
+        """For each query (Q, E) float32 the rows of the largest inner product, or cosine, best first; of equal ones the
+        row inserted first comes first."""
 
 
 class Home(View, Protocol):

@@ -2,8 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Several
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +22,8 @@ from tbps.gallery.milvus_address import parse_address
 from tbps.gallery.milvus_client import Collection
 from tbps.gallery.milvus_filters import expression, filter_ids, id_list
 from tbps.gallery.milvus_rows import STORED, VECTOR, fields_for, make_schema, to_entity, to_row
-from tbps.gallery.scoring import row_scores
+from tbps.gallery.scoring import cosines, row_scores
+from tbps.gallery.stored_vectors import as_stored
 from tbps.gallery.strict_json import build, parse
 
 _PROPERTY = "tbps.gallery"
@@ -36,6 +37,7 @@ _NOISE = 1e-5  # by which two computations of a product with a unit vector may d
 _NUMBERS = (1 << 63) - 1  # clocks count nanoseconds, to the year 2262
 
 Entity = Mapping[str, Any]  # a row as the server gives it
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class MilvusHome:
@@ -151,12 +153,13 @@ class MilvusHome:
         Commit N rows and their vectors (N, E), some at a time: what a killed process has committed stays.
 
         Raises:
-            GalleryError: a row that Milvus cannot hold; none is committed then.
+            GalleryError: a row that Milvus cannot hold, a vector that is not finite; none is committed then.
         """
         first = max(self._next, time.time_ns())
         self._next = first + len(rows)
         numbers = range(first, self._next)
-        entities = [to_entity(*one) for one in zip(rows, vectors.astype(np.float32), numbers, strict=True)]
+        stored = as_stored(rows, vectors, "float32")
+        entities = [to_entity(*one) for one in zip(rows, stored, numbers, strict=True)]
         for batch in batches(entities, _AT_ONCE):
             self._collection.write("upsert", data=batch)  # insert would keep a row twice that two machines add
 
@@ -207,7 +210,8 @@ class MilvusHome:
 
     def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
         """
-        The best rows for each query; every mode is exact here.
+        The best rows for each query; every mode is exact here. Of rows that are not of unit length, as those of models
+        are, ranking by the cosine may miss some.
 
         Where more than 16,384 rows are candidates for the last place, those of equal score may come in another order.
 
@@ -221,14 +225,15 @@ class MilvusHome:
             )
         filter = expression(wanted.filter, wanted.excluded)
         parts = [queries[start : start + _QUERIES_AT_ONCE] for start in range(0, len(queries), _QUERIES_AT_ONCE)]
-        return [found for part in parts for found in self._search(part, wanted.k, filter)]
+        score = cosines if wanted.cosine else row_scores
+        return [found for part in parts for found in self._search(part, wanted.k, filter, score)]
 
-    def _search(self, queries: np.ndarray, k: int, filter: str) -> list[list[Found]]:
+    def _search(self, queries: np.ndarray, k: int, filter: str, score: Score) -> list[list[Found]]:
         ids, entities = self._candidates(queries, k, filter)
         missing = {one for some in ids for one in some} - entities.keys()
         entities |= {entity["id"]: entity for entity in self._entities(missing, STORED)}
         return [
-            _best(query, [entities[one] for one in some if one in entities], k)
+            _best(query, [entities[one] for one in some if one in entities], k, score)
             for query, some in zip(queries, ids, strict=True)
         ]
 
@@ -255,11 +260,11 @@ class MilvusHome:
         return [found[place] for place in range(len(queries))], entities
 
 
-def _best(query: np.ndarray, entities: Sequence[Entity], k: int) -> list[Found]:
+def _best(query: np.ndarray, entities: Sequence[Entity], k: int, score: Score) -> list[Found]:
     """The k best of some entities, scored anew: equal vectors get equal scores."""
     ordered = sorted(entities, key=_order)
     vectors = np.array([entity[VECTOR] for entity in ordered], np.float32).reshape(-1, len(query))
-    scores = row_scores(vectors, query)
+    scores = score(vectors, query)
     return [_found(ordered[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")[:k]]
 
 

@@ -12,6 +12,7 @@ from tbps.gallery.rows import metadata_of
 from tbps.gallery.scalars import written_alike
 
 _FIRST_TRY = 4  # times as many rows as are wanted
+_NOISE = 1e-9  # by which the cosine of a vector with itself may miss 1
 
 
 def one_per_group(view: View, query: np.ndarray, wanted: Wanted, name: str) -> list[Found]:
@@ -44,7 +45,7 @@ def same_person(view: View, ids: Collection[str], likeness: float | None) -> fro
     Ids of images, and of those that look like them.
 
     Args:
-        likeness: inner product of two image vectors from which on they are taken for one person; None: only `ids`.
+        likeness: cosine of two images' vectors from which on they are taken for one person; None: only `ids`.
 
     Raises:
         GalleryError: an id is not in the gallery.
@@ -62,8 +63,8 @@ def same_person(view: View, ids: Collection[str], likeness: float | None) -> fro
 def _alike(view: View, vector: np.ndarray, likeness: float) -> set[str]:
     asked = _FIRST_TRY
     while True:
-        found = view.search(vector[None], Wanted(min(asked, view.count())))[0]
-        alike = {one.row.id for one in found if one.score >= likeness}
+        found = view.search(vector[None], Wanted(min(asked, view.count()), cosine=True))[0]
+        alike = {one.row.id for one in found if one.score >= likeness - _NOISE}
         if len(alike) < len(found) or len(found) < asked:
             return alike
         asked *= 2

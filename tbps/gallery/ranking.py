@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tbps.gallery.codes import Products, directions, products
+from tbps.gallery.codes import ROUNDING, Products, directions, products
 from tbps.gallery.home import Wanted
 from tbps.gallery.index import Index
-from tbps.gallery.scoring import row_scores
+from tbps.gallery.scoring import cosines, row_scores
 from tbps.gallery.shards import Shard
 
 _SCORES_AT_ONCE = 1 << 24
+_SHORT = 1e-36  # length: of shorter rows float32 may not hold the inverse
 _SPARSE = 5  # fewer than one row in so many: picking them out costs less than scoring all
 
 Ranked = tuple[np.ndarray, np.ndarray]  # scores in descending order, places among all rows of all shards
@@ -50,7 +51,7 @@ def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndar
                 places[number] = _by_codes(part[number : number + 1], shards, allowed, wanted, prefix_dim)[0]
         else:
             places = _by_codes(part, shards, allowed, wanted, prefix_dim)
-        found += [_decide(query, shards, starts, some, wanted.k) for query, some in zip(part, places, strict=True)]
+        found += [_decide(query, shards, starts, some, wanted) for query, some in zip(part, places, strict=True)]
     return found
 
 
@@ -64,6 +65,8 @@ def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np
     dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
     asked = directions(queries)[0][:, :dim]
     rough = [_rough(asked, shard, chosen) for shard, chosen in zip(shards, allowed, strict=True)]
+    if wanted.cosine:
+        rough = [_divided(*some, shard.of_codes("length")) for some, shard in zip(rough, shards, strict=True)]
     scores = _joined([some for some, _ in rough])  # (Q, rows)
     if coarse:
         least = most = scores
@@ -115,13 +118,22 @@ def _rough(queries: np.ndarray, shard: Shard, chosen: np.ndarray) -> Products:
     return scores, bounds
 
 
-def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, places: np.ndarray, k: int) -> Ranked:
+def _divided(scores: torch.Tensor, bounds: torch.Tensor, length: torch.Tensor) -> Products:
+    """Cosines and their bounds from scores (Q, N) of queries of unit length, by the length (N,) of the rows."""
+    usual = length > _SHORT
+    scores = torch.where(usual, scores / length, scores)
+    return scores, torch.where(usual, bounds / length + 4 * ROUNDING, torch.where(length > 0, torch.inf, bounds))
+
+
+def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, places: np.ndarray,
+            wanted: Wanted) -> Ranked:  # fmt: skip
     """Score the rows at some places, in ascending order, in full."""
     cuts = np.searchsorted(places, starts)
     held = [i for i in range(len(shards)) if cuts[i] < cuts[i + 1]]
     if not held:
         return np.empty(0, np.float64), np.empty(0, np.int64)
     rows = (shards[i].vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) for i in held)
-    scores = np.concatenate([row_scores(some, query) for some in rows])
-    best = np.argsort(-scores, kind="stable")[:k]
+    score = cosines if wanted.cosine else row_scores
+    scores = np.concatenate([score(some, query) for some in rows])
+    best = np.argsort(-scores, kind="stable")[: wanted.k]
     return scores[best], places[best]

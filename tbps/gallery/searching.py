@@ -12,6 +12,7 @@ from tbps.gallery.home import MODES, Found, Mode, View, Wanted
 from tbps.gallery.picking import one_per_group, same_person
 
 _LEAST_CANDIDATES = 100
+_LARGEST_COSINE = 1.001  # a measured one may be 1 and a little, by rounding
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Options:
         for name, level in (("min_score", self.min_score), ("exclude_alike", self.exclude_alike)):
             if level is not None:
                 check_finite(name, level)
+        if self.exclude_alike is not None and abs(self.exclude_alike) > _LARGEST_COSINE:
+            raise ValueError(f"exclude_alike={self.exclude_alike}: expected a cosine, from -1 to 1.")
         check_filter(self.where)
         for name, number in (("candidates", self.candidates), ("probes", self.probes)):
             if number is not None:
@@ -63,8 +66,14 @@ def find(view: View, queries: np.ndarray, k: int, options: Options) -> list[list
     The best rows for each query (Q, E) float32, at most k, best first.
 
     Raises:
+        ValueError: a query is not finite.
         GalleryError: there is no index, and one is wanted; an excluded id is not there.
     """
+    for place in np.flatnonzero(~np.isfinite(queries).all(axis=1)).tolist():
+        raise ValueError(
+            f"query {place} holds a NaN, or a number beyond float32: expected a retrieval vector. Look for NaN or "
+            "overflow in the model's embeddings."
+        )
     excluded = same_person(view, options.exclude, options.exclude_alike)
     count = max(k, options.candidates or max(_LEAST_CANDIDATES, 10 * k))
     wanted = Wanted(k, options.mode, count, options.probes, options.where, excluded)

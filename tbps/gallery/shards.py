@@ -13,14 +13,12 @@ import torch
 
 from tbps.files import write_atomically
 from tbps.gallery.blocks import ADVICE, CheckedFile, block_checksums
-from tbps.gallery.codes import ROW_NUMBERS, Codes, decoded, directions, quantise
+from tbps.gallery.codes import ROW_NUMBERS, Codes, decoded, quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
-from tbps.gallery.manifest import Dtype, Origin, ShardEntry
+from tbps.gallery.manifest import Origin, ShardEntry
 from tbps.gallery.shard_file import checked_column, described, open_batch, schema, steps_of, stream_of
-
-_MOST = 1e30  # length of a vector: far from where float32 ends, so that no product by codes does
-_HALF_LOSES = 0.1  # share of a vector that float16 may lose: by far more than of any that it was made for
+from tbps.gallery.stored_vectors import as_stored
 
 
 def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
@@ -40,7 +38,7 @@ def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
         GalleryError: a vector that cannot be kept.
     """
     dtype = origin.layout.dtype
-    stored = _stored(rows, vectors, dtype)
+    stored = as_stored(rows, vectors, dtype)
     codes = quantise(stored.astype(np.float32, copy=False), steps)  # of what is stored: the bound must hold for that
     if dtype == "int8":
         codes = codes.instead_of_vectors()
@@ -71,38 +69,6 @@ def write_batch(path: Path, batch: pa.RecordBatch) -> ShardEntry:
     entry = ShardEntry(path.name, len(batch), len(data), block_checksums(data))
     write_atomically(path, data)
     return entry
-
-
-def _stored(rows: Sequence[Row], vectors: np.ndarray, dtype: Dtype) -> np.ndarray:
-    """The vectors (N, E) in the type that they are kept in.
-
-    Raises:
-        GalleryError: one is not finite or too long, or float16 would lose it.
-    """
-    with np.errstate(invalid="ignore"):
-        _, length = directions(vectors)
-    for place in np.flatnonzero(~(length <= _MOST)).tolist():  # NaN is not either
-        raise GalleryError(
-            f"The vector of {_name(rows[place])} is {length[place]:.3g} long: expected a finite length of at most "
-            f"{_MOST:.0e}. Look for NaN or overflow in the model's embeddings."
-        )
-    if dtype != "float16":
-        return vectors.astype(np.float32, copy=False)
-    with np.errstate(over="ignore"):
-        half = vectors.astype(np.float16)
-    with np.errstate(invalid="ignore"):
-        _, lost = directions(vectors - half.astype(np.float32))
-    for place in np.flatnonzero(~(lost <= _HALF_LOSES * length)).tolist():
-        raise GalleryError(
-            f"The vector of {_name(rows[place])} does not fit into float16: its largest number is "
-            f"{np.abs(vectors[place]).max():.3g}, and float16 holds from 6e-08 to 65504. Use a gallery of float32 or "
-            "int8, or scale the vectors."
-        )
-    return half
-
-
-def _name(row: Row) -> str:
-    return f"image {row.id}" if row.path is None else f"{row.path} (image {row.id})"
 
 
 def _marked(rows: int, places: Sequence[int]) -> np.ndarray:
