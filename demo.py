@@ -8,12 +8,15 @@ through AutoModel, indexes the test images, answers five sentences and writes re
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in train_hf.py, before torch is imported
 
 import datasets
 import numpy as np

@@ -1,6 +1,7 @@
 """The `tbps` command: make or check data, evaluate a checkpoint, index and search images, push a model."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 3 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that wait do not spin
     with safe_streams():
         options = parse(arguments)
         try:
