@@ -21,7 +21,7 @@ from tbps.gallery.rows import make_row
 from tbps.gallery.store import Store
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(IMAGES, min_size=1, max_size=12), st.lists(filters(), min_size=1, max_size=6))
 def test_a_filter_is_met_by_all_rows_that_fit_and_no_others(tmp_path_factory, images, asked):
     store = Store.open(tmp_path_factory.mktemp("store") / "s", ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2))

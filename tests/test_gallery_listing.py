@@ -1,5 +1,7 @@
 """Rows listed and counted without their vectors, removal by a filter, and that it erases."""
 
+import traceback
+
 import numpy as np
 import pytest
 from conftest import SENTENCES
@@ -33,7 +35,7 @@ def contents(folder):
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(where=filters().filter(lambda filter: not filter.is_empty))
 def test_what_a_filter_removes_is_in_no_file_after_compaction_and_all_else_is(tmp_path_factory, where):
     folder = tmp_path_factory.mktemp("erased") / "g"
@@ -125,3 +127,47 @@ def test_a_gallery_counts_lists_and_removes_by_filters(tmp_path, tiny_model, tin
     assert [hit.id for hit in gallery.get(ids) if hit] == ids[:2]
     assert {hit.id for hit in gallery.search(SENTENCES[0])} == set(ids[:2])
     assert list(gallery.rows(columns=("metadata",))) == [{"metadata": one} for one in floors[:2]]
+
+
+STRANGE = [None, 1, 1.5, b"x", "x", [1], [None], [b"x"], ["\udcff"], {"a": 1}, {1, 2}, object(), float("nan"), [["a"]],
+           (n for n in ()), np.array(["a"]), np.array([1.0]), True, "", [""], 10**5000, [10**5000], ["x" * 9999],
+           "\x00", ["\x00"], range(3)]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", "lite"])
+def test_what_makes_no_sense_is_named_and_changes_nothing(tmp_path, tiny_model, tiny_processor, pictures, kind):
+    """Whatever is given for whatever: an answer, or an error of this package's own words."""
+    with new_place(kind, tmp_path) as place:
+        gallery = Gallery.open(place.where, tiny_model, tiny_processor)
+        gallery.add(pictures, [{"n": n} for n in range(4)], progress=False)
+        before = list(gallery.rows())
+        options = ("where", "exclude", "exclude_alike", "one_per", "min_score", "mode", "candidates", "probes")
+        fields = ("camera", "source", "since", "until", "metadata", "path", "all_of", "any_of", "none_of")
+        uses = {name: lambda value, name=name: gallery.search("a bag", **{name: value}) for name in options}
+        uses |= {f"Filter {name}": lambda value, name=name: Filter(**{name: value}) for name in fields}
+        uses |= {
+            name: getattr(gallery, name) for name in ("get", "remove", "update", "values", "count", "why_none", "rows")
+        }
+        uses |= {
+            "k": lambda value: gallery.search("a bag", k=value),
+            "removed": lambda value: gallery.remove(where=value),
+            "columns": lambda value: gallery.rows(columns=value),
+            "updated": lambda value: gallery.update({before[0]["id"]: {"n": 0, "camera": [value]}}),
+            "asked": lambda value: gallery.count(Filter(metadata={"x": [[value]]})),
+            "sync": lambda value: gallery.sync(value, progress=False),
+        }
+        said = [(name, value, outcome(use, value)) for name, use in uses.items() for value in STRANGE]
+        assert [one for one in said if one[2] != "fine"] == []
+        assert list(gallery.rows()) == before
+
+
+def outcome(use, value):
+    """ "fine" after an answer and after an error that was raised here on purpose, in not too many words."""
+    try:
+        use(value)
+    except (TypeError, ValueError, FileNotFoundError) as error:
+        raised_by = traceback.extract_tb(error.__traceback__)[-1].filename
+        return "fine" if "/tbps/" in raised_by and len(str(error)) < 1000 else f"{error!r:.200} in {raised_by}"
+    except Exception as error:
+        return f"{error!r:.200}"
+    return "fine"

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tbps.gallery.scalars import Scalar, plain, same, scalar, shown
+from tbps.gallery.checks import shown
+from tbps.gallery.scalars import Scalar, plain, same, scalar
 
 Asked = Scalar | Collection[Scalar] | Mapping[str, Scalar]
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {

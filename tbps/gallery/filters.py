@@ -6,10 +6,11 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
+from tbps.gallery.checks import shown
 from tbps.gallery.conditions import Asked, Condition, condition, several
 from tbps.gallery.moments import Moment, seconds
 from tbps.gallery.paths import full_path
-from tbps.gallery.scalars import Scalar, name_of, shown
+from tbps.gallery.scalars import Scalar, name_of
 
 PathText = str | PathLike[str]
 

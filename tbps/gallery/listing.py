@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tbps.encoding import batches
-from tbps.gallery.checks import check_ids
+from tbps.gallery.checks import check_ids, shown
 from tbps.gallery.filters import Filter, check_filter
 from tbps.gallery.hits import Hit, make_hit
 from tbps.gallery.home import Found, Home
@@ -94,6 +94,9 @@ class Listing:
             GalleryError: another process is writing to this gallery.
             TypeError, ValueError: metadata that cannot be kept; nothing has been changed.
         """
+        if not isinstance(metadata, Mapping):
+            raise TypeError(f"metadata={shown(metadata)}: expected a dict of ids, each with a dict of names to set.")
+        check_ids("metadata", metadata)
         changes = {id: checked(f"metadata[{id!r}]", entry) for id, entry in metadata.items()}
         result = UpdateResult()
         with self._home.writing():

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tbps.gallery.checks import shown
 from tbps.gallery.crops import check_box
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.moments import seconds
-from tbps.gallery.scalars import check_digits, name_of, plain, shown
+from tbps.gallery.scalars import check_digits, name_of, plain
 
 _DEEPEST = 32  # lists and dicts within each other
 

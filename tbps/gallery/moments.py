@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tbps.gallery.scalars import shown
+from tbps.gallery.checks import shown
 
 Moment = datetime | date | str | float
 

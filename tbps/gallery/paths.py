@@ -4,8 +4,7 @@ import os
 from typing import Any
 
 from tbps.file_names import name_as_text
-from tbps.gallery.checks import check_text
-from tbps.gallery.scalars import shown
+from tbps.gallery.checks import check_text, shown
 
 
 def full_path(what: str, path: Any) -> str:

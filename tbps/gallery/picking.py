@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tbps.gallery.checks import shown
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Found, View, Wanted
 from tbps.gallery.rows import metadata_of
@@ -53,7 +54,7 @@ def same_person(view: View, ids: Collection[str], likeness: float | None) -> fro
     given = frozenset(ids)
     missing = given - view.known(sorted(given))
     if missing:
-        raise GalleryError(f"exclude: no image of the gallery {view.where} has the id {min(missing)!r}.")
+        raise GalleryError(f"exclude: no image of the gallery {view.where} has the id {shown(min(missing))}.")
     if likeness is None:
         return given
     vectors = [found.vector for found in view.get(sorted(given)) if found is not None]

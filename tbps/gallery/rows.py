@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tbps.gallery.checks import shown
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.metadata import parsed
 from tbps.gallery.moments import seconds
-from tbps.gallery.scalars import name_of, shown
+from tbps.gallery.scalars import name_of
 
 _TYPED: dict[str, Callable[[str, Any], Any]] = {"camera": name_of, "source": name_of, "timestamp": seconds}
 

@@ -5,21 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from tbps.gallery.checks import check_text
+from tbps.gallery.checks import check_text, shown
 
 Scalar = str | int | float | bool
 
 MOST_DIGITS = 640  # the least to which Python's own limit for reading a number can be set
-_SHOWN = 200  # letters
-
-
-def shown(value: Any) -> str:
-    """A value in a message, cut where it is long; a number can have too many digits to be written."""
-    try:
-        text = repr(value)
-    except ValueError:
-        return f"a {type(value).__name__} with too many digits"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def plain(value: Any) -> Any:

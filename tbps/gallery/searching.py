@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tbps.gallery.checks import check_finite, check_ids, check_positive
+from tbps.gallery.checks import check_finite, check_ids, check_positive, shown
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter, check_filter
 from tbps.gallery.home import MODES, Found, Mode, View, Wanted
@@ -34,7 +34,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"mode={self.mode!r}: expected one of {', '.join(MODES)}.")
+            raise ValueError(f"mode={shown(self.mode)}: expected one of {', '.join(MODES)}.")
         for name, level in (("min_score", self.min_score), ("exclude_alike", self.exclude_alike)):
             if level is not None:
                 check_finite(name, level)

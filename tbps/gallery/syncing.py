@@ -14,6 +14,7 @@ from tbps.gallery.content import content_id
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Home, View
+from tbps.gallery.paths import full_path
 from tbps.gallery.rows import changed_row
 from tbps.gallery.updates import update_rows
 from tbps.gallery.values import listed
@@ -45,8 +46,9 @@ def compare(view: View, folder: str | Path, progress: bool = True) -> SyncResult
     Read all files of rows below a folder, and where one is not as it was, the other images below it.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: there is no such folder. TypeError, ValueError: no path.
     """
+    folder = full_path("folder", folder)
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder: expected one with images of the gallery. Is its disk mounted?")
     where, result, right = Filter(path=folder), SyncResult(), set()

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tbps.gallery.checks import check_text
+from tbps.gallery.checks import check_text, shown
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import View
 from tbps.gallery.metadata import parsed
-from tbps.gallery.scalars import shown, written_alike
+from tbps.gallery.scalars import written_alike
 from tbps.printable_tbps import printable
 
 COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp", "thumbnail")
