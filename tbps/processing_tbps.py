@@ -78,7 +78,10 @@ class TBPSImageProcessor(PilBackend):
         if pixels is None:
             picture = fetch_image(image_source(image))
         else:
-            picture = array_image(pixels, channels_last(pixels, input_data_format), unit)
+            last = channels_last(pixels, input_data_format)
+            if do_convert_rgb is False and pixels.dtype == np.uint8 and pixels.shape[-1 if last else 0] == 4:
+                return super().process_image(pixels, do_convert_rgb, input_data_format)  # four channels are wanted
+            picture = array_image(pixels, last, unit)
         found = np.moveaxis(np.asarray(picture), -1, 0)
         return self.rescale(found, 1 / 255) if unit and floats else found
 
@@ -94,7 +97,7 @@ class TBPSImageProcessor(PilBackend):
         height, width = self.size.get("height"), self.size.get("width")
         if not (self.do_resize and height and width):
             return picture
-        return picture.resize((width, height), self.resample)
+        return picture.resize((width, height), PILImageResampling.BILINEAR if self.resample is None else self.resample)
 
     def _prepare_image_like_inputs(self, images: Any, *args: Any, expected_ndims: int = 3, **kwargs: Any) -> Any:
         return self._opened(images, kwargs)

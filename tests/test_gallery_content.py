@@ -62,6 +62,14 @@ def expected(id, model, processor):
     return vectors[0].numpy(), thumbnail(open_image(BY_ID[id]))
 
 
+@pytest.fixture(scope="module")
+def checkpoint(model_and_processor, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    for part in model_and_processor:
+        part.save_pretrained(folder)
+    return str(folder)
+
+
 def check_contents(gallery, model, processor):
     """Every row against its own content."""
     rows = [(row, vector) for rows, matrix in gallery._home.scan() for row, vector in zip(rows, matrix, strict=True)]
@@ -74,7 +82,7 @@ def check_contents(gallery, model, processor):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_files_overwritten_while_they_are_added(model_and_processor, data):
     model, processor = model_and_processor
     count = data.draw(st.integers(1, 7))
@@ -214,12 +222,9 @@ def test_a_search_reads_no_file_before_its_image_is_asked_for(reused, monkeypatc
     assert "image=" not in repr(hits[0])
 
 
-def test_the_command_line_says_what_became_of_a_file(reused, tmp_path, model_and_processor, capsys):
+def test_the_command_line_says_what_became_of_a_file(reused, tmp_path, checkpoint, capsys):
     _, crops = reused
-    model, processor = model_and_processor
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    command = ["search", str(tmp_path / "model"), str(tmp_path / "gallery"), SENTENCE, "--images", str(crops)]
+    command = ["search", checkpoint, str(tmp_path / "gallery"), SENTENCE, "--images", str(crops)]
     assert main([*command, "--json"]) == 0
     states = {hit["metadata"]["name"]: hit["file_state"] for hit in json.loads(capsys.readouterr().out)}
     assert states["changed 0"] == "changed"
@@ -317,7 +322,7 @@ def test_a_copy_added_under_a_living_path_is_said_to_have_moved(tmp_path, model_
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.JFIF", "folder/no ending"])
-def test_the_name_of_an_image_is_no_sentence(tmp_path, model_and_processor, name, monkeypatch, capsys):
+def test_the_name_of_an_image_is_no_sentence(tmp_path, model_and_processor, checkpoint, name, monkeypatch, capsys):
     model, processor = model_and_processor
     monkeypatch.chdir(tmp_path)
     Path(name).parent.mkdir(exist_ok=True)
@@ -337,16 +342,14 @@ def test_the_name_of_an_image_is_no_sentence(tmp_path, model_and_processor, name
     for call in ways.values():
         with pytest.raises(ValueError, match=r"the name of a file, and would be read as words.*Path\(\.\.\.\)"):
             call()
-    model.save_pretrained("model")
-    processor.save_pretrained("model")
-    assert main(["search", "model", "gallery", name]) == 2
+    assert main(["search", checkpoint, "gallery", name]) == 2
     assert "--like" in capsys.readouterr().err
     assert gallery.search(Path(name))[0].score == pytest.approx(1, abs=1e-5)
     for words in ("photo.jpeg", "red/blue coat", "a" * 3000, "folder"):  # no such file
         assert gallery.search(words)
 
 
-def test_what_a_folder_holds_of_other_images_is_in_the_result(tmp_path, model_and_processor, capsys):
+def test_what_a_folder_holds_of_other_images_is_in_the_result(tmp_path, model_and_processor, checkpoint, capsys):
     model, processor = model_and_processor
     crops = tmp_path / "crops"
     crops.mkdir()
@@ -356,9 +359,7 @@ def test_what_a_folder_holds_of_other_images_is_in_the_result(tmp_path, model_an
     gallery = Gallery.open(tmp_path / "gallery", model, processor)
     (skipped,) = gallery.add(crops, progress=False).skipped
     assert Path(skipped.name) == crops / "b.heic"
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    command = ["index", str(tmp_path / "model"), str(crops), str(tmp_path / "gallery")]
+    command = ["index", checkpoint, str(crops), str(tmp_path / "gallery")]
     assert main(command) == 0
     assert "b.heic is in a format that Pillow does not open here" in capsys.readouterr().err
     assert main([*command, "--json"]) == 0

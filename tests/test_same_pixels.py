@@ -131,18 +131,25 @@ def test_the_processor_sees_one_picture(file: Path, tiny_processor: TBPSProcesso
 
 
 def test_pipeline_gallery_and_encoding_see_one_picture(
-    file: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor, tmp_path: Path
+    tiny_model: TBPSModel, tiny_processor: TBPSProcessor, tmp_path: Path
 ) -> None:
-    pixels = tiny_processor(images=Image.open(BytesIO(file.read_bytes())), return_tensors="pt").pixel_values
+    files = [tmp_path / f"{place:02d}.img" for place in range(len(KINDS))]
+    for file, make in zip(files, KINDS.values(), strict=True):
+        file.write_bytes(make())
+    opened = [Image.open(BytesIO(file.read_bytes())) for file in files]
+    pixels = tiny_processor(images=opened, return_tensors="pt").pixel_values
     with torch.no_grad():
         expected = tiny_model.get_image_features(pixels).pooler_output
-    assert torch.equal(encode_images(tiny_model, tiny_processor, [file], progress=False), expected)
+    assert torch.equal(encode_images(tiny_model, tiny_processor, files, progress=False), expected)
     gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
-    gallery.add([file], progress=False)
-    (hit,) = gallery.search("a red bag")
-    (other,) = TextBasedPersonSearchPipeline(model=tiny_model, processor=tiny_processor)([str(file)], "a red bag")
-    assert hit.score == pytest.approx(other["score"], abs=1e-6)
-    assert gallery.search_embeddings(expected, 1)[0][0].score == pytest.approx(1, abs=1e-5)
+    gallery.add(files, progress=False)
+    scores = {hit.path: hit.score for hit in gallery.search("a red bag", k=len(files))}
+    pipeline = TextBasedPersonSearchPipeline(model=tiny_model, processor=tiny_processor)
+    assert len(scores) == len(files)
+    for hit in pipeline([str(file) for file in files], "a red bag", top_k=len(files)):
+        assert scores[hit["path"]] == pytest.approx(hit["score"], abs=1e-6)
+    for (best,) in gallery.search_embeddings(expected, 1):
+        assert best.score == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
