@@ -27,10 +27,19 @@ def remove_leftovers(directory: Path, manifest: Manifest) -> None:
     """Delete what was replaced, and what killed writers left: what this gallery wrote and its manifest does not name.
 
     Only while nobody else writes. Whoever has such a file open keeps it. Folders stay, whatever their name.
+
+    Raises:
+        GalleryError: one cannot be deleted.
     """
     for path in directory.iterdir():
         if (is_half_written(path.name) or manifest.is_past(path.name)) and not path.is_dir():
-            path.unlink()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise GalleryError(
+                    f"{path} could not be deleted ({error.strerror}): it is of no use any more, and may hold what was "
+                    "removed. Delete it, or repeat the command."
+                ) from error
 
 
 @contextmanager

@@ -215,7 +215,13 @@ class Manifest:
                 f"{directory / MANIFEST_NAME} would have more than {_LARGEST_MANIFEST} bytes: `tbps gallery compact "
                 f"{directory}` erases what was removed, or keep the images in several galleries."
             )
-        write_atomically(directory / MANIFEST_NAME, data)
+        try:
+            write_atomically(directory / MANIFEST_NAME, data)
+        except OSError:
+            if not (directory / COPY_NAME).is_file():
+                raise
+            (directory / COPY_NAME).unlink()  # on a full disk that is the room needed, so that rows can be removed
+            write_atomically(directory / MANIFEST_NAME, data)
         try:  # while one of the two is written, or is lost, the other one is whole
             write_atomically(directory / COPY_NAME, data, durable=False)
         except OSError as error:
