@@ -15,6 +15,7 @@ from kill_at import kill_at
 from tbps.cli import main
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
+from tbps.gallery.filters import Filter
 from tbps.gallery.home import Row, Wanted
 from tbps.gallery.manifest import DTYPES, Layout, Manifest
 from tbps.gallery.repair import FROM_SHARDS, Repair, repair
@@ -250,6 +251,18 @@ def test_a_gallery_of_format_2_is_converted_as_it_is(tmp_path, dtype):
         store.append([Row("new", None, "{}")], VECTORS[:1])
         store.compact(1000, progress=False)
     assert Store.read(tmp_path / "old").count() == 37
+
+
+def test_cameras_of_format_2_that_are_equal_numbers_become_one(tmp_path):
+    cameras = [("3.0", 3.0), ("3", 3), ("3.0", "3.0"), ("1e+16", 1e16), ("gate", "gate"), ("3.5", 3.5), (None, None)]
+    rows = [Row(f"{n}", None, json.dumps({"camera": value}), text) for n, (text, value) in enumerate(cameras)]
+    rows += [Row("damaged", None, "[" * 9999, "4.0"), Row("other", None, "{}", "e.0")]
+    write_gallery(tmp_path / "old", [(rows, VECTORS[: len(rows)])], [[]], "float32")
+    repair(tmp_path / "old")
+    store = Store.read(tmp_path / "old")
+    names = [row["camera"] for piece in store.listed(["camera"]) for row in piece]
+    assert names == ["3", "3", "3.0", str(10**16), "gate", "3.5", None, "4.0", "e.0"]
+    assert store.count(Filter(camera=3)) == store.count(Filter(camera=3.0)) == 2
 
 
 def test_a_damaged_file_of_format_2_is_set_aside(tmp_path):

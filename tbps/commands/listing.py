@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tbps.commands.filters import add_filter_options, filter_of
-from tbps.commands.options import WHERE, Commands, add_command, token
+from tbps.commands.options import WHERE, Commands, add_command, text, token
 from tbps.commands.terminal import show, show_error
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def add_list(gallery: Commands) -> None:
     command.add_argument("--columns", default="id,path,metadata", metavar="NAMES",
                          help=f"of {', '.join(_COLUMNS)} (default id,path,metadata)")  # fmt: skip
     command.add_argument("--count", action="store_true", help="only say how many there are")
-    command.add_argument("--values", metavar="NAME", help="count the values of this metadata name instead")
+    command.add_argument("--values", type=text, metavar="NAME", help="count the values of this metadata name instead")
     command.add_argument("--json", action="store_true", help="print each image as a line of JSON")
     command.set_defaults(run=list_images)
 

@@ -1,6 +1,8 @@
 """Galleries of format 2, whose codes had one bound for all rows of a file, as galleries of this format."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow as pa
 from tbps.gallery.blocks import CheckedFile
 from tbps.gallery.codes import ROW_NUMBERS, Codes, quantise
 from tbps.gallery.manifest import FORMAT_VERSION, Manifest, Origin, ShardEntry, file_name, manifest_of
+from tbps.gallery.scalars import name_of
 from tbps.gallery.shard_file import checked_column, described, open_stream, schema
 from tbps.gallery.shards import write_batch
 
@@ -42,6 +45,7 @@ def convert_shard(directory: Path, entry: ShardEntry, number: int, origin: Origi
     old = open_stream(file, _schema(origin))
     kept = pa.array(np.setdiff1d(np.arange(entry.rows), np.array(entry.removed, np.int64)))
     columns = {name: checked_column(file, old, name).take(kept) for name in old.schema.names}
+    columns |= {name: _names(columns, name) for name in ("camera", "source")}
     numbers = _matrix(columns["code"])
     steps = np.frombuffer(old.schema.metadata[_STEPS], np.float32)
     if origin.layout.dtype == "int8":
@@ -54,6 +58,18 @@ def convert_shard(directory: Path, entry: ShardEntry, number: int, origin: Origi
     columns |= {name: pa.array(getattr(codes, name)) for name in ROW_NUMBERS}
     batch = pa.record_batch(columns, schema=schema(origin.layout))
     return write_batch(directory / file_name(number, "shard"), described(batch, codes.steps, origin))
+
+
+def _names(columns: Mapping[str, pa.Array], name: str) -> pa.Array:
+    """Cameras or sources as filters ask for them now, where a number is the same however it was written: 3.0 was text
+    of its own."""
+    texts = columns[name].to_pylist()
+    for place, text in enumerate(texts):
+        if text is not None and (text.endswith(".0") or "e" in text):
+            with suppress(ValueError, TypeError, KeyError, RecursionError):  # what somebody else wrote stays as it is
+                value = json.loads(columns["metadata"][place].as_py())[name]
+                texts[place] = name_of(name, value) if isinstance(value, float) else text
+    return pa.array(texts, pa.string())
 
 
 def _schema(origin: Origin) -> pa.Schema:
