@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
@@ -13,6 +13,7 @@ from .checkpoint_tbps import mismatches_untold, refuse_broken, refuse_misfits, r
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer, stripes
 from .initialisation_tbps import WhollyInitialised
+from .source_tbps import check_checkpoint, commit_of
 from .towers_tbps import ConvStem
 
 logger = logging.get_logger(__name__)
@@ -49,12 +50,17 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
         than `num_identities` is made anew, with a warning.
 
         Raises:
-            ValueError: the weights are a pickle, of other sizes than the configuration asks for (unless
-                `ignore_mismatched_sizes`), or not finite. OSError: there are none, or the file is damaged.
+            ValueError: it is no checkpoint of tbps; the weights are a pickle, of other sizes than the configuration
+                asks for (unless `ignore_mismatched_sizes`), or not finite.
+            OSError: nothing is there, no weights, or the file is damaged.
         """
         source = pretrained_model_name_or_path
+        if source is not None and not isinstance(kwargs.get("config"), PreTrainedConfig):
+            check_checkpoint(source, TBPSConfig.model_type, kwargs.get("subfolder", ""))
         told = kwargs.pop("output_loading_info", False)
         any_size = kwargs.pop("ignore_mismatched_sizes", False)
+        names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
+        hub = {name: kwargs[name] for name in names if name in kwargs}
         settings = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
         try:
             with mismatches_untold() as untold:
@@ -62,8 +68,7 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
         except SafetensorError as error:
             raise OSError(f"The weights of {source} are damaged ({error}): get the checkpoint again.") from error
         except OSError:
-            names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
-            refuse_pickle(source, **{n: kwargs[n] for n in names if n in kwargs})
+            refuse_pickle(source, **hub)
             raise
         if any_size and untold:
             logger.warning(untold[0])
@@ -74,6 +79,7 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
         model.from_checkpoint = frozenset(name for name, _ in model.named_parameters() if name not in drawn)
         if "logit_scale_init_value" in kwargs:  # stated by the caller, it wins over what the checkpoint ended with
             torch.nn.init.constant_(model.logit_scale, kwargs["logit_scale_init_value"])
+        model.config._commit_hash = None if source is None else commit_of(source, **hub)
         model.freeze()  # loading put other parameters in the place of those that were frozen
         return (model, info) if told else model
 

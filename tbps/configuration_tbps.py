@@ -1,7 +1,7 @@
 """Configuration of a text-based person search model: two towers, a part decoder shared by both, the training losses."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -9,6 +9,12 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .checkpoint_tbps import VERSION, tell_versions, warn_of_newer
+
+if TYPE_CHECKING:
+    # Never run, but read: Transformers tells the code of two folders of one name apart by the files that the text of a
+    # module imports, and finds the model's class by the configuration's. So all files have to count here.
+    from .modeling_tbps import TBPSModel  # noqa: F401
+    from .processing_tbps import TBPSProcessor  # noqa: F401
 
 POOLINGS = ("tower", "max", "mean")
 GLOBAL_LOSSES = ("sdm", "itc", "tal")

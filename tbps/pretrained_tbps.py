@@ -16,6 +16,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .checkpoint_tbps import refuse_broken
 from .configuration_tbps import TBPSConfig, as_pair
+from .source_tbps import check_checkpoint
 from .text_length_tbps import TEXT_POSITIONS, check_text_length, stretch_positions
 
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -130,6 +131,7 @@ def read_source(checkpoint: str) -> tuple[PreTrainedModel, frozenset[str]]:
     Raises:
         ValueError: it is a whole tbps model, whose decoder would be dropped, or holds weights that are not finite.
     """
+    check_checkpoint(checkpoint)
     source, info = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
     if source.config.model_type == TBPSConfig.model_type:
         raise ValueError(f"{checkpoint} holds a whole TBPSModel: load it by TBPSModel.from_pretrained.")

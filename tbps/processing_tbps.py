@@ -20,6 +20,7 @@ from transformers.utils import is_torch_tensor, logging
 
 from .configuration_tbps import as_pair
 from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_file
+from .source_tbps import check_checkpoint, check_place
 from .text_length_tbps import check_text_length
 
 logger = logging.get_logger(__name__)
@@ -126,6 +127,16 @@ class TBPSProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, **kwargs)
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """`ProcessorMixin.from_pretrained`, of a folder or a Hub id.
+
+        Raises:
+            ValueError: it is a file. OSError: there is no processor.
+        """
+        check_place(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    @classmethod
     def from_vision_text_pretrained(
         cls,
         vision: str,
@@ -143,6 +154,8 @@ class TBPSProcessor(ProcessorMixin):
             OSError: no tokenizer or no configuration at one of the checkpoints.
             ValueError: more tokens than a text tower other than CLIP's has positions.
         """
+        for checkpoint in (vision, text or vision):
+            check_checkpoint(checkpoint)
         config = AutoConfig.from_pretrained(vision)
         height, width = as_pair(image_size or getattr(config, "vision_config", config).image_size)
         text_config = AutoConfig.from_pretrained(text or vision).get_text_config()

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -157,14 +158,17 @@ else:
     raise SystemExit("tbps can be imported here: the test proves nothing")
 from transformers import AutoModel, AutoProcessor
 from PIL import Image
-folder, picture = sys.argv[1:]
+picture, *folders = sys.argv[1:]
 torch.set_num_threads(1)  # as the tests: bit-equal needs the same split of sums
-model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
-processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-batch = processor(text=["a red bag"], images=[Image.open(picture)], return_tensors="pt")
-with torch.no_grad():
-    out = model(**batch)
-print(json.dumps([out.text_embeds[0].tolist(), out.image_embeds[0].tolist()]))
+found = []
+for folder in folders:
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    batch = processor(text=["a red bag"], images=[Image.open(picture)], return_tensors="pt")
+    with torch.no_grad():
+        out = model(**batch)
+    found.append([out.text_embeds[0].tolist(), out.image_embeds[0].tolist()])
+print(json.dumps(found))
 """
 
 
@@ -175,13 +179,22 @@ def test_remote_code_in_a_process_without_tbps(checkpoint: Path, tmp_path: Path,
     script = tmp_path / "elsewhere" / "remote.py"
     script.parent.mkdir()
     script.write_text(REMOTE.replace("import tbps", "sys.modules['tbps'] = None; import tbps", 1))
+    other = tmp_path / "other" / checkpoint.name  # of the same name, with code that does something else
+    shutil.copytree(checkpoint, other)
+    pooling = (other / "pooling_tbps.py").read_text()
+    changed = pooling.replace("return projection(output.pooler_output)", "return -projection(output.pooler_output)")
+    assert changed != pooling
+    (other / "pooling_tbps.py").write_text(changed)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
     run = subprocess.run(
-        [sys.executable, str(script), str(checkpoint), str(picture)],
+        [sys.executable, str(script), str(picture), str(checkpoint), str(other), str(checkpoint)],
         cwd=script.parent, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    text, image = json.loads(run.stdout.splitlines()[-1])
+    (text, image), (_, image_by_other), again = json.loads(run.stdout.splitlines()[-1])
+    assert again == [text, image]
+    width = TBPSConfig.from_pretrained(checkpoint).projection_dim
+    assert image_by_other[:width] == [-number for number in image[:width]]
     processor = AutoProcessor.from_pretrained(checkpoint)
     batch = processor(text=["a red bag"], images=[pictures[0]], return_tensors="pt")
     out = AutoModel.from_pretrained(checkpoint).eval()(**batch)

@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from transformers import PreTrainedConfig
 
 from tbps.auto import register
 from tbps.configuration_tbps import TBPSConfig
@@ -17,6 +16,7 @@ from tbps.sharing.card import CARD, make_card, read_card
 from tbps.sharing.errors import SharingError, hub_errors
 from tbps.sharing.push import upload, write_shared
 from tbps.sharing.results import read_results
+from tbps.source_tbps import check_checkpoint
 
 
 def push_run(
@@ -70,9 +70,10 @@ def load_run(folder: Path) -> tuple[TBPSModel, TBPSProcessor]:
             f"{folder} holds no model: expected config.json, model.safetensors and the processor's files, as "
             "train_hf.py and save_pretrained write them."
         )
-    kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
-    if kind != TBPSConfig.model_type:
-        raise SharingError(f"{folder} holds a model of type {kind!r}: expected a tbps checkpoint.")
+    try:
+        check_checkpoint(folder, TBPSConfig.model_type)
+    except ValueError as error:
+        raise SharingError(str(error)) from None
     register()  # the processor of a checkpoint that carries its code is else taken for a stranger's
     model = TBPSModel.from_pretrained(folder)
     try:

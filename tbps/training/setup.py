@@ -18,6 +18,7 @@ from tbps.data.splits import hold_out_identities, select_split
 from tbps.modeling_tbps import TBPSModel
 from tbps.pretrained_tbps import check_tower_fields
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, limited
+from tbps.source_tbps import check_checkpoint
 from tbps.training.recipe import DataArguments, ModelArguments, RecipeError, check_keys
 from tbps.training.vocabulary import train_tokenizer
 
@@ -67,6 +68,7 @@ def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPS
 
 def continued(checkpoint: str, fields: dict[str, Any]) -> tuple[TBPSModel, TBPSProcessor]:
     """A tbps checkpoint, with `fields` of its configuration changed."""
+    check_checkpoint(checkpoint, TBPSConfig.model_type)
     config = TBPSConfig.from_pretrained(checkpoint)
     for tower in TOWERS:
         check_tower_fields(fields.get(tower) or {}, getattr(config, tower))

@@ -1,0 +1,138 @@
+"""What is named as a checkpoint and is none is said in one line wherever one is named; and where a model came from."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModel
+from transformers.dynamic_module_utils import get_relative_import_files
+
+import train_hf
+from tbps import TBPSModel, TBPSProcessor
+from tbps.cli import main
+from tbps.fingerprint import identify
+from tbps.toypedes import generate
+
+
+def made(path: Path, *files: tuple[str, str]) -> Path:
+    path.mkdir(parents=True)
+    for name, text in files:
+        (path / name).write_text(text)
+    return path
+
+
+def torch_file(path: Path) -> Path:
+    torch.save({"weights": torch.zeros(2)}, path)
+    return path
+
+
+CONFIG = "config.json"
+WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
+    ".pt": (lambda folder: torch_file(folder / "best.pt"), r"best\.pt is no folder: expected a checkpoint.*a pickle"),
+    ".pth": (lambda folder: torch_file(folder / "best.pth"), r"best\.pth is no folder: expected a chec.*a pickle"),
+    ".bin": (lambda folder: torch_file(folder / "m.bin"), r"m\.bin is no folder: expected a checkpoint.*a pickle"),
+    "weights": (lambda folder: made(folder / "run", ("model.safetensors", "")) / "model.safetensors",
+                r"model\.safetensors is no folder: expected a checkpoint.*give its folder, .*run"),
+    "configuration": (lambda folder: made(folder / "run", (CONFIG, "{}")) / CONFIG, r"give its folder, .*run"),
+    "a folder of a .pth": (lambda folder: torch_file(made(folder / "run") / "net.pth").parent,
+                           r"run holds no config\.json \(it holds net\.pth\): expected a checkpoint"),
+    "an empty folder": (lambda folder: made(folder / "run"), r"holds no config\.json \(it is empty\): expected"),
+    "no JSON": (lambda folder: made(folder / "run", (CONFIG, "{")), r"config\.json is no configuration \(Expecting"),
+    "a list": (lambda folder: made(folder / "run", (CONFIG, "[]")), r"config\.json is no configuration"),
+    "deep": (lambda folder: made(folder / "run", (CONFIG, "[" * 100_000)), r"config\.json is no configuration"),
+    "no type": (lambda folder: made(folder / "run", (CONFIG, '{"a": 1}')), r"config\.json names no model_type"),
+    "nothing": (lambda folder: folder / "run" / "model", r"model is not there: expected a checkpoint"),
+    "a lost file": (lambda folder: Path("best.pth"), r"best\.pth is not there: expected a checkpoint"),
+}  # fmt: skip
+LOADERS: list[Callable[[str], Any]] = [TBPSModel.from_pretrained, TBPSModel.from_vision_text_pretrained]
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_checkpoint_is_named(case: str, tmp_path: Path) -> None:
+    make, message = WRONG[case]
+    source = str(make(tmp_path))
+    for load in (*LOADERS, TBPSProcessor.from_vision_text_pretrained):
+        with pytest.raises((ValueError, OSError), match=message):
+            load(source)
+    if case != "nothing" and "no folder" in message:
+        with pytest.raises(ValueError, match=message):
+            TBPSProcessor.from_pretrained(source)
+
+
+@pytest.mark.parametrize("case", [".pt", "a folder of a .pth", "no JSON", "nothing"])
+def test_every_command_says_it_in_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make, message = WRONG[case]
+    source = str(make(tmp_path))
+    generate(tmp_path / "data", people=10, images_per_person=1, workers=1, progress=False)
+    crops = str(tmp_path / "data" / "ToyPEDES" / "imgs")
+    commands = [
+        ["evaluate", source, "ToyPEDES", str(tmp_path / "data")],
+        ["index", source, crops, str(tmp_path / "gallery")],
+        ["gallery", "calibrate", source, "ToyPEDES", str(tmp_path / "data"), str(tmp_path / "calibration.json")],
+        ["push", source, "me/model"],
+    ]
+    for command in commands:
+        assert main(command) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said.startswith("tbps: error:")
+        assert any(told in said for told in ("expected a checkpoint", "get the checkpoint again", "holds no model"))
+    assert not (tmp_path / "gallery").exists()
+    for key in ("model_name_or_path", "clip_checkpoint"):
+        recipe = {
+            key: source,
+            "root": str(tmp_path / "data"),
+            "benchmark": "ToyPEDES",
+            "output_dir": str(tmp_path / "o"),
+        }
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        with pytest.raises((ValueError, OSError), match=message):
+            train_hf.main([str(tmp_path / "recipe.yaml")])
+
+
+def test_a_checkpoint_of_another_kind_is_named(tmp_path: Path) -> None:
+    made(tmp_path / "bert", (CONFIG, '{"model_type": "bert"}'))
+    with pytest.raises(
+        ValueError, match=r"holds a model of type 'bert': expected a tbps checkpoint; .*clip_checkpoint"
+    ):
+        TBPSModel.from_pretrained(tmp_path / "bert")
+
+
+# -- where a model came from
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_the_commit_on_the_hub_is_kept(tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor) -> None:
+    repository = tmp_path / "models--someone--model"
+    snapshot = repository / "snapshots" / COMMIT
+    tiny_model.save_pretrained(snapshot)
+    tiny_processor.save_pretrained(snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    cached = {"cache_dir": tmp_path, "local_files_only": True}
+    for model in (
+        AutoModel.from_pretrained("someone/model", **cached),
+        TBPSModel.from_pretrained("someone/model", **cached),
+        TBPSModel.from_pretrained("someone/model", revision=COMMIT, **cached),
+        AutoModel.from_pretrained(snapshot),
+    ):
+        assert identify(model, tiny_processor).revision == COMMIT
+        model.save_pretrained(tmp_path / "own")
+    assert COMMIT not in (tmp_path / "own" / CONFIG).read_text()
+    assert identify(AutoModel.from_pretrained(tmp_path / "own"), tiny_processor).revision is None
+
+
+def test_all_files_of_the_code_tell_two_folders_apart(
+    tmp_path: Path, tiny_model: TBPSModel, tiny_processor: Any
+) -> None:
+    """By the text of the configuration's module: Transformers finds the classes of a folder by its configuration's."""
+    tiny_model.save_pretrained(tmp_path)
+    tiny_processor.save_pretrained(tmp_path)
+    code = {path.name for path in tmp_path.glob("*.py")}
+    counted = {Path(path).name for path in get_relative_import_files(tmp_path / "configuration_tbps.py")}
+    assert counted | {"configuration_tbps.py"} == code
+    assert json.loads((tmp_path / CONFIG).read_text())["auto_map"]["AutoConfig"] == "configuration_tbps.TBPSConfig"
