@@ -1,6 +1,7 @@
 """The approximate index: what it finds, what it must not miss, and what happens to it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import forging
@@ -15,7 +16,7 @@ from tbps.gallery import Filter, GalleryError
 from tbps.gallery.blocks import block_checksums
 from tbps.gallery.codes import directions
 from tbps.gallery.home import Row, Wanted
-from tbps.gallery.index import WORTH_IT
+from tbps.gallery.index import WORTH_IT, pays
 from tbps.gallery.store import Store
 
 RNG = np.random.default_rng(0)
@@ -35,8 +36,8 @@ def store(tmp_path):
 
 @pytest.fixture
 def however_few(monkeypatch):
-    """An index is used for galleries of any size."""
-    monkeypatch.setattr("tbps.gallery.index.WORTH_IT", 0)
+    """An index is used for galleries of any size, whatever part of it is read."""
+    monkeypatch.setattr("tbps.gallery.index.pays", lambda entry: True)
 
 
 def best(vectors, k=5):
@@ -170,9 +171,16 @@ def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
         Store.read(tmp_path / "store").check(progress=False)
 
 
+@pytest.mark.parametrize(("rows", "probes", "asked"), [
+    (WORTH_IT, 10, True), (WORTH_IT - 1, 1, False), (1 << 40, 11, False), (1 << 40, 20, False),
+])  # fmt: skip
+def test_an_index_is_asked_only_where_it_pays(store, rows, probes, asked):
+    entry = replace(store.manifest.index, rows=rows, probes=probes)
+    assert pays(entry) == asked
+
+
 def test_few_images_are_searched_exactly(store, monkeypatch):
     monkeypatch.setattr("tbps.gallery.index.Index.candidates", None)  # nothing asks it
-    assert len(VECTORS) < WORTH_IT
     np.testing.assert_array_equal(numbers(store.search(QUERIES, BY_INDEX)), best(VECTORS))
 
 

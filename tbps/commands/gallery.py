@@ -79,11 +79,11 @@ def file_facts(manifest: "Manifest") -> dict[str, Any]:
 
 def index_facts(entry: "IndexEntry | None") -> dict[str, Any]:
     """What is known of an approximate index."""
-    from tbps.gallery.index import WORTH_IT
+    from tbps.gallery.index import pays
 
     if entry is None:
         return {"index": None}
-    used = "" if entry.rows >= WORTH_IT else f"; searched exactly below {WORTH_IT} images"
+    used = "" if pays(entry) else "; mode index searches exactly, which is faster here"
     return {
         "index": f"{entry.held} images in {entry.lists} lists, of which a search reads {entry.probes}{used}",
         "index recall@10": round(entry.recall, 4),
@@ -116,7 +116,7 @@ def make_index(options: argparse.Namespace) -> None:
         show(f"{name:24}{fact}")
     entry = store.manifest.index
     if entry is not None and entry.recall < entry.target_recall:
-        show_error("the index misses its target with all lists: mode exact finds all")
+        show_error("with all lists the index misses its target: mode index searches exactly")
 
 
 def export(options: argparse.Namespace) -> None:

@@ -37,6 +37,11 @@ def import_faiss() -> Any:
     return faiss
 
 
+def pays(entry: IndexEntry) -> bool:
+    """Whether a search by it is quicker than an exact one: it holds many rows, and half of its lists are enough."""
+    return entry.rows >= WORTH_IT and 2 * entry.probes <= entry.lists
+
+
 def has_usual_length(shard: Shard, median: float) -> np.ndarray:
     """Which rows (N,) bool of a shard an index takes whose rows have some median length."""
     length = shard.of_codes("length").numpy()
@@ -66,13 +71,13 @@ class Index:
 
     def serves(self, probes: int | None) -> bool:
         """
-        Whether a search should ask it: it can be asked, and holds many rows, unless lists to read are given. The first
-        time that it cannot, a warning says why.
+        Whether a search should ask it: it can be asked, and pays, unless lists to read are given. The first time that
+        it cannot, a warning says why.
 
         Raises:
             ImportError: FAISS is not installed.
         """
-        if probes is None and self.entry.rows < WORTH_IT:
+        if probes is None and not pays(self.entry):
             return False
         try:
             return self._fault is None and self._index is not None

@@ -60,8 +60,9 @@ class Upkeep:
         made = folder.manifest.index
         if made is not None and made.recall < target_recall:
             warnings.warn(
-                f"The index finds {made.recall:.3f} of the ten best images, and target_recall={target_recall} was "
-                "asked for: the best are too much alike for its 8-bit codes. mode='exact' finds all.",
+                f"With all lists the index finds {made.recall:.3f} of the ten best images, and target_recall="
+                f"{target_recall} was asked for: the best are too much alike for its 8-bit codes. mode='index' "
+                "searches exactly.",
                 stacklevel=2,
             )
 
