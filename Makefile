@@ -3,10 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test conformance check format clean
+.PHONY: demo pages test conformance check format clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo.py
+
+# What the pages show: outputs of their commands, figures and picture of the demonstration.
+pages: runs/demo/answers.png
+	$(RUN) docs/rewrite_outputs.py
+
+runs/demo/answers.png:
+	$(MAKE) demo
 
 # A file of tests by a process each: tiny models do not gain from threads.
 test: $(VENV)/.installed

@@ -1,6 +1,6 @@
 """The whole way once, on this machine's CPU: render people, train, evaluate, index, search, report.
 
-    make demo                       # or: python demo.py [--out runs/demo] [--recipe recipes/quickstart.yaml]
+    make demo                       # or: .venv/bin/python demo.py [--out runs/demo] [--recipe recipes/quickstart.yaml]
 
 Renders ToyPEDES, trains the quickstart recipe from scratch, evaluates it on people never seen, reloads the checkpoint
 through AutoModel, indexes the test images, answers five sentences and writes report.html, which opens from disk.
@@ -119,12 +119,12 @@ def write_report(
         results=answers,
         facts=facts,
         next_steps=[
-            ("Search a folder of your own images", f"tbps index {out}/model FOLDER my-gallery"),
+            ("Search a folder of your own images", f".venv/bin/tbps index {out}/model FOLDER people"),
             (
                 "and ask for a person",
-                f'tbps search {out}/model my-gallery "a woman in a red coat" --images FOLDER --html hits.html',
+                f'.venv/bin/tbps search {out}/model people "a woman in a red coat" --images FOLDER --html hits.html',
             ),
-            ("Fine-tune CLIP on a benchmark", "python train_hf.py recipes/cuhk_pedes.yaml --root DATA"),
+            ("Fine-tune CLIP on a benchmark", ".venv/bin/python train_hf.py recipes/cuhk_pedes.yaml --root DATA"),
         ],
     )
     return report

@@ -1,9 +1,9 @@
 """Train a text-based person search model.
 
-    python train_hf.py recipes/quickstart.yaml
-    python train_hf.py recipes/cuhk_pedes.yaml --root /data --learning_rate 2e-5 --seed 1
-    torchrun --nproc_per_node 4 train_hf.py recipes/cuhk_pedes.yaml
-    accelerate launch --config_file recipes/accelerate/ddp.yaml train_hf.py recipes/cuhk_pedes.yaml  # docs/training.md
+    .venv/bin/python train_hf.py recipes/quickstart.yaml
+    .venv/bin/python train_hf.py recipes/cuhk_pedes.yaml --root /data --learning_rate 2e-5 --seed 1
+    .venv/bin/torchrun --nproc_per_node 4 train_hf.py recipes/cuhk_pedes.yaml
+    .venv/bin/accelerate launch --config_file recipes/accelerate/ddp.yaml train_hf.py recipes/cuhk_pedes.yaml
 
 parse -> load -> train (checkpoint selected on val) -> evaluate on test -> save -> push, where `--push_to_hub true` and
 `--hub_model_id NAME/MODEL` ask for it. `--help` lists every key.

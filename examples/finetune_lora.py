@@ -1,8 +1,8 @@
 """Fine-tune a checkpoint with LoRA on its towers (PEFT), merge the adapters and save an ordinary checkpoint.
 
     pip install peft
-    tbps data toy runs/people --people 1000 --seed 1        # people that the checkpoint never saw
-    python examples/finetune_lora.py runs/demo/model runs/people --output_dir runs/lora
+    .venv/bin/tbps data toy runs/more-people --people 1000 --seed 1  # people that the checkpoint never saw
+    .venv/bin/python examples/finetune_lora.py runs/demo/model runs/more-people --output_dir runs/lora
 
 The towers keep their weights and learn a low-rank change of their attention; what tbps adds to them is trained whole.
 """

@@ -1,7 +1,7 @@
 """Fine-tune a checkpoint with plain `transformers.Trainer`.
 
-    tbps data toy runs/people --people 1000 --seed 1        # people that the checkpoint never saw
-    python examples/finetune_trainer.py runs/demo/model runs/people --output_dir runs/finetuned
+    .venv/bin/tbps data toy runs/more-people --people 1000 --seed 1  # people that the checkpoint never saw
+    .venv/bin/python examples/finetune_trainer.py runs/demo/model runs/more-people --output_dir runs/finetuned
 
 `TBPSModel.forward` returns a loss wherever it is given `person_ids`, so Trainer needs nothing but pairs to train on.
 """

@@ -121,7 +121,9 @@ def test_pretraining_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     page = (DOCS / "pretraining.md").read_text()
-    toy, shard, train = re.findall(r"^(?:tbps|python train_hf.py) (.*runs/.*)$", page, flags=re.MULTILINE)[-3:]
+    toy, shard, train = re.findall(r"^\.venv/bin/(?:tbps|python train_hf\.py) (.*runs/.*)$", page, flags=re.MULTILINE)[
+        -3:
+    ]
     assert cli([*shlex.split(toy), "--images-per-person", "2"]) == 0
     run("pretraining.md", 0)
     assert cli(shlex.split(shard)) == 0

@@ -16,7 +16,7 @@ def test_shipped_recipes_are_valid(path: Path, tmp_path: Path) -> None:
     assert recipe.training.load_best_model_at_end
     assert recipe.training.metric_for_best_model == "rank_1"  # on val: eval_dataset is the val split
     first = path.read_text().splitlines()[0]
-    assert first.startswith(f"# python train_hf.py recipes/{path.name}")
+    assert first.startswith(f"# .venv/bin/python train_hf.py recipes/{path.name}")
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:

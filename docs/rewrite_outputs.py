@@ -1,0 +1,83 @@
+"""Makes what the pages show by the commands on them: outputs, the figures of README and its picture.
+
+    make pages      # after `make demo`; trains a few minutes for the pages on fine-tuning
+
+An output is a block ```text behind a line `<!-- output -->`; it is what the last command of the block ```bash before it
+prints, once those before it have run. Commands run in a folder that holds nothing but the demonstration (`runs/demo`),
+so that a page may be read from any state of one's own `runs/`. Paths below that folder are shown relative to it.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+LINKED = (".venv", "examples", "recipes", "train_hf.py")
+FIGURES = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
+OUTPUT = re.compile(
+    r"^```bash\n(?P<commands>(?:(?!```).*\n)*)```\n(?P<between>(?:(?!```).*\n)*?<!-- output -->\n)```text\n"
+    r"(?P<output>(?:(?!```).*\n)*)```$",
+    re.MULTILINE,
+)
+FIGURE_ROW = re.compile(r"^(\| `make demo` \([^|]*\) \|)(?: [\d.]+ \|)+$", re.MULTILINE)
+
+
+def with_outputs(page: str, run: Callable[[str], str]) -> str:
+    """A page whose outputs are what `run` gives for the commands before them."""
+
+    def renewed(found: re.Match[str]) -> str:
+        printed = [run(command) for command in commands(found["commands"])]
+        return f"```bash\n{found['commands']}```\n{found['between']}```text\n{printed[-1].strip()}\n```"
+
+    return OUTPUT.sub(renewed, page)
+
+
+def commands(block: str) -> list[str]:
+    """The command lines of a block, without what is said of them."""
+    lines = [re.sub(r"\s+# .*", "", line).strip() for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def with_figures(readme: str, results: dict[str, float]) -> str:
+    """README with the retrieval figures of the demonstration."""
+    figures = "".join(f" {100 * results[f'test_{name}']:.1f} |" for name in FIGURES)
+    return FIGURE_ROW.sub(lambda found: found[1] + figures, readme)
+
+
+def run_in(folder: Path) -> Callable[[str], str]:
+    """Runs a command line in a folder; gives its standard output with the paths below the folder made relative."""
+
+    def run(command: str) -> str:
+        done = subprocess.run(command, shell=True, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout.replace(f"{folder}/", "")
+
+    return run
+
+
+def main() -> None:
+    """Rewrite README and all pages."""
+    demo = ROOT / "runs" / "demo"
+    if not (demo / "answers.png").is_file():
+        raise SystemExit(f"{demo} holds no demonstration: run `make demo` first.")
+    shutil.copyfile(demo / "answers.png", ROOT / "docs" / "answers.png")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        page = path.read_text(encoding="utf-8")
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch).resolve()
+            (folder / "runs").mkdir()
+            (folder / "runs" / "demo").symlink_to(demo)
+            for name in LINKED:
+                (folder / name).symlink_to(ROOT / name)
+            renewed = with_outputs(page, run_in(folder))
+        if path.name == "README.md":
+            renewed = with_figures(renewed, json.loads((demo / "model" / "results.json").read_text(encoding="utf-8")))
+        path.write_text(renewed, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {len(OUTPUT.findall(page))} outputs")
+
+
+if __name__ == "__main__":
+    main()
