@@ -22,14 +22,14 @@ from tbps.training.sharded import keep_scale_whole, unsharded
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
-LINE = re.compile(r"^(?:# )?accelerate launch .*$", re.MULTILINE)
+LINE = re.compile(r"^(?:# )?\.venv/bin/accelerate launch .*$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_is_what_its_launch_line_says(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     first = path.read_text().splitlines()[0]
-    words = shlex.split(first.removeprefix("# accelerate launch "))
+    words = shlex.split(first.removeprefix("# .venv/bin/accelerate launch "))
     args, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(words))
     assert args.config_file == f"recipes/accelerate/{path.name}"
     assert args.mixed_precision == defaults.mixed_precision == ("fp16" if "fp16" in path.stem else "bf16")
