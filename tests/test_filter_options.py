@@ -89,7 +89,8 @@ WRONG = [
     (["--where", f'{{"camera": {"9" * 5000}}}'], "digits"), (["--since", "soon"], "since='soon' is no time"),
     (["--until", "999999w"], "so long ago"), (["--since", "2026-05-02", "--until", "2026-05-01"], "is after until="),
     (["--camera", "\udcff"], "no Unicode text"), (["--path", ""], "path='' is empty"),
-    (["--columns", "id,face"], "'face'"), (["--columns", ""], "columns"),
+    (["--columns", "id,face"], "'face'"), (["--columns", ""], "--columns: '' is none"),
+    (["--columns", "id,thumbnail"], "'thumbnail' is none; expected some of id,path"),
 ]  # fmt: skip
 
 

@@ -20,6 +20,10 @@ def list_images(options: argparse.Namespace) -> None:
     from tbps.gallery.homes import existing_home
     from tbps.gallery.values import listed, values_of
 
+    columns = options.columns.split(",")
+    unknown = [name for name in columns if name not in _COLUMNS]
+    if unknown:
+        raise ValueError(f"--columns: {unknown[0]!r} is none; expected some of {','.join(_COLUMNS)}.")
     view, where = existing_home(options.gallery, token()).snapshot(), filter_of(options)
     if options.count:
         show(str(view.count(where)))
@@ -27,7 +31,7 @@ def list_images(options: argparse.Namespace) -> None:
         for value, count in values_of(view, options.values, where):
             show(f"{count:8}  {json.dumps(value, ensure_ascii=False)}")
     else:
-        for row in listed(view, where, options.columns.split(",")):
+        for row in listed(view, where, columns):
             texts = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in row.values())
             show(json.dumps(row) if options.json else "  ".join(texts))
 
