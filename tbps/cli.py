@@ -13,20 +13,24 @@ from tbps.commands.search import add_index, add_search
 from tbps.commands.sentences import TYPED
 from tbps.commands.terminal import safe_streams, show_error
 
-ERROR, STOPPED = 2, 130
+ERROR, STOPPED, CUT = 2, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what the user can mend is said in one line, without a traceback.
 
     Returns:
-        The exit status: 0; 3 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard.
+        The exit status: 0; 3 where a search finds nothing; 2 after an error; 130 when stopped by the keyboard;
+        141 when nobody reads the output any more.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that wait do not spin
     with safe_streams():
         options = parse(arguments)
         try:
             return options.run(options) or 0
+        except BrokenPipeError:  # whoever read the output, as `head` does, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is not flushed to them
+            return CUT
         except (ValueError, OSError, ImportError) as error:
             show_error(f"error: {error}")
             return ERROR
