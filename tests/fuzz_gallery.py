@@ -1,6 +1,7 @@
 """What becomes of a gallery whose files somebody changed: `python -m tests.fuzz_gallery 5000 [SEED]` prints a tally.
 
-A small gallery is changed in one way at a time, and then asked everything. What may come out of it:
+A small gallery is changed in one way at a time, and then asked everything; then `tbps gallery repair` is run, after
+which there must be no fault left, or it says that nothing is left. What may come out of it:
 
     same     the answers are those of the gallery as it was
     named    a GalleryError
@@ -8,11 +9,13 @@ A small gallery is changed in one way at a time, and then asked everything. What
              is then simply another gallery's data ("payload")
     raw      any other exception
     died     the process crashed, hung or asked for all memory
+    broken   a gallery that is still unusable after it was repaired, or has rows that it never had
 
 The changes are made in processes of their own, which are replaced when they die.
 """
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.blocks import block_checksums
@@ -31,11 +35,13 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import MODES, Row, Wanted
 from tbps.gallery.manifest import DTYPES, Layout
+from tbps.gallery.repair import repair
+from tbps.gallery.shard_file import _seal
 from tbps.gallery.store import Store
 from tests.forging import forge, places, replaced
 
 WIDTH = 16
-ROWS = (9, 1, 14)
+ROWS = (9, 8, 14)  # of one tier: nothing joins them
 SECONDS = 30  # until a change counts as one that hangs
 MEMORY = 2 << 30  # bytes beyond what the process has at first
 HOSTILE = [None, True, False, 0, 1, -1, 2, 7, 23, 24, 1 << 31, 1 << 63, 10**400, 0.5, float("nan"), float("inf"), "",
@@ -65,15 +71,18 @@ def make_gallery(folder: Path, dtype: Any) -> None:
 def answers(folder: Path) -> str:
     """All that can be asked of a gallery."""
     store = Store.read(folder)
-    store.check(progress=False)
     queries = np.random.default_rng(1).standard_normal((2, WIDTH)).astype(np.float32)
     found: list[Any] = [store.count(), sorted(store.known([f"{n:032x}" for n in range(30)]))]
-    for rows, vectors in store.scan():
-        found.append([repr(rows), np.round(vectors, 4).tolist()])
-    for mode in MODES:
-        for filter in (None, Filter(camera="c1", metadata={"é": "ü"}), Filter(since=3.0, until=20.0)):
-            best = store.search(queries, Wanted(4, mode, 8, probes=2, filter=filter))
-            found.append([[(one.row.id, round(one.score, 4)) for one in row] for row in best])
+    found.append(
+        [[repr(row), np.round(vector, 4).tolist()] for rows, vectors in store.scan()
+         for row, vector in zip(rows, vectors, strict=True)]
+    )  # fmt: skip
+    wanted = [Wanted(4, filter=Filter(camera="c1", metadata={"é": "ü"}, since=3.0, until=20.0))]
+    wanted += [Wanted(4, mode, 30, probes=2) for mode in MODES if mode != "index" or store.manifest.index]
+    for one in wanted:
+        best = store.search(queries, one)
+        found.append([[(each.row.id, round(each.score, 4)) for each in row] for row in best])
+    store.check(progress=False)
     return json.dumps(found)
 
 
@@ -167,6 +176,8 @@ class Mutator:
         self.forged(path, self.altered(path.read_bytes()))
 
     def forged(self, path: Path, data: bytes) -> None:
+        if path.suffix == ".arrow" and self.rng.random() < 0.5:
+            data = sealed(path.read_bytes(), data)
         path.write_bytes(data)
         content = json.loads((self.folder / "gallery.json").read_text())
         for entry in (*content["shards"], content["index"]):
@@ -175,21 +186,52 @@ class Mutator:
         forge(self.folder, content)
 
 
+def sealed(data: bytes, changed: bytes) -> bytes:
+    """The changed bytes of a shard with the checksum in it that they ought to have, where its place is still there."""
+    stream = pa.BufferReader(data)
+    seal = pa.ipc.read_schema(stream).metadata[b"tbps.seal"]
+    head, rest = changed[: stream.tell()], changed[stream.tell() :]
+    return head.replace(seal, _seal(head.replace(seal, b"\xff" * 16), rest)) + rest
+
+
 PAYLOAD = ("arrow", "faiss")  # changes that may be of data alone
+OUTCOMES = ("same", "named", "changed", "raw", "died", "broken")
 
 
-def outcome(folder: Path, expected: str) -> tuple[str, str]:
+def outcome(folder: Path, name: str, expected: str, with_repair: bool) -> tuple[str, str]:
     """What became of it, and what was said."""
+    said = ""
     try:
-        found = answers(folder)
+        became = "same" if answers(folder) == expected else "changed"
     except GalleryError as error:
-        return "named", str(error)
+        became, said = "named", str(error)
     except Exception as error:
         return "raw", f"{type(error).__name__}: {error}"
-    return ("same" if found == expected else "changed"), ""
+    fault = after_repair(folder, name, expected) if with_repair and became != "same" else None
+    return (became, said) if fault is None else ("broken", fault)
 
 
-def work(start: int, stop: int, seed: int) -> None:
+def after_repair(folder: Path, name: str, expected: str) -> str | None:
+    """What is still wrong after a repair."""
+    shards = list(folder.glob("*.arrow"))
+    try:
+        repair(folder)
+    except GalleryError:
+        return None
+    except Exception as error:
+        return f"repair: {type(error).__name__}: {error}"
+    try:
+        rows = [json.dumps(row) for row in json.loads(answers(folder))[2]]
+    except Exception as error:
+        data_alone = isinstance(error, GalleryError) and name in PAYLOAD
+        return None if data_alone else f"after the repair: {type(error).__name__}: {error}"
+    strange = [row for row in rows if row not in expected and name not in PAYLOAD]
+    if [path.name for path in shards if not any(os.path.lexists(f"{path}{ending}") for ending in ("", ".damaged"))]:
+        return "the repair lost a shard"
+    return f"rows that never were there: {strange}" if strange else None
+
+
+def work(start: int, stop: int, seed: int, repairs: int) -> None:
     """Make the changes of some numbers, and print a line for each before and after it."""
     usage = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (usage + MEMORY, resource.RLIM_INFINITY))
@@ -205,16 +247,16 @@ def work(start: int, stop: int, seed: int) -> None:
             name = Mutator(copy, seed + number).change()
             print(json.dumps([number, name]), flush=True)
             signal.alarm(SECONDS)
-            print(json.dumps([number, name, *outcome(copy, expected[kind])]), flush=True)
+            print(json.dumps([number, name, *outcome(copy, name, expected[kind], number % repairs == 0)]), flush=True)
             signal.alarm(0)
             shutil.rmtree(copy)
 
 
-def run(count: int, seed: int = 0) -> list[tuple[int, str, str, str]]:
-    """All changes: number, name, what became of it, what was said."""
+def run(count: int, seed: int = 0, repairs: int = 1) -> list[tuple[int, str, str, str]]:
+    """All changes: number, name, what became of it, what was said; after one in `repairs` of them a repair."""
     done: dict[int, tuple[int, str, str, str]] = {}
     while len(done) < count:
-        numbers = map(str, (len(done), count, seed))
+        numbers = map(str, (len(done), count, seed, repairs))
         command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz_gallery", "--work", *numbers]
         ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
         lines = [json.loads(line) for line in ended.stdout.splitlines()]
@@ -235,10 +277,9 @@ def is_right(result: tuple[int, str, str, str]) -> bool:
 def tally(results: list[tuple[int, str, str, str]]) -> str:
     """A line for each kind of change."""
     counts = Counter((name, became) for _, name, became, _ in results)
-    outcomes = ("same", "named", "changed", "raw", "died")
-    lines = [f"{'':12}" + "".join(f"{one:>9}" for one in outcomes)]
+    lines = [f"{'':12}" + "".join(f"{one:>9}" for one in OUTCOMES)]
     for name in [*sorted({name for name, _ in counts}), "all"]:
-        numbers = [sum(n for (a, b), n in counts.items() if b == one and name in (a, "all")) for one in outcomes]
+        numbers = [sum(n for (a, b), n in counts.items() if b == one and name in (a, "all")) for one in OUTCOMES]
         lines.append(f"{name:12}" + "".join(f"{number:9}" for number in numbers))
     return "\n".join(lines)
 

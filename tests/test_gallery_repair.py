@@ -149,15 +149,39 @@ def test_files_written_after_the_copy_are_taken_up(folder):
     assert ids(folder) == expected
 
 
-def test_shards_of_another_gallery_are_not_mixed_in(folder, tmp_path):
-    make(tmp_path / "other", model=ModelIdentity("other", "g", 16))
-    shutil.copy(tmp_path / "other" / "shard-000000.arrow", folder / "shard-000077.arrow")
-    done = repair(folder)
-    assert [(fault.file, fault.now) for fault in done.set_aside] == [
-        ("shard-000077.arrow", "shard-000077.arrow.damaged")
-    ]
+def test_beside_a_sound_manifest_what_a_killed_writer_left_is_no_row(folder):
+    """It may hold rows that were removed since."""
+    left = make(folder.parent / "left", (1,) * 9)  # of which the last is written under the next number
+    with left.writing():
+        left.append(ROWS[:5], VECTORS[:5])
+    data = shards(folder.parent / "left")[-1].read_bytes()
+    next_file = folder / Manifest.read(folder).next_name()
+    next_file.write_bytes(data)
+    assert repair(folder) == Repair(36, "gallery.json", changed=False)
     assert ids(folder) == all_but()
-    shutil.copy(tmp_path / "other" / "shard-000000.arrow", folder / "shard-000078.arrow")
+
+
+def test_a_copy_of_a_shard_under_another_name_is_none(folder):
+    shutil.copy(folder / "shard-000000.arrow", folder / "shard-000077.arrow")
+    for name in ("gallery.json", "gallery.copy.json"):
+        (folder / name).unlink()
+    done = repair(folder)
+    assert "shard-000077.arrow.damaged" in {fault.now for fault in done.set_aside}
+    assert any("another name" in fault.reason for fault in done.set_aside)
+    assert len(ids(folder)) == 40
+
+
+def test_shards_of_another_gallery_are_not_mixed_in(folder, tmp_path):
+    other = make(tmp_path / "other", (1,) * 5, model=ModelIdentity("other", "g", 16))
+    with other.writing():
+        other.append(ROWS[5:], VECTORS[5:])
+    foreign = shards(tmp_path / "other")[-1]
+    (folder / "gallery.json").unlink()
+    shutil.copy(foreign, folder)
+    done = repair(folder)
+    assert [fault.now for fault in done.set_aside] == [None, f"{foreign.name}.damaged"]
+    assert ids(folder) == all_but()
+    shutil.copy(foreign, folder)
     for name in ("gallery.json", "gallery.copy.json"):
         (folder / name).unlink()
     with pytest.raises(GalleryError, match="shards of several galleries"):

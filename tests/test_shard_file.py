@@ -28,11 +28,18 @@ def batch():
 
 
 def stream(*batches, **options):
+    batches = [named(one) for one in batches]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batches[0].schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         for one in batches:
             writer.write_batch(one)
     return sink.getvalue().to_pybytes()
+
+
+def named(batch):
+    """Under the name that it is opened by."""
+    metadata = batch.schema.metadata
+    return batch.replace_schema_metadata(metadata and {b"tbps.file": b"shard-000000.arrow", **metadata})
 
 
 def opened(folder, data, rows=5, origin=ORIGIN):
@@ -87,6 +94,7 @@ OTHERS = {
     "steps of 0": lambda b: b.replace_schema_metadata({**b.schema.metadata, b"tbps.steps": bytes(64)}),
     "too few steps": lambda b: b.replace_schema_metadata({**b.schema.metadata, b"tbps.steps": b"1" * 60}),
     "nothing said of its gallery": lambda b: b.replace_schema_metadata({**b.schema.metadata, b"tbps.gallery": b"{}"}),
+    "another name": lambda b: b.replace_schema_metadata({**b.schema.metadata, b"tbps.file": b"shard-000001.arrow"}),
     "nothing said at all": lambda b: b.replace_schema_metadata(None),
 }  # fmt: skip
 
@@ -175,7 +183,7 @@ def test_what_is_no_file_is_named(tmp_path, batch):
 
 def test_any_flipped_byte_is_noticed_by_the_file_itself(tmp_path, batch):
     """Without the checksums of a manifest."""
-    good = stream_of(batch)
+    good = stream_of(batch, "shard-000000.arrow")
     for place in range(0, len(good), 7):
         data = bytearray(good)
         data[place] ^= 16

@@ -7,6 +7,7 @@ not in it: they are searched exactly beside it.
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,15 +100,25 @@ class Index:
         return index
 
     def others(self, shards: Sequence[Shard]) -> list[np.ndarray | None]:
-        """Of each of the shards in it the rows (N,) bool that are not, or None; they stay the same."""
+        """
+        Of each of the shards in it the rows (N,) bool that are not, or None; they stay the same.
+
+        Raises:
+            GalleryError: they are not as many as the manifest says.
+        """
         if self._others is None:
             rest = [~has_usual_length(shard, self.entry.length) for shard in shards]
+            if self.entry.rows - sum(map(np.count_nonzero, rest)) != self.entry.held:
+                raise GalleryError(
+                    f"{self._file.path} does not fit the lengths of the gallery's rows: `tbps gallery index` makes it "
+                    "again."
+                )
             self._others = [some if some.any() else None for some in rest]
         return self._others
 
     def verify(self) -> None:
         """
-        Read all of the file.
+        Read all of the file, and open it where FAISS is installed.
 
         Raises:
             GalleryError: it is missing or damaged.
@@ -115,6 +126,8 @@ class Index:
         if self._fault is not None:
             raise self._fault
         self._file.verify()
+        with suppress(ImportError):
+            _ = self._index
 
     def candidates(self, queries: np.ndarray, count: int, probes: int | None, allowed: np.ndarray) -> list[np.ndarray]:
         """

@@ -109,9 +109,10 @@ def _repair(directory: Path) -> Repair:
         lost = ["changes that were made last may be missing: the copy is written after each"]
     sound, unusable = by_manifest(directory, manifest)
     lost += [f"{fault.rows} rows of {fault.file}, but for those that a later file has" for fault in unusable]
-    added, unknown = _later(directory, manifest)
-    entries, number = newest_rows([*sound, *added]), _next_file(directory, manifest)
-    repaired = replace(manifest, shards=entries, index=None, next_file=number)
+    # beside a sound manifest a file of a later number is what a killed writer left, and is overwritten
+    added, unknown = ([], []) if source == MANIFEST_NAME else _later(directory, manifest)
+    number = manifest.next_file if source == MANIFEST_NAME else _next_file(directory, manifest)
+    repaired = replace(manifest, shards=newest_rows([*sound, *added]), index=None, next_file=number)
     done = _finish(directory, manifest, repaired, source, [*faults, *unusable, *unknown], lost)
     return replace(done, added=tuple(f"{len(one.shard)} rows of {one.entry.file}" for one in added))
 

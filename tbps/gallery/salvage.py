@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from tbps.gallery.blocks import CheckedFile, measured
 from tbps.gallery.errors import GalleryError
+from tbps.gallery.index import Index
 from tbps.gallery.manifest import Manifest, Origin, ShardEntry, file_number
-from tbps.gallery.shard_file import check_seal, described_rows
+from tbps.gallery.shard_file import described_rows
 from tbps.gallery.shards import Shard
 
 
@@ -76,7 +77,6 @@ def by_themselves(directory: Path, names: Iterable[str]) -> tuple[list[Salvaged]
         try:
             size, checksums = measured(directory / name)
             file = CheckedFile(directory / name, size, checksums)
-            check_seal(file)
             rows, origin = described_rows(file)
             entry = ShardEntry(name, rows, size, checksums)
             shard = Shard(directory, entry, origin)
@@ -111,7 +111,7 @@ def index_fault(directory: Path, manifest: Manifest, shards: Sequence[ShardEntry
     if [shard.file for shard in shards[: len(named)]] != named:
         return Fault(entry.file, "it names rows of files that are lost")
     try:
-        CheckedFile(directory / entry.file, entry.size, entry.checksums).verify()
+        Index(directory, entry).verify()
     except GalleryError as error:
         return Fault(entry.file, str(error))
     return None

@@ -19,7 +19,7 @@ from tbps.gallery.home import Row
 from tbps.gallery.manifest import Dtype, Layout, Origin
 from tbps.gallery.strict_json import build, parse
 
-_STEPS, _ORIGIN, _SEAL = b"tbps.steps", b"tbps.gallery", b"tbps.seal"  # of the schema's metadata
+_STEPS, _ORIGIN, _NAME, _SEAL = b"tbps.steps", b"tbps.gallery", b"tbps.file", b"tbps.seal"  # of a schema's metadata
 _TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}  # of a row's fields that are no text
 _NUMBERS: dict[Dtype, pa.DataType] = {"float32": pa.float32(), "float16": pa.float16()}
 _NEEDED = {field.name for field in fields(Row) if field.default is MISSING} - {"path"}
@@ -43,10 +43,11 @@ def described(batch: pa.RecordBatch, steps: np.ndarray, origin: Origin) -> pa.Re
     return batch.replace_schema_metadata({_STEPS: steps.astype(np.float32).tobytes(), _ORIGIN: about})
 
 
-def stream_of(batch: pa.RecordBatch) -> bytes:
-    """The bytes of a shard's file. Its schema also carries a checksum of all the rest, by which the file can be
-    believed without a manifest."""
-    head = batch.schema.with_metadata({**batch.schema.metadata, _SEAL: _UNSEALED}).serialize().to_pybytes()
+def stream_of(batch: pa.RecordBatch, name: str) -> bytes:
+    """The bytes of a shard's file. Its schema also carries the file's name and a checksum of all the rest, by which
+    the file can be believed without a manifest, and in its own place alone."""
+    metadata = {**batch.schema.metadata, _NAME: name.encode(), _SEAL: _UNSEALED}
+    head = batch.schema.with_metadata(metadata).serialize().to_pybytes()
     rest = [batch.serialize(), struct.pack("<II", _CONTINUES, 0)]
     return b"".join([head.replace(_UNSEALED, _seal(head, *rest)), *rest])
 
@@ -122,6 +123,8 @@ def open_batch(file: CheckedFile, rows: int, origin: Origin) -> pa.RecordBatch:
         batch = _read(file, schema(origin.layout))
         if _origin(batch.schema).layout != origin.layout:
             raise ValueError("its vectors have another layout than gallery.json says")
+        if batch.schema.metadata.get(_NAME) != file.path.name.encode():
+            raise ValueError("it was written under another name")
         if len(batch) != rows:
             raise ValueError(f"it has {len(batch)} rows where gallery.json says {rows}")
         steps = batch.schema.metadata.get(_STEPS, b"")

@@ -17,7 +17,7 @@ from tbps.gallery.codes import ROW_NUMBERS, Codes, decoded, quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Origin, ShardEntry
-from tbps.gallery.shard_file import checked_column, described, open_batch, schema, steps_of, stream_of
+from tbps.gallery.shard_file import check_seal, checked_column, described, open_batch, schema, steps_of, stream_of
 from tbps.gallery.stored_vectors import as_stored
 
 
@@ -64,7 +64,7 @@ def vectors_of(batch: pa.RecordBatch) -> np.ndarray:
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> ShardEntry:
     """Write a shard's columns in one step."""
-    data = memoryview(stream_of(batch))
+    data = memoryview(stream_of(batch, path.name))
     # of the bytes in memory, not of the file: what the disk garbles is noticed too
     entry = ShardEntry(path.name, len(batch), len(data), block_checksums(data))
     write_atomically(path, data)
@@ -172,5 +172,6 @@ class Shard:
             GalleryError: it is damaged.
         """
         self._file.verify()
+        check_seal(self._file)
         for name in self._rows.schema.names:
             self.column(name)
