@@ -100,20 +100,12 @@ class Index:
         return index
 
     def others(self, shards: Sequence[Shard]) -> list[np.ndarray | None]:
-        """
-        Of each of the shards in it the rows (N,) bool that are not, or None; they stay the same.
-
-        Raises:
-            GalleryError: they are not as many as the manifest says.
-        """
+        """Of each of the shards in it the rows (N,) bool that are not, or None; they stay the same."""
         if self._others is None:
-            rest = [~has_usual_length(shard, self.entry.length) for shard in shards]
-            if self.entry.rows - sum(map(np.count_nonzero, rest)) != self.entry.held:
-                raise GalleryError(
-                    f"{self._file.path} does not fit the lengths of the gallery's rows: `tbps gallery index` makes it "
-                    "again."
-                )
-            self._others = [some if some.any() else None for some in rest]
+            rest = np.ones(self.entry.rows, bool)
+            rest[_places(self._index)] = False
+            parts = np.split(rest, np.cumsum([len(shard) for shard in shards])[:-1])
+            self._others = [some if some.any() else None for some in parts]
         return self._others
 
     def verify(self) -> None:
@@ -155,10 +147,17 @@ def _check(index: Any, entry: IndexEntry) -> None:
         raise ValueError(f"it is a {type(index).__name__}")
     if (index.ntotal, index.nlist, index.quantizer.ntotal) != (entry.held, entry.lists, entry.lists):
         raise ValueError(f"it has {index.ntotal} rows in {index.nlist} lists")
-    sizes = [index.invlists.list_size(number) for number in range(entry.lists)]
-    if sum(sizes) != entry.held:
-        raise ValueError(f"its lists hold {sum(sizes)} rows")
-    pieces = [faiss.rev_swig_ptr(index.invlists.get_ids(n), size) for n, size in enumerate(sizes) if size]
-    places = np.unique(np.concatenate(pieces))
-    if len(places) < entry.held or places[0] < 0 or places[-1] >= entry.rows:
-        raise ValueError("its lists hold a row twice, or none of the gallery's")
+    places = _places(index)
+    if len(places) != entry.held or len(np.unique(places)) != entry.held:
+        raise ValueError(f"its lists hold {len(places)} rows, or one of them twice")
+    if places.min() < 0 or places.max() >= entry.rows:
+        raise ValueError("its lists hold a row that is none of the gallery's")
+
+
+def _places(index: Any) -> np.ndarray:
+    """The places of the rows in all lists."""
+    faiss = import_faiss()
+    sizes = [index.invlists.list_size(number) for number in range(index.nlist)]
+    return np.concatenate(
+        [faiss.rev_swig_ptr(index.invlists.get_ids(number), size) for number, size in enumerate(sizes) if size]
+    )
