@@ -10,12 +10,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from huggingface_hub.utils import httpx  # the client that Transformers fetches images by
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .printable_tbps import printable
 from .regular_file_tbps import read_regular
 
-ImageSource = str | Path | bytes | BinaryIO | Image.Image
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 MAX_FILE_BYTES = 2**29  # of a file that is read as a whole; may be set
 SHOWN = 400  # characters of a path in messages
@@ -38,6 +38,7 @@ def open_image(source: ImageSource) -> Image.Image:
             `MAX_FILE_BYTES` bytes or more pixels than `PIL.Image.MAX_IMAGE_PIXELS` (a decompression bomb).
         TypeError: the source is of another type.
     """
+    source = Path(source) if isinstance(source, os.PathLike) else source
     name = _describe(source)
     if isinstance(source, str | Path):
         return decode_image(read_image_file(source), name)
@@ -190,17 +191,18 @@ def _upright_rgb(image: Image.Image, name: str, in_place: bool = False) -> Image
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # which of their values are black and white?
         raise BadImageError(f"{name} has 32-bit pixel values (mode {image.mode}): convert it to 8 bits a channel.")
     try:
+        tags = getattr(image, "tag_v2", {})  # of a TIFF file; what is made of the image has none
         if not in_place:
-            return _to_rgb(ImageOps.exif_transpose(image), image.format)
+            return _to_rgb(ImageOps.exif_transpose(image), tags)
         ImageOps.exif_transpose(image, in_place=True)  # copies nothing
-        return _to_rgb(image, image.format)
+        return _to_rgb(image, tags)
     except Exception as error:  # decoders raise many types on damaged data
         raise BadImageError(_damaged(name, error)) from error
 
 
-def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+def _to_rgb(image: Image.Image, tags: Any) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, in a PGM file as I; convert() would clip at 255: all white
-        image = _eight_bits(image)
+        image = _eight_bits(image, tags)
     if image.mode in ("La", "RGBa"):  # colours already multiplied by their opacity
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.has_transparency_data:
@@ -210,10 +212,13 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8 bits; the value that a PNG file calls transparent stays so."""
+def _eight_bits(image: Image.Image, tags: Any) -> Image.Image:
+    """16-bit grey as 8 bits; the value that a PNG file calls transparent stays so. A TIFF file may have 12 bits, and
+    say that 0 is white."""
     values = np.asarray(image)  # (H, W), of either order of bytes
-    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    bits = min(16, *tags.get(ExifTags.Base.BitsPerSample, (16,)))
+    pixels = (values >> (bits - 8)).astype(np.uint8)
+    grey = Image.fromarray(255 - pixels if tags.get(ExifTags.Base.PhotometricInterpretation) == 0 else pixels)
     if "transparency" in image.info:
         opaque = (values != image.info["transparency"]).astype(np.uint8) * 255
         grey.putalpha(Image.fromarray(opaque))

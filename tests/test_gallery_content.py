@@ -10,7 +10,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -81,15 +81,22 @@ def check_contents(gallery, model, processor):
     return {row.id for row, _ in rows}
 
 
-@given(st.data())
+NUMBER = st.sampled_from(range(len(CONTENTS)))
+
+
+@given(
+    contents=st.lists(st.tuples(NUMBER, st.none() | NUMBER), min_size=1, max_size=7),
+    update=st.booleans(),
+    commit_every=st.sampled_from([2, 8]),
+)
+@example(contents=[(0, 1), (1, None)], update=False, commit_every=8)  # becomes what another one of the commit is
+@example(contents=[(0, 1), (1, 0)], update=True, commit_every=8)
+@example(contents=[(0, 2), (1, 2), (2, None)], update=False, commit_every=2)
 @settings(max_examples=25, deadline=None)
-def test_files_overwritten_while_they_are_added(model_and_processor, data):
+def test_files_overwritten_while_they_are_added(model_and_processor, contents, update, commit_every):
+    """`contents`: of each file the number of what it holds when it is looked up, and when it is encoded."""
     model, processor = model_and_processor
-    count = data.draw(st.integers(1, 7))
-    content = st.sampled_from(range(len(CONTENTS)))
-    at_first = data.draw(st.lists(content, min_size=count, max_size=count))
-    later = data.draw(st.lists(st.none() | content, min_size=count, max_size=count))
-    update = data.draw(st.booleans())
+    count, (at_first, later) = len(contents), zip(*contents, strict=True)
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         files = [Path(directory) / f"{n}.png" for n in range(count)]
         for file, number in zip(files, at_first, strict=True):
@@ -106,7 +113,7 @@ def test_files_overwritten_while_they_are_added(model_and_processor, data):
         patch.setattr("tbps.gallery.opening.identify", lambda model, processor: IDENTITY)
         gallery = Gallery.open(Path(directory) / "gallery", model, processor)
         options = {"skip_bad": True, "thumbnails": True, "update": update, "progress": False}
-        first = gallery.add(files, batch_size=2, commit_every=data.draw(st.sampled_from([2, 8])), **options)
+        first = gallery.add(files, batch_size=2, commit_every=commit_every, **options)
         assert len(first.added) + len(first.updated) + first.unchanged + len(first.skipped) == count
         assert check_contents(gallery, model, processor) == set(first.added)
         patch.undo()

@@ -261,9 +261,25 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.png").touch()
     ((name, reason),) = find_images(tmp_path).left_out
     assert name == str(tmp_path / "secret")
-    assert "secret cannot be listed (Permission denied)" in reason
-    with pytest.raises(BadImageError, match=r"secret cannot be listed \(Permission denied\)"):
+    assert "secret cannot be looked at (Permission denied)" in reason
+    with pytest.raises(BadImageError, match=r"secret cannot be looked at \(Permission denied\)"):
         find_images(tmp_path / "secret")
+
+
+def test_a_folder_that_may_be_listed_and_not_entered_is_named(tmp_path, monkeypatch):
+    ask = os.stat
+
+    def denied(path, **options):
+        if os.fspath(path).endswith("b.png"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return ask(path, **options)
+
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.png").touch()
+    monkeypatch.setattr(os, "stat", denied)
+    found = find_images(tmp_path)
+    assert found.paths == [tmp_path / "a.png"]
+    assert [name for name, _ in found.left_out] == [str(tmp_path / "b.png")]
 
 
 def test_postscript_is_never_handed_to_ghostscript(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """One picture has one set of pixels, whatever it is kept as and on whatever way it comes in."""
 
 import base64
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -98,8 +99,8 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def ways(path: Path) -> dict[str, Any]:
     """What users give a processor, of one file."""
     data = path.read_bytes()
-    decoded = datasets.Dataset.from_dict({"image": [str(path)]}).cast_column("image", datasets.Image())
-    cell = decoded.cast_column("image", datasets.Image(decode=False))[0]["image"]
+    stored = [{"bytes": data, "path": None}]
+    decoded = datasets.Dataset.from_dict({"image": stored}).cast_column("image", datasets.Image())
     return {
         "opened": Image.open(BytesIO(data)),
         "a list of opened": [Image.open(BytesIO(data))],
@@ -110,7 +111,10 @@ def ways(path: Path) -> dict[str, Any]:
         "a file": BytesIO(data),
         "base64": base64.b64encode(data).decode(),
         "a data address": f"data:image/png;base64,{base64.b64encode(data).decode()}",
-        "a cell": cell,
+        "a cell of bytes": stored[0],
+        "a cell of a path": {"bytes": None, "path": str(path)},
+        "a decoded cell": decoded[0]["image"],
+        "a column": decoded["image"],
         "a generator": (Image.open(BytesIO(one)) for one in [data]),
         "by open_image": open_image(path),
     }
@@ -171,6 +175,23 @@ def test_orientations_are_those_of_the_standard(orientation: int) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("16-bit")])
 def test_16_bits_are_scaled_and_not_clipped(kind: str) -> None:
     assert np.array_equal(np.asarray(open_image(KINDS[kind]()))[..., 1], GREY16 >> 8)
+
+
+def test_tiff_of_12_bits_and_tiff_whose_0_is_white() -> None:
+    """Written by hand, as Pillow writes neither: little-endian, one strip behind the directory."""
+    even = np.arange(4 * 6, dtype=np.uint16).reshape(4, 6) * 170  # 0 to 3910
+    packed = bytearray()
+    for one, other in even.reshape(-1, 2).tolist():
+        packed += bytes([one >> 4, (one & 15) << 4 | other >> 8, other & 255])
+    for bits, white, data, expected in (
+        (12, 1, bytes(packed), even >> 4),
+        (16, 0, (even * 16).astype("<u2").tobytes(), 255 - (even >> 4)),
+    ):
+        tags = {256: 6, 257: 4, 258: bits, 259: 1, 262: white, 273: 8 + 2 + 9 * 12 + 4, 277: 1, 278: 4, 279: len(data)}
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        file = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+        assert np.array_equal(np.asarray(open_image(file))[..., 0], expected)
+        assert np.array_equal(np.asarray(open_image(Image.open(BytesIO(file))))[..., 0], expected)
 
 
 def test_16_bits_with_a_transparent_value_lie_on_white() -> None:

@@ -1,6 +1,7 @@
 """Images as users keep them: cells of data sets and folders of files. `tbps.images_tbps` opens them."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def find_images(folder: str | Path) -> ImageFolder:
     found: list[Path] = []
     for place, _, names in os.walk(folder, onerror=closed.append):
         named = (name for name in names if not name.startswith(".") and Path(name).suffix.lower() in taken | others)
-        found += [path for name in named if os.path.isfile(path := Path(place, name))]
+        found += [path for name in named if _is_file(path := Path(place, name), closed)]
     left_out = [(shown(path), _unopened(path)) for path in sorted(found) if path.suffix.lower() in others]
     left_out += [(shown(error.filename), _unlisted(error)) for error in closed]
     paths = sorted(path for path in found if path.suffix.lower() in taken)
@@ -89,10 +90,21 @@ def _suffixes() -> tuple[set[str], set[str]]:
     return taken, set(_OTHER_IMAGES - taken)
 
 
+def _is_file(path: Path, closed: list[OSError]) -> bool:
+    """Whether it is a regular file; what may not even be asked is noted."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError as error:
+        closed.append(error)
+    except (OSError, ValueError):  # a link that leads nowhere
+        pass
+    return False
+
+
 def _unopened(path: Path) -> str:
     plugin = ", or install pillow-heif and register it" if path.suffix.lower() in (".heic", ".heif", ".hif") else ""
     return f"{shown(path)} is in a format that Pillow does not open here: convert it to JPEG or PNG{plugin}."
 
 
 def _unlisted(error: OSError) -> str:
-    return f"{shown(error.filename)} cannot be listed ({error.strerror}): may this user read the folder?"
+    return f"{shown(error.filename)} cannot be looked at ({error.strerror}): may this user read and enter the folder?"
