@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warmup_steps=0.1,  # a share of all steps
         dataloader_drop_last=True,  # a small last batch has few negatives
         save_strategy="no",
+        logging_nan_inf_filter=False,  # else a loss that is not finite is logged as 0
     )
     pairs, collator = PersonPairs(splits["train"], processor), PairCollator(processor)
     Trainer(adapted, training, collator, train_dataset=pairs).train()

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warmup_steps=0.1,  # a share of all steps
         dataloader_drop_last=True,  # a small last batch has few negatives
         save_strategy="no",
+        logging_nan_inf_filter=False,  # else a loss that is not finite is logged as 0
     )
     trainer = Trainer(
         model,

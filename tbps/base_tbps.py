@@ -75,10 +75,10 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
         elif not any_size:
             refuse_misfits(source, info["mismatched_keys"])
         refuse_broken(source, model.named_parameters())
-        drawn = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
-        model.from_checkpoint = frozenset(name for name, _ in model.named_parameters() if name not in drawn)
-        if "logit_scale_init_value" in kwargs:  # stated by the caller, it wins over what the checkpoint ended with
-            torch.nn.init.constant_(model.logit_scale, kwargs["logit_scale_init_value"])
+        model.from_checkpoint = loaded_names(model, info)
+        scale = None if source is None else stated_scale(source, kwargs, hub)
+        if scale is not None:
+            nn.init.constant_(model.logit_scale, scale)
         model.config._commit_hash = None if source is None else commit_of(source, **hub)
         model.freeze()  # loading put other parameters in the place of those that were frozen
         return (model, info) if told else model
@@ -105,3 +105,20 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
             for layer in module:
                 if isinstance(layer, nn.Conv2d):
                     init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
+def loaded_names(model: nn.Module, info: dict[str, Any]) -> frozenset[str]:
+    """The names of all parameters but those that were missing or of another size."""
+    drawn = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    return frozenset(name for name, _ in model.named_parameters() if name not in drawn)
+
+
+def stated_scale(source: Any, settings: dict[str, Any], hub: dict[str, Any]) -> float | None:
+    """The `logit_scale_init_value` that a caller of `from_pretrained` states, by name or in a configuration of another
+    one than the checkpoint's: it wins over the scale that the checkpoint ended with. None where none is stated."""
+    config = settings.get("config")
+    if not isinstance(config, PreTrainedConfig):
+        return settings.get("logit_scale_init_value")
+    own = TBPSConfig.get_config_dict(source, **hub)[0].get("logit_scale_init_value")
+    scale: float = config.logit_scale_init_value
+    return None if own is None or own == scale else scale

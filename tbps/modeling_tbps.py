@@ -109,7 +109,7 @@ class TBPSModel(TBPSPreTrainedModel):
         fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
         put_towers(model, towers.weights, vision, towers.untrained)
-        return model.to(dtype).eval()
+        return model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
 
     def get_input_embeddings(self) -> nn.Module:
         """The text tower's token table."""

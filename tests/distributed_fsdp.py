@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from tbps import TBPSModel
+from tbps.training.learning_rates import new_parameters
 from tbps.training.noisy_pairs import NoisyPairs
 from tbps.training.sharded import ShardedFeatures, keep_scale_whole, unsharded
 
@@ -76,6 +77,8 @@ def main(config: str, result: str) -> None:
         state=SimpleNamespace(fsdp_plugin=plugin), mixed_precision="no", is_main_process=rank == 0, device="cpu"
     )
     whole = build()
+    whole.from_checkpoint = frozenset(name for name, _ in whole.named_parameters() if name.startswith("text_model"))
+    new = new_parameters(whole)
     keep_scale_whole(whole)
     model = fsdp2_prepare_model(accelerator, whole)
     own = slice(4 * rank, 4 * rank + 4)
@@ -86,6 +89,7 @@ def main(config: str, result: str) -> None:
     dist.barrier()
     sharded = sorted({type(m).__name__ for m in model.modules() if isinstance(m, FSDPModule)})
     is_sharded = all(isinstance(p, DTensor) for p in model.parameters())
+    same_groups = [name for name in new if name != "logit_scale"] == new_parameters(model)
     dist.destroy_process_group()
     if rank == 0:
         alone = build()
@@ -103,6 +107,7 @@ def main(config: str, result: str) -> None:
             "noted": float((noisy.losses - known.losses)[NUMBERS].abs().max()),
             "sharded": sharded,
             "is_sharded": is_sharded,
+            "same_groups": same_groups,
         }
         Path(result).write_text(json.dumps(found))
 

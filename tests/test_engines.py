@@ -74,6 +74,7 @@ def test_sharded_training_equals_that_of_one_process(tmp_path: Path) -> None:
     assert found["features"] < 1e-5
     assert found["noted"] < 1e-3
     assert found["same_names"]
+    assert found["same_groups"]  # of learning rates
 
 
 def test_the_scale_is_a_buffer_of_the_same_name(model_factory: Callable[..., TBPSModel]) -> None:

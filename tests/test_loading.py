@@ -135,6 +135,7 @@ def test_annotation_that_is_not_text(cuhk):
         ([entry("a.jpg", 0, path_key="img_path")], "entry 0 .*lacks the key 'file_path', it has: .*another benchmark"),
         ([{**CUHK[0], "id": "7"}], "entry 0 .*'id' is '7', expected int"),
         ([{**CUHK[0], "id": True}], "'id' is True, expected int"),
+        ([{**CUHK[0], "id": 2**63}], "'id' is 9223372036854775808: expected a number of 64 bits"),
         ([{**CUHK[0], "captions": "a man"}], "'captions' is 'a man', expected list"),
         ([{**CUHK[0], "captions": ["a", None]}], r"'captions' is \['a', None\], expected strings"),
         ([{**CUHK[0], "split": "query"}], "entry 0 .*of split 'query': expected one of train, val, test"),

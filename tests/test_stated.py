@@ -109,6 +109,12 @@ def test_what_is_stated_over_a_tbps_checkpoint_wins(sources: Path, tmp_path: Pat
         model.logit_scale.fill_(4.5)  # as after a training that learns it
     model.save_pretrained(tmp_path)
     assert TBPSModel.from_pretrained(tmp_path).logit_scale.item() == 4.5
+    assert AutoModel.from_pretrained(tmp_path).logit_scale.item() == 4.5
+    assert AutoModel.from_pretrained(tmp_path, logit_scale_init_value=2.0).logit_scale.item() == 2.0
+    own = TBPSConfig.from_pretrained(tmp_path)
+    assert TBPSModel.from_pretrained(tmp_path, config=own).logit_scale.item() == 4.5
+    own.logit_scale_init_value = 2.0
+    assert TBPSModel.from_pretrained(tmp_path, config=own).logit_scale.item() == 2.0
     resized = {*SIZES, "num_parts", "part_dim", "decoder_intermediate_size"}
     for name, value in {**STATED, **SIZES}.items():
         if name in resized:

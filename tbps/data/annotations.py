@@ -51,6 +51,10 @@ def _parse(entry: Any, number: int, annotation: Path, benchmark: Benchmark) -> A
             raise BenchmarkError(f"{where}: {key!r} is {entry[key]!r:.80}, expected {kind.__name__}. Correct the file.")
     if not all(isinstance(caption, str) for caption in entry["captions"]):
         raise BenchmarkError(f"{where}: 'captions' is {entry['captions']!r:.80}, expected strings. Correct the file.")
+    if not -(2**63) <= entry["id"] < 2**63:
+        raise BenchmarkError(
+            f"{where}: 'id' is {entry['id']}: expected a number of 64 bits, below 2**63. Correct the file."
+        )
     if entry["split"] not in benchmark.splits:
         raise BenchmarkError(
             f"{where} is of split {entry['split']!r}: expected one of {', '.join(benchmark.splits)}. Correct the file."
