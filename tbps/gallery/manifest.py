@@ -25,7 +25,8 @@ CONVERTIBLE_VERSION = 2  # `tbps gallery repair` reads it
 _LARGEST_MANIFEST = 1 << 26  # bytes: the checksums of a hundred million images and more
 _MOST = 1 << 48  # of anything that is counted: products of a few such numbers stay exact
 _WIDEST = 1 << 14  # numbers of a vector
-_FILE_NAME = re.compile(r"(shard-([0-9]{6,15})\.arrow|index-([0-9]{6,15})\.faiss)")
+_NUMBER = "([0-9]{6}|[1-9][0-9]{6,14})"  # of a file, as `file_name` writes it
+_FILE_NAME = re.compile(rf"shard-{_NUMBER}\.arrow|index-{_NUMBER}\.faiss")
 
 Dtype = Literal["float32", "float16", "int8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -203,7 +204,7 @@ class Manifest:
         """Whether a file was replaced, or left by a writer that was killed. A file of a number still to come is not:
         it may have been written after a copy of the manifest was made that somebody has put back."""
         found = _FILE_NAME.fullmatch(name)
-        return found is not None and name not in self.files() and int(found[2] or found[3]) < self.next_file
+        return found is not None and name not in self.files() and int(found[1] or found[2]) < self.next_file
 
     def write(self, directory: Path) -> None:
         """Replace the gallery's manifest in one step, and afterwards its copy."""
@@ -313,7 +314,7 @@ def file_number(name: str, kind: Literal["shard", "index"]) -> int:
         ValueError: it is no name of this kind of file.
     """
     found = _FILE_NAME.fullmatch(name)
-    number = -1 if found is None or not name.startswith(kind) else int(found[2] or found[3])
+    number = -1 if found is None or not name.startswith(kind) else int(found[1] or found[2])
     if number < 0 or name != file_name(number, kind):
         raise ValueError(f"{name!r:.80} is no name of {'a shard' if kind == 'shard' else 'an index'}")
     return number
