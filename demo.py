@@ -33,18 +33,25 @@ from tbps.training.program import OneLineParser, run
 
 QUERIES = 5
 SHOWN = 8
+MARK = "made_by_demo.txt"
+MADE = {"data", "model", "gallery", "answers.png", "report.html"}
 METRICS = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Run the demonstration; returns the report's path."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder to write into (made anew)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/demo"),
+        help="folder to write into (made anew)",
+    )
     parser.add_argument("--recipe", type=Path, default=Path("recipes/quickstart.yaml"))
     parser.add_argument("--people", type=int, default=1000, help="people to render; fewer for a quick look")
     options, overrides = parser.parse_known_args(arguments)
     started = time.perf_counter()
-    shutil.rmtree(options.out, ignore_errors=True)
+    empty(options.out)
 
     print("1/4  render people")
     data = generate(options.out / "data", people=options.people)
@@ -61,6 +68,28 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     print(f"R@1 {100 * results['test_rank_1']:.1f} % over {data.splits['test'].people} unseen people and {len(test)} "
           f"images, in {time.perf_counter() - started:.0f} s. Open {report.resolve()}")  # fmt: skip
     return report
+
+
+def empty(out: Path) -> None:
+    """Make the folder, or remove what an earlier run made in it.
+
+    Raises:
+        FileExistsError: it holds files that no run made; none is removed.
+    """
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"--out {out} is a file: choose a folder.")
+    found = list(out.iterdir()) if out.is_dir() else []
+    names = {path.name for path in found}
+    earlier = {"data", "report.html"} <= names <= MADE and os.listdir(out / "data") == ["ToyPEDES"]  # without a mark
+    if found and MARK not in names and not earlier:
+        raise FileExistsError(f"--out {out} holds files that no demonstration made: choose a new or empty folder.")
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).write_text("The next run of demo.py removes all that is in this folder.\n")
 
 
 def search(out: Path, test: datasets.Dataset) -> list[QueryResult]:

@@ -185,3 +185,26 @@ def test_a_key_that_nothing_reads_is_refused_by_name(
 def test_the_demo_ends_in_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options in (["--people", "0"], ["--people", "some"], ["--recipe", "nowhere.yaml", "--people", "20"]):
         refused(["--out", str(tmp_path / "demo"), *options], capsys, demo.main)
+
+
+def test_the_demo_removes_what_demos_made_and_nothing_else(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    demo.empty(out)
+    (out / "model").mkdir()
+    (out / "model" / "config.json").write_text("{}")
+    demo.empty(out)
+    assert [path.name for path in out.iterdir()] == [demo.MARK]
+    for name in ("thesis.tex", "model", "data"):
+        mine = tmp_path / name / name
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        with pytest.raises(FileExistsError, match="holds files that no demonstration made"):
+            demo.empty(mine.parent)
+        with pytest.raises(FileExistsError, match="is a file"):
+            demo.empty(mine)
+        assert mine.read_text() == "mine"
+    unmarked = tmp_path / "earlier"
+    (unmarked / "data" / "ToyPEDES").mkdir(parents=True)
+    (unmarked / "report.html").write_text("")
+    demo.empty(unmarked)
+    assert [path.name for path in unmarked.iterdir()] == [demo.MARK]

@@ -86,6 +86,7 @@ class CheckpointTrainer(Trainer):
             refuse_broken(f"The model after step {self.state.global_step}", self.model.named_parameters())
         run = Path(self._get_output_dir(trial))
         folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        was_there = folder.exists()
         if self.args.should_save:  # where it is written again, it is not whole until it is
             (folder / MARK).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
@@ -96,15 +97,17 @@ class CheckpointTrainer(Trainer):
             if self.args.should_save:
                 mark_whole(folder)
         except (OSError, RuntimeError, SafetensorError) as error:  # of Python, of torch, of safetensors
-            raise self._save_error(folder, error) from error
+            raise self._save_error(folder, was_there, error) from error
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
             rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=True)
 
-    def _save_error(self, folder: Path, error: Exception) -> CheckpointError:
-        """What could not be written, and what is left to go on from; the half-written files are removed."""
-        shutil.rmtree(folder, ignore_errors=True)
+    def _save_error(self, folder: Path, was_there: bool, error: Exception) -> CheckpointError:
+        """What could not be written, and what is left to go on from; a half-written folder is removed, unless it was
+        there before, with files that may be somebody else's."""
+        if not was_there:
+            shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(folder.parent).free
         whole = last_whole_checkpoint(folder.parent)
         return CheckpointError(
