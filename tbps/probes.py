@@ -15,7 +15,7 @@ from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
 NUMBERS = 16  # that are kept of a vector
-_SIZES = ((37, 59), (257, 771), (150, 97))  # width, height: odd, small and large, upright and lying
+_SIZES = ((257, 771), (37, 29))  # width, height: odd, large and small, upright and lying
 # capitals, accents composed and not, hyphens, digits, marks, other scripts, wide letters, blanks; more than towers read
 SENTENCES = (
     "a bag",

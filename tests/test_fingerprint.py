@@ -171,7 +171,10 @@ def test_a_model_in_half_precision_is_the_same_and_another_in_it_is_not(known: M
     rounded = identify(half.to(dtype), processor)
     assert difference(known, rounded) is None
     assert difference(rounded, known) is None
-    assert identify(half.float(), processor).fingerprint == rounded.fingerprint  # the values are those that were stored
+    loaded = identify(half.float(), processor)  # the values are those that were stored
+    assert loaded.fingerprint == rounded.fingerprint
+    assert difference(known, loaded) is None
+    assert difference(loaded, rounded) is None
     with torch.no_grad():
         half.part_decoder.queries[0, 0] += 0.01
     assert difference(known, identify(half.to(dtype), processor)) == "their weights differ"
@@ -248,7 +251,9 @@ def test_a_gallery_of_the_earlier_rule_is_opened_by_that_rule(
     monkeypatch.setattr("tbps.gallery.opening.identify", lambda *_: before)
     Gallery.open(tmp_path, model, processor).add(pictures, progress=False)
     monkeypatch.undo()
-    assert Gallery.open(tmp_path, model, processor).count() == 4
+    gallery = Gallery.open(tmp_path, model, processor)
+    assert gallery.count() == 4
+    assert gallery.fingerprint == known.fingerprint  # by which thresholds are calibrated now
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.part_decoder.queries[0, 0] += 1e-3

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from tbps.fingerprint import identify
 from tbps.gallery.add_result import AddResult
 from tbps.gallery.checks import check_positive
 from tbps.gallery.crops import warn_of_shapes
@@ -85,8 +86,9 @@ class Gallery(Listing, Upkeep):
 
     @property
     def fingerprint(self) -> str:
-        """That of the model which makes the vectors."""
-        return self._home.model.fingerprint
+        """That of the model which makes the vectors, by the present rule."""
+        made_by = self._home.model
+        return made_by.fingerprint if made_by.traits else identify(self._model, self._processor).fingerprint
 
     def add(
         self,

@@ -55,19 +55,24 @@ def difference(made_by: ModelIdentity, opened_with: ModelIdentity) -> str | None
         same = made_by.fingerprint == opened_with.fingerprint
         older = ", one of which is by the rule of format 2" if old or new else ""
         return None if same else f"their fingerprints differ{older} (weights, part_weight or the image processor)"
-    if not _same_weights(old, new):
+    rounded = _rounding(old, new)
+    if rounded is None:
         return "their weights differ"
     changes = [change for name in SETTINGS for change in _changes(name, old[name], new[name])]
     certain = [told for told, sure in changes if sure or not (old["probes"] and new["probes"])]
     if certain:
         return certain[0]
-    return _effect(old, new, [told for told, _ in changes])
+    return _effect(old, new, {rounded, old["precision"], new["precision"]}, [told for told, _ in changes])
 
 
-def _same_weights(old: dict[str, str], new: dict[str, str]) -> bool:
-    """Whether they are the same, or one's are the other's rounded to half precision."""
-    names = ("weights", *ROUNDED.values())
-    return old["weights"] in [new[name] for name in names] or new["weights"] in [old[name] for name in names]
+def _rounding(old: dict[str, str], new: dict[str, str]) -> str | None:
+    """Between equal weights "float32"; where one's are the other's rounded, to what; None where they are others."""
+    if old["weights"] == new["weights"]:
+        return "float32"
+    for dtype, name in ROUNDED.items():
+        if old["weights"] == new[name] or new["weights"] == old[name]:
+            return str(dtype).removeprefix("torch.")
+    return None
 
 
 def _changes(name: str, old: str, new: str) -> list[tuple[str, bool]]:
@@ -89,12 +94,12 @@ def _shown(settings: dict[str, Any], key: str) -> str:
     return "another" if isinstance(value, str) and value.startswith("#") else f"{value!s:.80}"
 
 
-def _effect(old: dict[str, str], new: dict[str, str], changes: list[str]) -> str | None:
-    """What the probes say of two models of the same weights and words."""
+def _effect(old: dict[str, str], new: dict[str, str], roundings: set[str], changes: list[str]) -> str | None:
+    """What the probes say of two models of the same weights and words, but for what rounding may do."""
     if not (old["probes"] and new["probes"]):
         return None
-    rounding = max(_EFFECT_OF_ROUNDING.get(kept["precision"], _EFFECT_OF_NOTHING) for kept in (old, new))
-    allowed = _EFFECT_OF_NOTHING if changes else rounding
+    allowed = max(_EFFECT_OF_ROUNDING.get(one, _EFFECT_OF_NOTHING) for one in roundings)
+    allowed = _EFFECT_OF_NOTHING if changes else allowed
     found = distance(old["probes"], new["probes"])
     if found <= allowed:
         return None
