@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,8 @@ def test_a_description_of_another_kind_is_refused(home, place, change):
 def test_the_earlier_format_can_be_copied_and_nothing_else(home, place, tmp_path):
     rows = [make_row(f"{n}", f"/a/{n}.jpg", {"camera": n % 2, "timestamp": n}) for n in range(5)]
     home.append(rows, np.eye(5, 4, dtype=np.float32))
-    describe_as(place, lambda described: json.dumps({**described, "format": 1}))
+    model = {name: value for name, value in asdict(MODEL).items() if name != "traits"}  # as it was written then
+    describe_as(place, lambda described: json.dumps({**described, "format": 1, "model": model}))
     with pytest.raises(GalleryError, match="format 1, which is no longer searched or changed: `tbps gallery export"):
         open_home(place.where, MODEL, LAYOUT)
     earlier = existing_home(place.where)

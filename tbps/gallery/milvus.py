@@ -296,6 +296,9 @@ def _made_by(where: str, properties: Mapping[str, str]) -> tuple[int, ModelIdent
         if format not in (_FORMAT, _EARLIER):
             raise ValueError(f"it has format {format!r}, made by tbps {described.get('tbps_version')!r}; expected "
                              f"format {_FORMAT}")  # fmt: skip
-        return format, build(ModelIdentity, described.get("model")), build(Layout, described.get("layout"))
+        model = described.get("model")
+        if format == _EARLIER and isinstance(model, dict):
+            model = {**model, "traits": {}}  # which identities did not have then
+        return format, build(ModelIdentity, model), build(Layout, described.get("layout"))
     except (TypeError, ValueError) as error:
         raise GalleryError(f"{where} cannot be used by this tbps ({error}): use the one that made it.") from error
