@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tbps.cli import main
+from tbps.commands.syncing import show_synced
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
 from tbps.gallery.content import content_id
@@ -116,6 +117,18 @@ def check_changes(home, folder, changes):
     assert after == {id: row for id, row in left.items() if id not in wrong}
     again = compare(home, folder, progress=False)
     assert (again.moved, again.gone, again.replaced) == ({}, {}, {})
+
+
+def test_a_folder_by_another_name_is_the_same_folder(tmp_path, capsys):
+    home = open_home(tmp_path / "g", MODEL, LAYOUT)
+    filled(home, tmp_path / "crops")
+    (tmp_path / "link").symlink_to(tmp_path / "crops")
+    (tmp_path / "crops" / NAMES[1]).unlink()
+    found = compare(home, tmp_path / "link", progress=False)
+    assert (found.unchanged, list(found.gone.values())) == (3, [str(tmp_path / "crops" / NAMES[1])])
+    (tmp_path / "other").mkdir()
+    show_synced(compare(home, tmp_path / "other", progress=False))
+    assert "no image of a file below this folder" in capsys.readouterr().err
 
 
 def dangling(path, top):

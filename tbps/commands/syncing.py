@@ -35,6 +35,8 @@ def show_synced(result: "SyncResult") -> None:
     """How many there are of each kind, and the first paths."""
     counts = ", ".join(f"{len(getattr(result, kind))} {kind}" for kind in _KINDS)
     show(f"files indexed before: {result.unchanged} unchanged, {counts}; {result.dropped} images dropped")
+    if not result.unchanged and not any(getattr(result, kind) for kind in _KINDS):
+        show("  the gallery has no image of a file below this folder, by this name of it", sys.stderr)
     for kind in _KINDS:
         paths = list(getattr(result, kind).values())
         for path in paths[:_SHOWN]:

@@ -51,7 +51,8 @@ def compare(view: View, folder: str | Path, progress: bool = True) -> SyncResult
     folder = full_path("folder", folder)
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder: expected one with images of the gallery. Is its disk mounted?")
-    where, result, right = Filter(path=folder), SyncResult(), set()
+    where = Filter(path=[folder, os.path.realpath(folder)])  # as which of the two it was added, nobody remembers
+    result, right = SyncResult(), set()
     with tqdm(total=view.count(where), desc="files", disable=not progress) as bar:
         for row in listed(view, where, ["id", "path"]):
             states = {"gone": result.gone, "replaced": result.replaced, "unreadable": result.unreadable}
