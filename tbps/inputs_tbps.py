@@ -1,6 +1,7 @@
 """What a model is given, checked before it computes: sizes that fit it, ids that are ids."""
 
 import torch
+from torch import nn
 
 
 def check_person_ids(person_ids: torch.Tensor, classes: int | None = None) -> None:
@@ -40,4 +41,13 @@ def check_length(input_ids: torch.Tensor, positions: int) -> None:
         raise ValueError(
             f"Sentences of {input_ids.shape[-1]} tokens do not fit a text tower of {positions} positions: prepare them "
             "with the model's own processor, which cuts them."
+        )
+
+
+def refuse_replica(model: nn.Module) -> None:
+    """Refuse `torch.nn.DataParallel`."""
+    if getattr(model, "_is_replica", False):
+        raise RuntimeError(
+            "torch.nn.DataParallel splits a batch and with it the negatives of its loss: start one process a device "
+            "with `torchrun` or `accelerate launch` instead (or show this process one device only)."
         )

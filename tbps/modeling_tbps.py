@@ -14,7 +14,7 @@ from .base_tbps import TBPSPreTrainedModel
 from .chunks_tbps import embedded_or_none
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder
-from .inputs_tbps import check_length, check_person_ids, check_pictures
+from .inputs_tbps import check_length, check_person_ids, check_pictures, refuse_replica
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput, joined
 from .part_losses_tbps import part_spread
@@ -259,11 +259,7 @@ class TBPSModel(TBPSPreTrainedModel):
             ValueError: neither modality; `person_ids` that do not fit the pairs; `embed_chunk_size` below 1.
             RuntimeError: run under `torch.nn.DataParallel`.
         """
-        if getattr(self, "_is_replica", False):
-            raise RuntimeError(
-                "torch.nn.DataParallel splits a batch and with it the negatives of its loss: start one process a "
-                "device with `torchrun` or `accelerate launch` instead (or show this process one device only)."
-            )
+        refuse_replica(self)
         if input_ids is None and pixel_values is None:
             raise ValueError("TBPSModel got neither input_ids nor pixel_values: give sentences, images or both.")
         if person_ids is not None and return_loss:  # before the towers run: a device still has nothing to wait for

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from corpora import write_source
 from launch import torchrun
 from stream_run import STEPS, equal_weights, make_processor, make_trainer
@@ -25,6 +26,7 @@ from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator
 from tbps.data.streamed_pairs import MOST_BAD, StreamedPairs
 from tbps.training.checkpoints import CheckpointError
+from tbps.training.diverged import DivergedError
 
 IMAGES, ROWS = 58, 9  # seven shards, the last of four rows
 
@@ -243,6 +245,19 @@ def test_another_corpus_of_as_many_images_does_not_resume(tmp_path: Path, whole:
     checkpoint = str(Path(whole[0].args.output_dir) / "checkpoint-3")
     with pytest.raises(CheckpointError, match=r"corpus=synth-pedes of 58 images, checksum \w+, and .*=webperson of 58"):
         make_trainer(tmp_path / "run", tmp_path / "shards").train(resume_from_checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(tmp_path: Path, folder: Path, workers: int) -> None:
+    trainer = make_trainer(tmp_path / "run", folder, dataloader_num_workers=workers, save_strategy="no")
+    batches = trainer.get_train_dataloader()
+    first = json.loads(next(iter(batches))["stream"])["files"]
+    assert len(first) == 8
+    with torch.no_grad():
+        trainer.model.part_decoder.queries[0, 0] = torch.nan
+    with pytest.raises(DivergedError, match="loss of step 1 is nan") as error:
+        trainer.train()
+    assert str(error.value).endswith(f"Images of the batch: {', '.join(first)}.")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

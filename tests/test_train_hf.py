@@ -198,6 +198,8 @@ def test_benchmark_recipes_run_on_files_of_their_benchmark(tmp_path: Path, data:
     (tmp_path / "small.yaml").write_text(yaml.safe_dump({**shipped, **changes}))
     results = train_hf.main([str(tmp_path / "small.yaml")])
     assert results["selected_on"].startswith("val")
+    scale = AutoModel.from_pretrained(tmp_path / "run").logit_scale.item()
+    assert scale == pytest.approx(shipped["model_config"]["logit_scale_init_value"])  # not CLIP's own
     assert 0 <= results["test_rank_1"] <= 1
     logged = json.loads((tmp_path / "run" / "log_history.json").read_text())
     terms = {term for entry in logged for term in entry if term.startswith("loss_")}

@@ -33,6 +33,10 @@ from tbps.training.streaming import CorpusEpoch, StreamTrainer
 logger = logging.get_logger(__name__)
 
 
+class LaunchError(RuntimeError, ValueError):
+    """Processes or devices that do not train together; the message says how to start them."""
+
+
 class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
     """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
 
@@ -44,7 +48,7 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
 
     Raises:
         ValueError: another number of people than the instance-loss head has classes.
-        RuntimeError: several devices in one process, which would run `torch.nn.DataParallel`; one of several processes
+        LaunchError: several devices in one process, which would run `torch.nn.DataParallel`; one of several processes
             that would train by itself.
     """
 
@@ -62,7 +66,7 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         if processing_class is None:
             raise ValueError("TBPSTrainer needs processing_class, the model's TBPSProcessor: got None.")
         if args.n_gpu > 1:
-            raise RuntimeError(
+            raise LaunchError(
                 f"This process sees {args.n_gpu} devices and would run torch.nn.DataParallel, which splits the batch "
                 "and with it the negatives: start one process a device with `torchrun` or `accelerate launch`."
             )
@@ -204,7 +208,7 @@ def check_together(args: TBPSTrainingArguments) -> None:
     its own, and all would write it to the same place."""
     started = int(os.environ.get("WORLD_SIZE") or 1)
     if started > 1 and args.world_size == 1:
-        raise RuntimeError(
+        raise LaunchError(
             f"{started} processes were started (WORLD_SIZE), but each would train by itself on {args.device.type}, as "
             "no accelerator was found: add `--use_cpu true --bf16 false` to train together on CPUs, or start one."
         )
