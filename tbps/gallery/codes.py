@@ -108,10 +108,16 @@ def _quantise(vectors: np.ndarray, steps: np.ndarray) -> Codes:
     largest = np.abs(ratios).max(axis=1)  # (n,)
     ratios *= (LIMIT / np.where(largest > 0, largest, 1))[:, None]
     numbers = np.rint(ratios, out=ratios).astype(np.int8)
-    scale = (length * largest / LIMIT).astype(np.float32)
+    scale = _rounded((length * largest / LIMIT).astype(np.float32))
     _, lost = directions(vectors - decoded(numbers, scale, steps))
     reach = np.linalg.norm(ratios, axis=1) * scale.astype(np.float64)
     return Codes(numbers, steps, scale, _above(length), _above(lost + _rounding(length)), _above(reach))
+
+
+def _rounded(scale: np.ndarray) -> np.ndarray:
+    """Float32 numbers to their first 17 binary digits: of vectors decoded from codes the same scale is found again,
+    whatever float32 made of their last digits."""
+    return ((scale.view(np.int32) + (1 << 6)) & ~((1 << 7) - 1)).view(np.float32)
 
 
 def _rounding(length: np.ndarray) -> np.ndarray:

@@ -117,8 +117,13 @@ class Home(View, Protocol):
     def refresh(self) -> None:
         """Take up what others have written."""
 
-    def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
-        """Commit N rows, none of them known, and their vectors (N, E) float32."""
+    @property
+    def steps(self) -> np.ndarray | None:
+        """Those (E,) of the codes that are the vectors; None where vectors are kept whole, or there are none."""
+
+    def append(self, rows: Sequence[Row], vectors: np.ndarray, steps: np.ndarray | None = None) -> None:
+        """Commit N rows, none of them known, and their vectors (N, E) float32. Where they are decoded from codes of
+        some steps, a home that keeps codes alone, and has none yet, gets the same codes."""
 
     def replace(self, rows: Sequence[Row]) -> None:
         """Commit N rows, all of them known, in the place of what is there; their vectors stay. From then on they are

@@ -148,7 +148,11 @@ class MilvusHome:
         """Take up what others have written; they may see it sooner, on a cluster of several replicas a little later."""
         self._collection.catch_up()
 
-    def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+    @property
+    def steps(self) -> None:
+        """Vectors are kept whole."""
+
+    def append(self, rows: Sequence[Row], vectors: np.ndarray, steps: np.ndarray | None = None) -> None:
         """
         Commit N rows and their vectors (N, E), some at a time: what a killed process has committed stays.
 

@@ -178,13 +178,18 @@ class Store:
         self.refresh()
         remove_leftovers(self._directory, self.manifest)
 
-    def append(self, rows: Sequence[Row], vectors: np.ndarray) -> None:
+    @property
+    def steps(self) -> np.ndarray | None:
+        """Those (E,) of the codes that are the vectors; None where vectors are kept whole, or there are none."""
+        shards = self._snapshot.shards
+        return shards[0].steps if shards and self.layout.dtype == "int8" else None
+
+    def append(self, rows: Sequence[Row], vectors: np.ndarray, steps: np.ndarray | None = None) -> None:
         """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""
         if self._is_new:
             self._make()
-        codes_alone = self.layout.dtype == "int8" and self._snapshot.shards
-        steps = self._snapshot.shards[0].steps if codes_alone else None
-        self._put(self.manifest, make_batch(rows, vectors, self.manifest.origin, steps))
+        own = self.steps if self.steps is not None or self.layout.dtype != "int8" else steps
+        self._put(self.manifest, make_batch(rows, vectors, self.manifest.origin, own))
 
     def replace(self, rows: Sequence[Row]) -> None:
         """Commit N known rows in the place of what is there, all in one step; their vectors stay. What was there stays

@@ -11,7 +11,8 @@ _COMMITTED = 4096  # rows at a time: as many as `Gallery.add` commits
 
 def copy_rows(source: Home, target: Home, progress: bool = True) -> int:
     """
-    Copy what the target does not have, in order of insertion; cut short, it can be repeated and goes on.
+    Copy what the target does not have, in order of insertion; cut short, it can be repeated and goes on. A new folder
+    of int8 vectors gets the codes of another as they are.
 
     Returns:
         The number of rows copied.
@@ -27,7 +28,7 @@ def copy_rows(source: Home, target: Home, progress: bool = True) -> int:
             known = target.known([row.id for row in rows])
             new = [place for place, row in enumerate(rows) if row.id not in known]
             if new:
-                target.append([rows[place] for place in new], vectors[new])
+                target.append([rows[place] for place in new], vectors[new], source.steps)
             copied += len(new)
             bar.update(len(rows))
     return copied
