@@ -41,7 +41,7 @@ class Listing:
     ) -> Iterator[dict[str, Any]]:
         """
         What is kept of images, one after the other in order of insertion; no vector is read, and little is held in
-        memory. In a folder those that were there when the first is given.
+        memory. In a folder those that are there now, whatever is written in the meantime.
 
         Args:
             where: only images that meet this filter. columns: of `id`, `path`, `metadata`, `camera` and `source` (as
