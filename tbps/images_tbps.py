@@ -106,6 +106,8 @@ def decode_image(data: bytes, name: str) -> Image.Image:
         raise BadImageError(f"{name} is not an image of a known format: expected JPEG, PNG or the like.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImageError(_bomb(name)) from error
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise many types on damaged data
         raise BadImageError(_damaged(name, error)) from error
     return _upright_rgb(image, name, in_place=True)
@@ -130,7 +132,7 @@ def read_image_file(path: str | Path) -> bytes:
     except FileNotFoundError as error:
         raise BadImageError(f"{name} does not exist: check the path, a relative one starts at {Path.cwd()}.") from error
     except (OSError, ValueError) as error:  # ValueError: the path holds a NUL character
-        reason = printable(str(getattr(error, "strerror", None) or error))
+        reason = printable(str(getattr(error, "strerror", None) or error)).removeprefix(name).strip(" .")
         raise BadImageError(f"{name} cannot be read ({reason}): expected an image file.") from error
 
 
@@ -196,6 +198,8 @@ def _upright_rgb(image: Image.Image, name: str, in_place: bool = False) -> Image
             return _to_rgb(ImageOps.exif_transpose(image), tags)
         ImageOps.exif_transpose(image, in_place=True)  # copies nothing
         return _to_rgb(image, tags)
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise many types on damaged data
         raise BadImageError(_damaged(name, error)) from error
 

@@ -70,5 +70,6 @@ def check_box_fits(name: str, box: Sequence[float] | None, size: tuple[int, int]
     if not within and not all(abs(side - pixels) <= max(2, 0.02 * pixels) for side, pixels in sides):
         raise BadImageError(
             f"{name}: box={list(box)} is neither within this image of {size[0]} x {size[1]} pixels nor of its size. "
-            f"Expected {ORDER}, of a person in the image, or of the image in the frame that it was cut from."
+            f"Expected {ORDER}, of a person in the image, or of the image in the frame that it was cut from; where it "
+            "was resized since, keep the box under another name."
         )
