@@ -25,6 +25,7 @@ from transformers import AutoModel, AutoProcessor
 
 import train_hf
 from tbps import Gallery
+from tbps.commands.terminal import safe_streams
 from tbps.data.loading import load_benchmark
 from tbps.metrics import retrieval_metrics
 from tbps.report import QueryResult, write_demo_report, write_search_sheet
@@ -144,7 +145,7 @@ def write_report(
         metrics={name: results[f"test_{name}"] for name in METRICS},
         chance=chance_level(test),
         ceiling={"rank_1": data.ceiling},
-        history=json.loads((out / "model" / "log_history.json").read_text()),
+        history=json.loads((out / "model" / "log_history.json").read_text(encoding="utf-8")),
         results=answers,
         facts=facts,
         next_steps=[
@@ -160,4 +161,5 @@ def write_report(
 
 
 if __name__ == "__main__":
-    sys.exit(run("demo.py", main, sys.argv[1:]))
+    with safe_streams():
+        sys.exit(run("demo.py", main, sys.argv[1:]))

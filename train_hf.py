@@ -25,6 +25,7 @@ import datasets
 from transformers import set_seed
 
 from tbps import TBPSTrainer
+from tbps.commands.terminal import safe_streams
 from tbps.data.provenance import provenance
 from tbps.fingerprint import identify
 from tbps.training.checkpoints import last_whole_checkpoint
@@ -96,7 +97,9 @@ def note_suspects(trainer: TBPSTrainer, rows: datasets.Dataset) -> None:
     """Where noisy pairs were looked for: which ones were suspected at the end, in `suspected_pairs.json`."""
     if trainer.noisy_pairs is not None and trainer.is_world_process_zero():
         found = suspects(rows, trainer.noisy_pairs)
-        (Path(trainer.args.output_dir) / "suspected_pairs.json").write_text(json.dumps(found, indent=1) + "\n")
+        (Path(trainer.args.output_dir) / "suspected_pairs.json").write_text(
+            json.dumps(found, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def save_model(trainer: TBPSTrainer) -> None:
@@ -112,10 +115,11 @@ def write_results(trainer: TBPSTrainer, results: dict[str, Any]) -> None:
     if not trainer.is_world_process_zero():
         return
     output = Path(trainer.args.output_dir)
-    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    (output / "log_history.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    (output / "log_history.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n", encoding="utf-8")
     trainer.create_model_card()
 
 
 if __name__ == "__main__":
-    sys.exit(run("train_hf.py", main, sys.argv[1:]))
+    with safe_streams():
+        sys.exit(run("train_hf.py", main, sys.argv[1:]))

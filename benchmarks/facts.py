@@ -34,5 +34,5 @@ def write_result(name: str, found: dict[str, Any]) -> None:
     """The result file with its facts, and the same to read."""
     text = json.dumps({**facts(), **found}, indent=1)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / name).write_text(text + "\n")
+    (RESULTS / name).write_text(text + "\n", encoding="utf-8")
     print(text)

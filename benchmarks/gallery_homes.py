@@ -53,7 +53,7 @@ def main() -> None:
         for name, seconds in search_in_turn(homes, options.rounds).items():
             measured[name]["seconds_of_a_search"] = seconds
     found = {**facts(), "rows": options.rows, "width": WIDTH, "homes": measured}
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
 

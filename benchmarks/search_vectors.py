@@ -61,11 +61,11 @@ def train(out: Path) -> None:
     """The demonstration's model, wider."""
     if (out / "model" / "config.json").exists():
         return
-    recipe = yaml.safe_load(Path("recipes/quickstart.yaml").read_text())
+    recipe = yaml.safe_load(Path("recipes/quickstart.yaml").read_text(encoding="utf-8"))
     recipe["model_config"] |= WIDTH
     recipe |= {"root": str(out / "data"), "output_dir": str(out / "model")}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     if not (out / "data").exists():
         generate(out / "data")
     train_hf.main([str(out / "recipe.yaml"), "--resume_from_checkpoint", "true"])
@@ -84,7 +84,7 @@ def embed_sentences(out: Path, count: int) -> None:
         write_caption(draw_person(SEED, person), "front", everything, seed=SEED, key=(person, 0, 0)).text
         for person in range(count)
     ]
-    (out / "queries.txt").write_text("\n".join(captions))
+    (out / "queries.txt").write_text("\n".join(captions), encoding="utf-8")
     np.save(out / "queries.npy", encode_texts(*load(out), captions).numpy())
 
 

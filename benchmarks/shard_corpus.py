@@ -60,7 +60,9 @@ def main() -> None:
             found[name] = {"convert": timed(CONVERT, source, shards), "stream": timed(STREAM, source, shards)}
             found[name]["shards_mib"] = round(sum(path.stat().st_size for path in shards.iterdir()) / MEBIBYTE, 1)
         print(name, found[name], flush=True)
-    options.out.write_text(json.dumps({**facts(), "cores": os.cpu_count(), "images": found}, indent=1) + "\n")
+    options.out.write_text(
+        json.dumps({**facts(), "cores": os.cpu_count(), "images": found}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def write_source(folder: Path, count: int, repeats: int) -> Path:
@@ -76,7 +78,7 @@ def write_source(folder: Path, count: int, repeats: int) -> Path:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name, quality=90)
         entries.append({name: {"caption1": CAPTION, "caption2": f"{CAPTION}, number {number}"}})
     source = folder / "webperson.json"
-    source.write_text(json.dumps(entries * repeats))
+    source.write_text(json.dumps(entries * repeats), encoding="utf-8")
     return source
 
 

@@ -45,7 +45,7 @@ def fetch(folder: Path) -> Path:
     for name, text in MISSING.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     (root / COMPLETE).touch()
     return root
 

@@ -6,8 +6,10 @@ import logging
 import shutil
 import sys
 import unicodedata
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import make_rows
@@ -15,12 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import demo
+import train_hf
 from tbps import TBPSModel, TBPSProcessor
 from tbps.cli import main
 from tbps.commands.terminal import safe_streams, show, show_error
 from tbps.gallery.errors import GalleryError
 from tbps.printable_tbps import printable, printable_lines
 from tbps.report import QueryResult, RankedImage, write_search_page
+from tbps.training.program import run
 
 # a title, a cleared screen, a colour, letters that run backwards, one of no width, a hyperlink, lines of its own
 HOSTILE = "\x1b]0;t\x07\x1b[2J\x9b31m\u202egnp\u200b\x1b]8;;x\x1b\\\x7f\u2028\r\ntbps: fine"
@@ -100,6 +105,17 @@ def test_errors_of_strange_galleries_and_pages_are_harmless(tmp_path: Path) -> N
     hit = RankedImage(0.5, HOSTILE, None, HOSTILE, {HOSTILE: HOSTILE, "list": [HOSTILE]})
     write_search_page(tmp_path / "page.html", [QueryResult(HOSTILE, [hit], note=HOSTILE)], title=HOSTILE)
     assert not steering((tmp_path / "page.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("main", "option"), [(train_hf.main, "--config"), (demo.main, "--people")])
+def test_programs_print_no_more_than_commands(
+    main: Callable[[Sequence[str]], Any], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with safe_streams():
+        assert run("program", main, [f"{HOSTILE}.yaml", option, HOSTILE]) == 2
+    printed = "".join(capsys.readouterr())
+    assert r"\x1b" in printed
+    assert not steering(printed)
 
 
 @pytest.fixture

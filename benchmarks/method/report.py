@@ -21,7 +21,7 @@ from benchmarks.method.truth_tables import ablation_table, thing_table, truth_ta
 def write_report(results: Path) -> None:
     """`report.md` and `report.png` in the folder `results`, of the runs there."""
     found = collect(results)
-    (results / "report.md").write_text(tables(found))
+    (results / "report.md").write_text(tables(found), encoding="utf-8")
     draw(found, results / "report.png")
     print(f"Wrote {results / 'report.md'} and {results / 'report.png'}.")
 

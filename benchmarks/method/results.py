@@ -16,7 +16,7 @@ def read_result(file: Path) -> dict[str, Any]:
         BrokenResultError: the file is not whole.
     """
     try:
-        found: dict[str, Any] = json.loads(file.read_text())
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         message = f"{file} is no whole result ({error}): delete it, and the run is made again."
         raise BrokenResultError(message) from error

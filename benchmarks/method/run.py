@@ -94,7 +94,7 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     result["machine"] = machine()
     result["seconds"] = round(time.perf_counter() - began, 1)
     partial = file.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     partial.rename(file)
 
 

@@ -22,7 +22,7 @@ def read_results(folder: Path, fingerprint: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SharingError(f"{path} is no JSON ({error}): evaluate again, or delete it to share no results.") from error
     measured = results.get("model_fingerprint") if isinstance(results, dict) else None
