@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import entries, sentence, write_source
+from forging import places, replaced
 
 import tbps.data.corpora.writer as writer
 from tbps.cli import main
 from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.folder import alone
 from tbps.data.corpora.formats import FORMATS
-from tbps.data.corpora.index import faults, read_index
+from tbps.data.corpora.index import CorpusIndex, Shard, faults, read_index
 from tbps.data.corpora.writer import write_corpus
 
 
@@ -255,3 +256,27 @@ def test_the_mirror_of_mals_in_parquet_gives_the_rows_of_its_json(tmp_path: Path
     mirror.write_bytes(mirror.read_bytes()[:-100])
     with pytest.raises(CorpusError, match=r"0000\.parquet cannot be read as parquet"):
         write_corpus("mals", [mirror], tmp_path / "other", tmp_path, progress=False)
+
+
+def test_an_index_that_somebody_changed_is_named_or_holds(tmp_path):
+    """Whatever stands at any place of it: types, numbers, names of files outside."""
+    shards = [Shard(f"shard-{number:05}.parquet", 3, 100, "0" * 8, ["a"]) for number in range(2)]
+    CorpusIndex({"format": "MALS", "sources": []}, True, shards).write(tmp_path)
+    content = json.loads((tmp_path / "corpus.json").read_text())
+    hostile = [None, True, -1, 0.5, float("nan"), 10**400, "../shard-00000.parquet", "/etc/passwd", [], {}, [[]], "x"]
+    refused = 0
+    for path in places(content):
+        for value in hostile if path else ():
+            (tmp_path / "corpus.json").write_text(json.dumps(replaced(content, path, value)))
+            try:
+                found = read_index(tmp_path)
+            except CorpusError:
+                refused += 1
+                continue
+            assert [shard.file for shard in found.shards] in ([], ["shard-00000.parquet", "shard-00001.parquet"])
+            assert all(type(shard.rows) is type(shard.bytes) is int for shard in found.shards)
+    assert refused > 100
+    for raw in (b"", b"[" * 100_000, b"\xff", b'{"shards": [], "shards": []}'):
+        (tmp_path / "corpus.json").write_bytes(raw)
+        with pytest.raises(CorpusError, match=r"corpus\.json is damaged"):
+            read_index(tmp_path)

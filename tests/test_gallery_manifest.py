@@ -15,7 +15,7 @@ from tbps.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.manifest import IndexEntry, Layout, Manifest, ShardEntry
 from tbps.gallery.store import Store
-from tbps.gallery.strict_json import build, parse
+from tbps.strict_json import build, parse
 
 BLOCK = 1 << 18
 MANIFEST = Manifest(

@@ -137,7 +137,7 @@ def json_value(text: str) -> Any:
 def json_filter(argument: str) -> "Filter":
     """A filter that is written as JSON."""
     from tbps.gallery.filters import filter_of as filter_from
-    from tbps.gallery.strict_json import parse
+    from tbps.strict_json import parse
 
     try:
         return filter_from(parse(os.fsencode(argument)))

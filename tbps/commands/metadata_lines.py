@@ -46,7 +46,7 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 def _parse(where: str, line: str) -> tuple[str, dict[str, Any]]:
     """The file's name, and what else its line says."""
     from tbps.gallery.metadata import checked
-    from tbps.gallery.strict_json import distinct
+    from tbps.strict_json import distinct
 
     try:
         entry = json.loads(line, object_pairs_hook=distinct)

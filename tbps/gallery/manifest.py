@@ -13,8 +13,8 @@ from tbps.files import checksum, write_atomically
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery.blocks import check_checksums
 from tbps.gallery.errors import GalleryError
-from tbps.gallery.strict_json import build, parse
 from tbps.regular_file_tbps import read_regular
+from tbps.strict_json import build, parse
 
 logger = logging.getLogger(__name__)
 

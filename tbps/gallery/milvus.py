@@ -24,7 +24,7 @@ from tbps.gallery.milvus_filters import expression, filter_ids, id_list
 from tbps.gallery.milvus_rows import STORED, VECTOR, fields_for, make_schema, to_entity, to_row
 from tbps.gallery.scoring import cosines, row_scores
 from tbps.gallery.stored_vectors import as_stored
-from tbps.gallery.strict_json import build, parse
+from tbps.strict_json import build, parse
 
 _PROPERTY = "tbps.gallery"
 _FORMAT = 2

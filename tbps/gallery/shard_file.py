@@ -17,7 +17,7 @@ from tbps.gallery.codes import ROW_NUMBERS
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Dtype, Layout, Origin
-from tbps.gallery.strict_json import build, parse
+from tbps.strict_json import build, parse
 
 _STEPS, _ORIGIN, _NAME, _SEAL = b"tbps.steps", b"tbps.gallery", b"tbps.file", b"tbps.seal"  # of a schema's metadata
 _TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}  # of a row's fields that are no text
@@ -43,13 +43,17 @@ def described(batch: pa.RecordBatch, steps: np.ndarray, origin: Origin) -> pa.Re
     return batch.replace_schema_metadata({_STEPS: steps.astype(np.float32).tobytes(), _ORIGIN: about})
 
 
-def stream_of(batch: pa.RecordBatch, name: str) -> bytes:
+def stream_of(batch: pa.RecordBatch, name: str) -> memoryview:
     """The bytes of a shard's file. Its schema also carries the file's name and a checksum of all the rest, by which
     the file can be believed without a manifest, and in its own place alone."""
-    metadata = {**batch.schema.metadata, _NAME: name.encode(), _SEAL: _UNSEALED}
-    head = batch.schema.with_metadata(metadata).serialize().to_pybytes()
-    rest = [batch.serialize(), struct.pack("<II", _CONTINUES, 0)]
-    return b"".join([head.replace(_UNSEALED, _seal(head, *rest)), *rest])
+    batch = batch.replace_schema_metadata({**batch.schema.metadata, _NAME: name.encode(), _SEAL: _UNSEALED})
+    head = batch.schema.serialize().to_pybytes()
+    data = np.empty(len(head) + pa.ipc.get_record_batch_size(batch) + _END, np.uint8)  # once: it may be large
+    with pa.ipc.new_stream(pa.FixedSizeBufferWriter(pa.py_buffer(data)), batch.schema) as stream:
+        stream.write_batch(batch)
+    view, place = data.data, head.index(_UNSEALED)
+    view[place : place + len(_UNSEALED)] = _seal(view)
+    return view
 
 
 def check_seal(file: CheckedFile) -> None:
@@ -70,10 +74,10 @@ def check_seal(file: CheckedFile) -> None:
         raise _named(file, error) from error
 
 
-def _seal(head: bytes, *rest: pa.Buffer | memoryview | bytes) -> bytes:
-    digest = xxhash.xxh3_64(head)
-    for piece in rest:
-        digest.update(memoryview(piece))
+def _seal(*pieces: memoryview | bytes) -> bytes:
+    digest = xxhash.xxh3_64()
+    for piece in pieces:
+        digest.update(piece)
     return digest.hexdigest().encode()
 
 

@@ -64,7 +64,7 @@ def vectors_of(batch: pa.RecordBatch) -> np.ndarray:
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> ShardEntry:
     """Write a shard's columns in one step."""
-    data = memoryview(stream_of(batch, path.name))
+    data = stream_of(batch, path.name)
     # of the bytes in memory, not of the file: what the disk garbles is noticed too
     entry = ShardEntry(path.name, len(batch), len(data), block_checksums(data))
     write_atomically(path, data)

@@ -1,6 +1,7 @@
 """`corpus.json`: which shards a corpus has, what they hold, and of which files they were made."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,8 +11,11 @@ import pyarrow.parquet as pq
 
 from tbps.data.corpora.errors import CorpusError
 from tbps.files import content_hash, file_checksum, write_atomically
+from tbps.regular_file_tbps import MOST_TEXT, read_regular
+from tbps.strict_json import build, parse
 
 INDEX = "corpus.json"
+_SHARD = re.compile(r"shard-[0-9]{5,}\.parquet")
 
 
 @dataclass
@@ -23,6 +27,12 @@ class Shard:
     bytes: int
     checksum: str  # CRC-32
     skipped: list[str]  # entries left out, and why
+
+    def __post_init__(self) -> None:
+        if not _SHARD.fullmatch(self.file):  # never open what lies outside the folder
+            raise ValueError(f"{self.file!r:.80} is no name of a shard")
+        if self.rows < 0 or self.bytes < 0:
+            raise ValueError(f"{self.file} has {self.rows} rows and {self.bytes} bytes")
 
     def is_there(self, folder: Path) -> bool:
         """Whether a file of its name and size is."""
@@ -66,12 +76,12 @@ def read_index(folder: Path) -> CorpusIndex:
     if not path.is_file():
         raise CorpusError(f"{folder} has no {INDEX}: expected a folder that `tbps data shard` made.")
     try:
-        found = json.loads(path.read_bytes())
-        if "format" not in found["made_from"]:
-            raise KeyError("format")
-        return CorpusIndex(found["made_from"], found["complete"], [Shard(**shard) for shard in found["shards"]])
-    except (ValueError, TypeError, KeyError) as error:
-        raise CorpusError(f"{path} is damaged ({error!r}): run `tbps data shard` into another folder.") from error
+        found = build(CorpusIndex, parse(read_regular(path, MOST_TEXT)), "the index")
+        if "format" not in found.made_from:
+            raise ValueError("it does not say of which format the corpus is")
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path} is damaged ({error}): run `tbps data shard` into another folder.") from error
+    return found
 
 
 def faults(folder: Path) -> Iterator[str]:

@@ -54,7 +54,8 @@ def _finite(text: str) -> float:
 
 def build(kind: type[T], value: Any, where: str = "it") -> T:
     """
-    A dataclass from parsed JSON. Its fields may be plain values, literals, tuples, dicts by name and dataclasses.
+    A dataclass from parsed JSON. Its fields may be plain values, literals, lists, tuples, dicts by name, dataclasses,
+    and, where one is `Any`, whatever there is.
 
     Args:
         where: what messages call it.
@@ -78,11 +79,14 @@ def build(kind: type[T], value: Any, where: str = "it") -> T:
 
 def _as(kind: Any, value: Any, where: str) -> Any:
     """A value of the type that an annotation names."""
+    if kind is Any:
+        return value
     origin = get_origin(kind) or kind
     if isinstance(kind, type) and is_dataclass(kind):
         return build(kind, value, where)
     readers: dict[Any, Callable[[Any, Any, str], Any]] = {
-        Literal: _literal, tuple: _tuple, dict: _dict, Union: _optional, types.UnionType: _optional, float: _float
+        Literal: _literal, tuple: _tuple, list: _list, dict: _dict, Union: _optional, types.UnionType: _optional,
+        float: _float,
     }  # fmt: skip
     return readers.get(origin, _plain)(kind, value, where)
 
@@ -123,6 +127,10 @@ def _tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     if one is int and all(type(entry) is int and abs(entry) <= _LARGEST for entry in value):  # there may be millions
         return tuple(value)
     return tuple(_as(one, entry, f"{where}[{place}]") for place, entry in enumerate(value))
+
+
+def _list(kind: Any, value: Any, where: str) -> list[Any]:
+    return list(_tuple(kind, value, where))
 
 
 def _dict(kind: Any, value: Any, where: str) -> dict[str, Any]:
