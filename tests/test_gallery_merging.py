@@ -21,6 +21,7 @@ from tbps.gallery import GalleryError
 from tbps.gallery.manifest import ShardEntry
 from tbps.gallery.merging import FAN_OUT, FULL, ROWS_PER_FILE, due, even_size, moved, portions, room_needed, tier
 from tbps.gallery.store import Store
+from tbps.gallery.transfer import copy_rows
 
 COMMITS = st.lists(
     st.one_of(st.integers(1, 9), st.integers(1, 5000), st.integers(30000, 200000)), min_size=1, max_size=60
@@ -170,6 +171,23 @@ def test_codes_alone_never_drift(tmp_path):
                 append(store, [1000 + time])
     for id, vector in first.items():
         np.testing.assert_array_equal(store.get([id])[0].vector, vector)
+
+
+def test_codes_are_exported_and_imported_as_they_are(tmp_path):
+    """From gallery to gallery ten times, and back into the first one."""
+    first = new_store(tmp_path / "0", "int8")
+    with first.writing():
+        append(first, range(300))
+        first.remove([row(7).id])
+    source = first
+    for turn in range(1, 11):
+        target = new_store(tmp_path / f"{turn}", "int8")
+        assert copy_rows(source, target, progress=False) == 299
+        source = target
+    assert copy_rows(source, first, progress=False) == 0
+    for one, other in zip(first.scan(), source.scan(), strict=True):
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], other[1])
 
 
 @pytest.fixture

@@ -81,8 +81,7 @@ class Listing:
         """
         Change the metadata of images that are there.
 
-        They count as added last from then on. In a folder what they had before is erased by `compact`; vectors kept as
-        int8 are rounded anew.
+        They count as added last from then on. In a folder what they had before is erased by `compact`.
 
         Args:
             metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay.
