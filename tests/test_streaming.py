@@ -221,7 +221,7 @@ def test_two_processes_one_of_them_killed(tmp_path: Path, folder: Path) -> None:
         ({"save_strategy": "epoch"}, "save_strategy='epoch': a stream has no end of an epoch"),
         ({"eval_strategy": "epoch"}, "eval_strategy='epoch'"),
         ({"on_bad_sample": "ignore"}, "on_bad_sample='ignore'"),
-        ({"shuffle_buffer": 0}, "shuffle_buffer=0: expected 1"),
+        ({"shuffle_buffer": 0}, "shuffle_buffer=0: expected a finite number from 1"),
     ],
 )
 def test_what_a_stream_cannot_do_is_named(tmp_path: Path, folder: Path, settings: dict[str, Any], message: str) -> None:
@@ -352,7 +352,7 @@ def test_a_damaged_page_is_named(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"made_from": {}, "complete": True, "shards": []}, r"corpus\.json is damaged \(KeyError\('format'\)"),
+        ({"made_from": {}, "complete": True, "shards": []}, r"corpus\.json is damaged \(it does not say"),
         ({"made_from": {"format": "mals"}, "complete": True, "shards": []}, "has no images by its corpus.json"),
         ([], r"corpus\.json is damaged"),
     ],
