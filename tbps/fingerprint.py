@@ -29,6 +29,7 @@ _NO_PART_OF_AN_EMBEDDING = re.compile(
 )
 # of a tokenizer's own description what says nothing of the ids of a sentence, and what each call sets
 _NO_PART_OF_IDS = ("version", "truncation", "padding", "decoder")
+_SENTENCE_SETTINGS = ("padding_side", "truncation_side", "model_max_length", "model_input_names")
 _NO_PART_OF_PIXELS = ("image_processor_type", "processor_class", "auto_map", "data_format", "return_tensors", "device")
 
 
@@ -61,9 +62,7 @@ def identify(model: TBPSModel, processor: TBPSProcessor) -> ModelIdentity:
     settings = {
         "tokenizer": _tokenizer_settings(processor.tokenizer) | {"ids of no words": model.config.masked_token_ids},
         "model": _model_settings(model.config.to_dict()),
-        "sentences": {
-            name: getattr(processor.tokenizer, name) for name in ("padding_side", "truncation_side", "model_max_length")
-        },
+        "sentences": {name: getattr(processor.tokenizer, name) for name in _SENTENCE_SETTINGS},
         "pictures": _picture_settings(processor.image_processor.to_dict()),
     }
     weights = _weights(model)

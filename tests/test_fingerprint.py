@@ -139,6 +139,7 @@ SAME: dict[str, Change] = {
     "the default, in words": config("part_stripes", 3),
     "a setting of a later Transformers": text_config("attention_is_fast", True),
     "a crop that is not active": pictures(do_center_crop=False, crop_size={"height": 3, "width": 3}),
+    "no mask, which a tower that looks back only does without": tokenizer("model_input_names", ["input_ids"]),
     "threads": lambda model, processor: torch.set_num_threads(2),
 }  # fmt: skip
 
