@@ -106,7 +106,10 @@ def test_a_checkpoint_of_another_kind_is_named(tmp_path: Path) -> None:
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_the_commit_on_the_hub_is_kept(tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor) -> None:
+def test_the_commit_on_the_hub_is_kept(
+    tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     repository = tmp_path / "models--someone--model"
     snapshot = repository / "snapshots" / COMMIT
     tiny_model.save_pretrained(snapshot)
