@@ -15,10 +15,12 @@ from tbps.cli import main, parse
 from tbps.commands.filters import filter_of, json_value
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
-from tbps.gallery.homes import open_home
+from tbps.gallery.home import Row
+from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.manifest import Layout
 from tbps.gallery.metadata import checked
 from tbps.gallery.rows import make_row
+from tbps.gallery.values import why_none
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
 IMAGES = [
@@ -131,6 +133,18 @@ def test_the_values_of_a_name_are_counted(people, capsys):
     assert capsys.readouterr().out.split() == ["1", '"c1"']
 
 
+def test_a_path_that_is_nowhere_is_told_where_paths_are(people):
+    view = existing_home(people)
+    assert why_none(view, Filter(path="/a/9.jpg")).splitlines()[1:] == ["  path: /a/1.jpg to /b/4.jpg (4)"]
+
+
+def test_times_of_an_earlier_version_are_told_as_what_they_are(tmp_path):
+    home = open_home(tmp_path / "old", MODEL, LAYOUT)
+    home.append([Row("a", None, "{}", timestamp=1777645800000.0), Row("b", None, "{}")], np.ones((2, 4), np.float32))
+    said = why_none(home, Filter(since=0, until=10))
+    assert said.endswith("timestamp: 1777645800000 seconds since 1970 to 1777645800000 seconds since 1970 (1)")
+
+
 def test_an_age_is_a_moment_before_now():
     options = parse(["gallery", "list", "x", "--since", "30d", "--until", "12h"])
     where, now = filter_of(options), datetime.now(UTC)
@@ -182,4 +196,5 @@ def test_a_search_says_whether_anybody_meets_the_filter(tmp_path, tiny_model, ti
     assert main([*search, "--camera", "1", "--min-score", "2"]) == 3
     assert capsys.readouterr().out == "no good match among the 2 of 4 images that meet the filter\n"
     assert gallery.why_none(Filter(camera=1)) is None
+    assert gallery.why_none(Filter(path="/none")).splitlines()[1:] == ["  path: on no image"]
     assert gallery.why_none(Filter(none_of=[Filter(camera=[0, 1])])).splitlines()[:2] == lines[:2]

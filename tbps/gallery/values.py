@@ -77,6 +77,8 @@ def why_none(view: View, where: Filter) -> str | None:
     lines = [f"{name}: {_some(values_of(view, name))}" for name in dict.fromkeys(names)]
     if any(filter.begin is not None or filter.end is not None for filter in filters):
         lines.append(f"timestamp: {_times(view)}")
+    if any(filter.paths is not None for filter in filters):
+        lines.append(f"path: {_paths(view)}")
     return "\n".join(
         [f"no image meets the filter, of {view.count()}; there are:", *(f"  {printable(line)}" for line in lines)]
     )
@@ -93,10 +95,30 @@ def _some(values: list[tuple[Any, int]]) -> str:
 
 
 def _times(view: View) -> str:
-    first, last, count = float("inf"), float("-inf"), 0
-    for row in _read(view, None, ["timestamp"]):
-        if row["timestamp"] is not None:
-            first, last, count = min(first, row["timestamp"]), max(last, row["timestamp"]), count + 1
-    if not count:
-        return "on no image"
-    return " to ".join(datetime.fromtimestamp(time, UTC).isoformat() for time in (first, last)) + f" ({count})"
+    found = _extremes(view, "timestamp")
+    return f"{_written(found[0])} to {_written(found[1])} ({found[2]})" if found else "on no image"
+
+
+def _paths(view: View) -> str:
+    """The first and the last in the order of their letters, which shows where they lie."""
+    found = _extremes(view, "path")
+    return "{} to {} ({})".format(*found) if found else "on no image"
+
+
+def _extremes(view: View, column: str) -> tuple[Any, Any, int] | None:
+    """The least and the greatest value of a column, and how many there are; None where there is none."""
+    found: tuple[Any, Any, int] | None = None
+    for row in _read(view, None, [column]):
+        value = row[column]
+        if value is not None:
+            least, greatest, count = found or (value, value, 0)
+            found = min(least, value), max(greatest, value), count + 1
+    return found
+
+
+def _written(moment: float) -> str:
+    """As ISO 8601, but for what an earlier version took for a moment."""
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return f"{moment:.0f} seconds since 1970"
