@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -59,7 +60,7 @@ def generate(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise FileExistsError(f"{root} exists and is not empty; choose another folder, or delete this one first")
     root.parent.mkdir(parents=True, exist_ok=True)
-    partial_root = root.parent / f".{NAME}.partial-{os.getpid()}"
+    partial_root = root.parent / f".{NAME}.partial-{secrets.token_hex(8)}"
     try:
         _make_folders(partial_root)
         drawn = _draw(partial_root, people, images_per_person, seed, workers, progress)
