@@ -194,10 +194,13 @@ def test_a_full_disk_can_be_emptied_by_removing(tmp_path, prepared, monkeypatch)
     with store.writing():
         with pytest.raises(GalleryError, match="No space left"):
             append(store, [100])
-        assert store.remove([row(n).id for n in BEFORE[9:]]) == 7  # whole files: they go at once
+        room = 0
+        # whole files, which go at once and make room to note the others
+        assert store.remove([row(n).id for n in (2, 5, *BEFORE[9:])]) == 9
         assert room > 0
+        assert store.remove([row(7).id]) == 1
     monkeypatch.undo()
-    assert numbers_in(Store.read(directory)) == BEFORE[:9]
+    assert numbers_in(Store.read(directory)) == [0, 1, 3, 4, 6, 8]
     assert_only_its_files(store, directory)
 
 

@@ -67,9 +67,10 @@ class Folder:
         """Refuse to write files through links: what they lead to may belong to somebody else.
 
         Raises:
-            GalleryError: one of these files is a link.
+            GalleryError: one of these files is a link, or a folder on the way is one that leads nowhere.
         """
         for name in names:
+            self.has(name)
             if (self.path / name).is_symlink():
                 raise GalleryError(
                     f"{self.path / name} is a link: a gallery is changed only where its files are its own. Put the "

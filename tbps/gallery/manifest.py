@@ -26,6 +26,7 @@ _LARGEST_MANIFEST = 1 << 26  # bytes: the checksums of a hundred million images 
 _MOST = 1 << 48  # of anything that is counted: products of a few such numbers stay exact
 _WIDEST = 1 << 14  # numbers of a vector
 _NUMBER = "([0-9]{6}|[1-9][0-9]{6,14})"  # of a file, as `file_name` writes it
+_BETWEEN_NUMBERS = re.compile(r"(?<=\d,)\n\s+(?=\d)")  # of places removed, which may be many
 _FILE_NAME = re.compile(rf"shard-{_NUMBER}\.arrow|index-{_NUMBER}\.faiss")
 
 Dtype = Literal["float32", "float16", "int8"]
@@ -210,7 +211,7 @@ class Manifest:
         """Replace the gallery's manifest in one step, and afterwards its copy."""
         content = {**asdict(self), "rows": self.rows}
         content["checksum"] = _checksum(content)
-        data = json.dumps(content, indent=1).encode()
+        data = _BETWEEN_NUMBERS.sub("", json.dumps(content, indent=1)).encode()
         if len(data) > _LARGEST_MANIFEST:
             raise GalleryError(
                 f"{directory / MANIFEST_NAME} would have more than {_LARGEST_MANIFEST} bytes: `tbps gallery compact "

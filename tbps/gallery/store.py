@@ -144,7 +144,7 @@ class Store:
             busy = GalleryError(
                 f"Another process is writing to the gallery {directory}: wait until it has ended, then try again."
             )
-            self._check_links()
+            self._folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
             try:
                 stack.enter_context(locked_folder(directory, LOCK_NAME, busy))
             except OSError as error:
@@ -156,11 +156,6 @@ class Store:
             finally:
                 if was_new and not holds_data(directory):
                     self._unmake(directory)  # nothing was written: a file without its manifest would be lost
-
-    def _check_links(self) -> None:
-        for name in (MANIFEST_NAME, LOCK_NAME):
-            self._folder.has(name)
-        self._folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
 
     def refresh(self) -> None:
         """Take up what other processes have written."""
@@ -251,11 +246,19 @@ class Store:
 
     def remove(self, ids: Collection[str]) -> int:
         """Take rows out of every search, in one step; their bytes stay in the files until `compact`."""
+        before = self.manifest
         left, count = self._snapshot.without(ids)
         if count:
-            before = self.manifest.files()
-            self._commit(left)
-            self._erase(before)
+            whole = replace(before, shards=tuple(entry for entry in before.shards if entry.file in left.files()))
+            try:
+                self._commit(left)
+            except GalleryError:  # on a full disk first those whose files can go: that makes room to note the others
+                if whole == self.manifest or self.manifest != before:
+                    raise
+                self._commit(whole)
+                self._erase(before.files())
+                self._commit(self._snapshot.without(ids)[0])
+            self._erase(before.files())
         return count
 
     def _erase(self, before: set[str]) -> None:
