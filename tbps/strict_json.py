@@ -105,7 +105,7 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
 
 
 def _float(kind: Any, value: Any, where: str) -> float:
-    return float(value) if type(value) is int else _plain(kind, value, where)
+    return float(_plain(int, value, where)) if type(value) is int else _plain(kind, value, where)
 
 
 def _literal(kind: Any, value: Any, where: str) -> Any:
