@@ -16,11 +16,10 @@ from PIL import Image
 
 from tbps import TBPSImageProcessor, TextBasedPersonSearchPipeline
 from tbps.cli import main
-from tbps.data.images import BadImageError, open_image
+from tbps.data.images import open_image
 from tbps.encoding import encode_images, encode_texts
 from tbps.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, Query
-from tbps.gallery.crops import LEAST_SHAPE, MOST_SHAPE
 from tbps.gallery.sources import Item, read_items
 from tbps.gallery.thumbnails import thumbnail
 from tbps.report import QueryResult, write_search_page, write_search_sheet
@@ -239,77 +238,6 @@ def test_the_command_line_says_what_became_of_a_file(reused, tmp_path, checkpoin
     assert main(command) == 0
     table = capsys.readouterr().out
     assert table.count("another file by now") == table.count("(gone)") == 2
-
-
-@pytest.mark.parametrize(
-    ("box", "fits"),
-    [
-        ([0, 0, 24, 48], True),  # the whole image
-        ([3, 4, 20, 40.5], True),  # a part of it
-        ([-0.6, -1, 24.9, 48], True),  # rounding
-        ([500, 300, 524, 348], True),  # where the crop was cut from
-        ([500, 300, 525.5, 347], True),
-        ([500, 300, 824, 348], False),
-        ([5, 10, 24, 480], False),
-        ([20, 30, 600, 900], False),
-    ],
-)
-def test_a_box_is_of_the_image_or_of_the_place_that_it_was_cut_from(tmp_path, model_and_processor, box, fits):
-    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
-    (tmp_path / "0.png").write_bytes(CONTENTS[0])
-    if fits:
-        gallery.add([tmp_path / "0.png"], [{"box": box}], progress=False)
-        assert gallery.search(SENTENCE)[0].metadata["box"] == box
-    else:
-        with pytest.raises(BadImageError, match=r"0\.png: box=.*24 x 48.*left, top, right, bottom.*x \+ width"):
-            gallery.add([tmp_path / "0.png"], [{"box": box}], progress=False)
-        assert gallery.count() == 0
-
-
-@given(st.tuples(*[st.integers(0, 500)] * 4))
-@settings(max_examples=100, deadline=None)
-def test_x_y_width_height_is_refused_wherever_it_can_be_told(box):
-    from tbps.gallery.crops import check_box
-
-    x, y, width, height = box
-    if width <= x or height <= y:
-        with pytest.raises(ValueError, match=r"no area.*left, top, right, bottom"):
-            check_box("metadata[0]", list(box))
-    else:
-        check_box("metadata[0]", list(box))
-
-
-@pytest.mark.parametrize("box", [[1, 2, 3], "1234", [1, 2, 3, "4"], [0, 0, True, 1], [0, 0, float("inf"), 1], {}, 7])
-def test_what_is_no_box_is_refused(tmp_path, model_and_processor, box):
-    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
-    with pytest.raises((TypeError, ValueError), match=r"metadata\[0\]"):
-        gallery.add([Image.new("RGB", (24, 48))], [{"box": box}], progress=False)
-
-
-def test_a_box_given_later_is_compared_with_the_image_too(tmp_path, model_and_processor):
-    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
-    (tmp_path / "0.png").write_bytes(CONTENTS[0])
-    gallery.add([tmp_path / "0.png"], progress=False)
-    with pytest.raises(BadImageError, match="neither within this image"):
-        gallery.add([tmp_path / "0.png"], [{"box": [0, 0, 240, 480]}], update=True, progress=False)
-    assert gallery.search(SENTENCE)[0].metadata == {}
-    gallery.add([tmp_path / "0.png"], [{"box": [0, 0, 24, 48]}], update=True, progress=False)
-    assert gallery.search(SENTENCE)[0].metadata == {"box": [0, 0, 24, 48]}
-
-
-def test_images_that_are_no_crops_are_counted_and_named_once(tmp_path, model_and_processor, caplog):
-    gallery = Gallery.open(tmp_path / "gallery", *model_and_processor)
-    shapes = [(48, 24), (24, 24), (20, 23), (20, 20 * MOST_SHAPE + 1), (192, 108), (20, 60)]
-    images = [Image.new("RGB", (round(width), round(height)), (n, 9, 9)) for n, (width, height) in enumerate(shapes)]
-    expected = [f"image {n} of the list" for n, (w, h) in enumerate(shapes) if not LEAST_SHAPE <= h / w <= MOST_SHAPE]
-    result = gallery.add(images, batch_size=2, commit_every=2, progress=False)
-    assert result.not_crops == expected
-    assert len(expected) == 4
-    (record,) = caplog.records
-    assert record.getMessage().startswith("4 of 6 new images are not shaped like crops of one person (1.1 to 6 times")
-    caplog.clear()
-    assert gallery.add(images, progress=False).not_crops == []
-    assert not caplog.records
 
 
 def test_a_copy_added_under_a_living_path_is_said_to_have_moved(tmp_path, model_and_processor):
