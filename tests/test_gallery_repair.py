@@ -1,10 +1,12 @@
 """`tbps gallery repair`: what is sound is kept, what is not is named, and nothing of it is deleted."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ import pytest
 from format2 import write_gallery
 from kill_at import kill_at
 
+from tbps import regular_file_tbps
 from tbps.cli import main
 from tbps.fingerprint import ModelIdentity
-from tbps.gallery import GalleryError
+from tbps.gallery import GalleryError, blocks
 from tbps.gallery.filters import Filter
 from tbps.gallery.home import Row, Wanted
 from tbps.gallery.manifest import DTYPES, Layout, Manifest
@@ -220,6 +223,47 @@ def test_what_cannot_be_repaired_is_named(tmp_path, folder):
     with pytest.raises(GalleryError, match=r"Nothing of .* can be restored"):
         repair(folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "no"), OSError(errno.EMFILE, "too many"), MemoryError()]
+)
+@pytest.mark.parametrize("name", ["shard-000001.arrow", "gallery.json", "index"])
+def test_a_file_that_only_this_process_cannot_read_is_not_set_aside(folder, monkeypatch, error, name):
+    store = Store.read(folder)
+    with store.writing():
+        store.build_index(lists=2, progress=False)
+    before = {path.name for path in folder.iterdir()}
+    for module in (blocks, regular_file_tbps):
+        monkeypatch.setattr(module, "open_regular", failing(module.open_regular, name, error))
+    with pytest.raises((GalleryError, MemoryError)):
+        repair(folder)
+    monkeypatch.undo()
+    assert {path.name for path in folder.iterdir()} == before
+    assert not repair(folder).changed
+
+
+def test_an_index_with_right_checksums_that_is_none_is_set_aside(folder):
+    store = Store.read(folder)
+    with store.writing():
+        store.build_index(lists=2, progress=False)
+    manifest = Manifest.read(folder)
+    path = folder / manifest.index.file
+    path.write_bytes(bytes(path.stat().st_size))
+    entry = replace(manifest.index, checksums=blocks.block_checksums(path.read_bytes()))
+    replace(manifest, index=entry).write(folder)
+    done = repair(folder)
+    assert [fault.now for fault in done.set_aside] == [f"{path.name}.damaged"]
+    assert ids(folder) == all_but()
+
+
+def failing(function, name, error):
+    def call(path, *arguments):
+        if Path(path).name.startswith(name):
+            raise error
+        return function(path, *arguments)
+
+    return call
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links")

@@ -30,6 +30,7 @@ from tbps.gallery.salvage import (
     by_themselves,
     highest_number,
     index_fault,
+    is_of_the_process,
     newest_rows,
     shard_names,
 )
@@ -68,8 +69,8 @@ def repair(directory: Path) -> Repair:
     gallery of format 2 is converted. Nothing is encoded, and no file of a user is deleted.
 
     Raises:
-        GalleryError: there is no gallery, another process is writing to it, its format is of a later version, or none
-            of its files is sound.
+        GalleryError: there is no gallery, another process is writing to it, its format is of a later version, a file
+            may not be read, or none of its files is sound.
     """
     if not directory.is_dir():
         raise GalleryError(f"{directory} is no folder: expected that of a gallery.")
@@ -98,6 +99,8 @@ def _repair(directory: Path) -> Repair:
         except OtherFormatError as error:
             raise GalleryError(f"{directory / name} {error}") from None
         except (OSError, ValueError) as error:
+            if is_of_the_process(error):
+                raise
             faults.append(Fault(name, _missing(error) or str(error)))
     if not found:
         return _from_shards(directory, faults)

@@ -1,5 +1,6 @@
 """What can still be used of the files in a gallery's folder."""
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -64,7 +65,7 @@ def by_manifest(directory: Path, manifest: Manifest) -> tuple[list[Salvaged], li
             shard = Shard(directory, entry, manifest.origin)
             shard.verify()
         except GalleryError as error:
-            faults.append(Fault(entry.file, str(error), entry.kept))
+            faults.append(_fault(entry.file, error, entry.kept))
         else:
             sound.append(Salvaged(shard, entry, manifest.origin))
     return sound, faults
@@ -82,7 +83,7 @@ def by_themselves(directory: Path, names: Iterable[str]) -> tuple[list[Salvaged]
             shard = Shard(directory, entry, origin)
             shard.verify()
         except GalleryError as error:
-            faults.append(Fault(name, str(error)))
+            faults.append(_fault(name, error))
         else:
             sound.append(Salvaged(shard, entry, origin))
     return sound, faults
@@ -113,5 +114,25 @@ def index_fault(directory: Path, manifest: Manifest, shards: Sequence[ShardEntry
     try:
         Index(directory, entry).verify()
     except GalleryError as error:
-        return Fault(entry.file, str(error))
+        if isinstance(error.__cause__, OSError):
+            return _fault(entry.file, error)
+        return Fault(entry.file, str(error))  # FAISS cannot read it
     return None
+
+
+def _fault(file: str, error: GalleryError, rows: int | None = None) -> Fault:
+    """What is wrong with a file, unless it is the process that cannot read it: then the file may be sound.
+
+    Raises:
+        GalleryError: it may not be read, or there is no memory or no descriptor left.
+    """
+    if is_of_the_process(error.__cause__):
+        raise error
+    return Fault(file, str(error), rows)
+
+
+def is_of_the_process(cause: BaseException | None) -> bool:
+    """Whether a file could not be read for a reason that is none of its own."""
+    if isinstance(cause, OSError):
+        return cause.errno in (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return isinstance(cause, MemoryError | RuntimeError)  # torch cannot map it
