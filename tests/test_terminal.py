@@ -16,11 +16,12 @@ from conftest import make_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from test_cli import all_commands
 
 import demo
 import train_hf
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import main
+from tbps.cli import build_parser, main
 from tbps.commands.terminal import safe_streams, show, show_error
 from tbps.gallery.errors import GalleryError
 from tbps.printable_tbps import printable, printable_lines
@@ -135,6 +136,8 @@ def world(tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor) 
     ]
     lost = {"split": "test", "file_path": f"lost{HOSTILE}.png", "captions": ["a man"], "id": 10}
     (world / "ToyPEDES" / "reid_raw.json").write_text(json.dumps([*entries, lost]))
+    facts = {"file": min((world / "crops").glob("00*")).name, "camera": HOSTILE, HOSTILE: HOSTILE, "source": HOSTILE}
+    (world / "lines.jsonl").write_text(json.dumps(facts))
     (world / "corpus.json").write_text(json.dumps([{"image": f"{HOSTILE}.png", "caption": "a man", "image_id": 1}]))
     return world
 
@@ -151,16 +154,24 @@ def test_no_command_prints_what_steers_the_terminal(world: Path, capfd: pytest.C
         ["data", "shard", "mals", str(world / "corpus.json"), str(world / "shards"), "--skip-bad"],
         ["data", "verify", str(world / "shards")],
         ["evaluate", model, "ToyPEDES", str(world), "--skip-missing"],
-        ["index", model, crops, people], ["index", model, crops, people, "--skip-bad"],
+        ["index", model, crops, people],
+        ["index", model, crops, people, "--skip-bad", "--metadata", str(world / "lines.jsonl"), "--sync"],
+        ["gallery", "list", people], ["gallery", "list", people, "--json"],
+        ["gallery", "list", people, "--values", "camera"], ["gallery", "list", people, "--values", HOSTILE],
+        ["search", model, people, "a man", "--camera", "none"],
         ["search", model, people, f"a man {HOSTILE}", "--html", page, "--png", sheet],
         ["search", model, people, "a man", "--json", "--metadata", f"{HOSTILE}={HOSTILE}"],
         ["search", model, people, "--like", str(world / HOSTILE)],
         ["search", model, people, "a man", "--since", HOSTILE],
         ["gallery", "info", people], ["gallery", "info", people, "--json"], ["gallery", "check", people],
         ["gallery", "remove", people, HOSTILE], ["gallery", "export", people, str(world / "copy")],
-        ["gallery", "compact", people], ["gallery", "info", str(world / "nowhere")],
+        ["gallery", "compact", people], ["gallery", "info", str(world / "nowhere")], ["gallery", "index", people],
+        ["gallery", "import", people, str(world / "copy")], ["gallery", "repair", people], ["push", model, HOSTILE],
         ["gallery", "calibrate", model, "ToyPEDES", str(world), str(world / "c.json"), "--skip-missing"],
     ]  # fmt: skip
+    groups = {"data", "gallery"}
+    ran = {" ".join(words[: 1 + (words[0] in groups)]) for words in commands}
+    assert ran >= {name for name, _ in all_commands(build_parser())}
     printed = ""
     for command in commands:
         with suppress(SystemExit):  # a usage message
