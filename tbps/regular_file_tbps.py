@@ -41,9 +41,9 @@ def open_regular(path: str | Path, limit: int | None) -> BufferedReader:
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(_on_disk(path), flags)
     except OSError:
-        check_regular(path, os.stat(path))  # a socket cannot be opened, a folder not on Windows
+        check_regular(path, os.stat(_on_disk(path)))  # a socket cannot be opened, a folder not on Windows
         raise
     try:
         found = os.fstat(descriptor)
@@ -53,6 +53,15 @@ def open_regular(path: str | Path, limit: int | None) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _on_disk(path: str | Path) -> str | Path:
+    """The name by which this process finds a file: text that its locale has no letters for is UTF-8 on disk."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return os.fsdecode(str(path).encode("utf-8", "surrogateescape"))
+    return path
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:

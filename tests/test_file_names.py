@@ -20,6 +20,7 @@ from tbps.cli import main
 assert sys.getfilesystemencoding() == "ascii"
 model, crops, people, lines, sentence, camera, page = sys.argv[1:]
 statuses = [main(["index", model, crops, people, "--metadata", lines]),
+            main(["data", "check", "ToyPEDES", crops]), main(["evaluate", model, "ToyPEDES", crops]),
             main(["search", model, people, sentence, "--camera", camera, "--json", "--images", crops, "--html", page])]
 sys.exit(max(statuses))
 """
@@ -43,6 +44,9 @@ def test_a_locale_without_utf_8_changes_nothing(
     make_rows(crops, people=2)
     named = crops / "ü名.png"
     (crops / "000_0.png").rename(named)
+    entry = {"split": "test", "file_path": named.name, "captions": ["a man"], "id": 1}
+    (crops / "reid_raw.json").write_text(json.dumps([entry]))
+    (crops / "imgs").symlink_to(crops)
     line = json.dumps({"file": named.name, "camera": "Tür"}, ensure_ascii=False)
     (tmp_path / "lines.jsonl").write_text(line, encoding="utf-8")
     words = ["model", str(crops), "Leute", "lines.jsonl", "a person – in a red coat", "Tür", "Seite.html"]

@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
 from tbps.data.annotations import AnnotatedImage, read_annotation
 from tbps.data.benchmarks import BenchmarkError, MissingDataError, find_annotation, find_benchmark
+from tbps.file_names import name_as_text, name_on_disk
 from tbps.printable_tbps import printable
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def _warn_of_shared_people(rows: list[AnnotatedImage]) -> None:
 
 
 def _keep_with_image(rows: list[AnnotatedImage], folder: Path, skip: bool) -> list[AnnotatedImage]:
-    present = [os.path.isfile(os.path.join(folder, row.file_path)) for row in rows]
+    present = [_is_there(_place(folder, row)) for row in rows]
     missing = [row.file_path for row, there in zip(rows, present, strict=True) if not there]
     if not missing:
         return rows
@@ -77,6 +78,18 @@ def _keep_with_image(rows: list[AnnotatedImage], folder: Path, skip: bool) -> li
         )
     logger.warning("%sThey are left out.", report)
     return [row for row, there in zip(rows, present, strict=True) if there]
+
+
+def _place(folder: Path, row: AnnotatedImage) -> str:
+    """The path of an image as text."""
+    return os.path.join(name_as_text(folder), row.file_path)
+
+
+def _is_there(place: str) -> bool:
+    try:
+        return os.path.isfile(name_on_disk(place))
+    except ValueError:  # a name that no file can have
+        return False
 
 
 def _keep_with_captions(rows: list[AnnotatedImage], annotation: Path, skip: bool) -> list[AnnotatedImage]:
@@ -110,7 +123,7 @@ def _listing(title: str, lines: Iterable[str]) -> str:
 
 def _dataset(rows: list[AnnotatedImage], folder: Path) -> Dataset:
     columns = {
-        "image": [os.path.join(folder, row.file_path) for row in rows],
+        "image": [_place(folder, row) for row in rows],
         "captions": [row.captions for row in rows],
         "person_id": [row.person_id for row in rows],
         "file_path": [row.file_path for row in rows],
