@@ -11,7 +11,7 @@ import xxhash
 from accelerate.utils.modeling import get_state_dict_offloaded_model
 
 from tbps.modeling_tbps import TBPSModel
-from tbps.probes import probe, vectors_of
+from tbps.probes import SENTENCES, probe, vectors_of
 from tbps.processing_tbps import TBPSProcessor
 
 SETTINGS = ("tokenizer", "model", "sentences", "pictures")  # traits that are a JSON object of settings
@@ -137,11 +137,13 @@ def _model_settings(config: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
-    """All that decides which ids a sentence gets: by the tokenizer's own description, where it has one."""
+    """All that decides which ids a sentence gets: by the tokenizer's own description where it has one, else by what is
+    known of it and what it does."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        settings = {name: value for name, value in vars(tokenizer).items() if isinstance(value, bool)}
-        return {**settings, "class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+        own = {name: value for name, value in vars(tokenizer).items() if name.startswith("do_")}
+        ids = tokenizer(list(SENTENCES), verbose=False)["input_ids"]
+        return {**own, "class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab(), "ids": ids}
     described = json.loads(backend.to_str())
     words = {f"model.{name}": value for name, value in described.pop("model").items()}
     kept = {name: value for name, value in described.items() if name not in _NO_PART_OF_IDS}

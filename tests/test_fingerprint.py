@@ -14,7 +14,7 @@ from conftest import make_config, make_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, ByT5Tokenizer
 
 from tbps import Gallery, TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.encoding import encode_texts
@@ -215,6 +215,23 @@ def test_a_tokenizer_that_refuses_unknown_words_is_compared_by_its_settings(know
     assert difference(first, identify(*again)) is None
     again[1].tokenizer.padding_side = "left"
     assert "padding_side" in str(difference(first, identify(*again)))
+
+
+def test_a_tokenizer_without_a_description_is_told_by_what_it_does(tmp_path: Path) -> None:
+    class Shouting(ByT5Tokenizer):
+        def _tokenize(self, text: str) -> list[str]:
+            return super()._tokenize(text.upper())
+
+    def identified(tokenizer: Any) -> ModelIdentity:
+        model, processor = make(text_config={**make_config().text_config.to_dict(), "vocab_size": len(tokenizer)})
+        tokenizer.model_max_length = 24
+        return identify(model, TBPSProcessor(processor.image_processor, tokenizer))
+
+    plain = identified(ByT5Tokenizer())
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    assert difference(plain, identified(ByT5Tokenizer.from_pretrained(tmp_path))) is None
+    Shouting.__name__ = "ByT5Tokenizer"
+    assert "of the tokenizer ids is another" in str(difference(plain, identified(Shouting())))
 
 
 def test_an_identity_is_plain_and_small(known: ModelIdentity) -> None:
