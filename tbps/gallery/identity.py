@@ -82,16 +82,17 @@ def _changes(name: str, old: str, new: str) -> list[tuple[str, bool]]:
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     return [
         (
-            f"of {_READ_BY[name]} {key:.80} is {_shown(before, key)} there and {_shown(now, key)} here",
+            f"{key:.80} of {_READ_BY[name]} {_told(before.get(key, 'not set'), now.get(key, 'not set'))}",
             name == "tokenizer" or (name == "model" and "." in key and key in before and key in now),
         )
         for key in changed
     ]
 
 
-def _shown(settings: dict[str, Any], key: str) -> str:
-    value = settings.get(key, "not set")
-    return "another" if isinstance(value, str) and value.startswith("#") else f"{value!s:.80}"
+def _told(before: Any, now: Any) -> str:
+    """Two values of a setting, where they were short enough to be kept."""
+    hashed = any(isinstance(value, str) and value.startswith("#") for value in (before, now))
+    return "differs" if hashed else f"is {before!s:.80} there and {now!s:.80} here"
 
 
 def _effect(old: dict[str, str], new: dict[str, str], roundings: set[str], changes: list[str]) -> str | None:
