@@ -1,10 +1,10 @@
 """Search a folder of person crops by a sentence.
 
-    .venv/bin/python examples/search_folder.py runs/demo/model runs/demo/data/ToyPEDES/imgs/cam_a runs/gallery "a man"
+    .venv/bin/python examples/search_folder.py runs/demo/model runs/demo/data/ToyPEDES/imgs/cam_a runs/gallery "a woman in red"
 
 The first run embeds every image of the folder and keeps the vectors in a gallery on disk. Later runs embed only what
 is new in the folder, so the next sentence is answered at once.
-"""
+"""  # noqa: E501 - a command is one line
 
 import argparse
 from collections.abc import Sequence
