@@ -3,6 +3,7 @@
 import os
 import re
 import string
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from tbps.cli import main
 from tbps.data.benchmarks import find_annotation, find_benchmark
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.homes import existing_home, open_home, place_of
+from tbps.report import QueryResult, write_search_page, write_search_sheet
 from tbps.toypedes import generate
+from tbps.training.recipe import parse_recipe
 
+QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.yaml"
 KNOWN = {"file", "http", "https", "tcp"}
 SCHEMES = st.text(string.ascii_letters + string.digits + "+.-", min_size=2, max_size=12).filter(
     lambda name: name[0] in string.ascii_letters and name.lower() not in KNOWN
@@ -117,6 +121,9 @@ def test_nothing_is_made_anywhere(where: str, tmp_path: Path, monkeypatch: pytes
         lambda: generate(where, people=10),
         lambda: find_annotation(find_benchmark("ToyPEDES"), where),
         lambda: checkpoint_name(where),
+        lambda: write_search_page(f"{where}/page.html" if where else where, []),
+        lambda: write_search_sheet(f"{where}/sheet.png" if where else where, [QueryResult("a man", [])]),
+        *(partial(parse_recipe, [str(QUICKSTART), f"--{name}", where]) for name in ("root", "output_dir", "corpus")),
     ):
         with pytest.raises(ValueError, match="file:///"):
             take()

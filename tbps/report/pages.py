@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from tbps.addresses import local_path
 from tbps.files import write_atomically
 from tbps.printable_tbps import printable
 from tbps.report.curves import Curve, draw_curve, training_curves
@@ -81,7 +82,7 @@ def _write(path: str | Path, template: str, **values: Any) -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template(template).render(**values)
-    path = Path(path)
+    path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode(errors="replace"))  # a file name may be no text
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from tbps.addresses import local_path
 from tbps.files import write_atomically
 from tbps.printable_tbps import printable
 from tbps.report.results import QueryResult, RankedHit
@@ -64,7 +65,7 @@ def write_search_sheet(
         top += block.height
     file = BytesIO()
     sheet.save(file, format="PNG")
-    path = Path(path)
+    path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, file.getbuffer())
 

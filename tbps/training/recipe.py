@@ -1,7 +1,7 @@
 """Recipes: a YAML file of one flat mapping, any key of which the command line may override."""
 
 import argparse
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
+from tbps.addresses import checkpoint_name, local_path
 from tbps.data.benchmarks import find_benchmark
 from tbps.pretrained_tbps import did_you_mean
 from tbps.regular_file_tbps import read_regular
@@ -125,6 +126,7 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
     stated = {*values, *(word.lstrip("-").split("=")[0].replace("-", "_") for word in rest if word.startswith("--"))}
     check_start(model, stated)
     check_data(data, training, stated)
+    check_places(model, data, training)
     return Recipe(model, data, training)
 
 
@@ -159,6 +161,21 @@ def check_start(model: ModelArguments, stated: Collection[str]) -> None:
     if model.image_size is not None and (len(model.image_size) != 2 or min(model.image_size) < 1):
         raise RecipeError(f"image_size={model.image_size}: expected height and width in pixels, such as [384, 128].")
     check_limits(asdict(model))
+
+
+def check_places(model: ModelArguments, data: DataArguments, training: TBPSTrainingArguments) -> None:
+    """Make paths of `file://` addresses; refuse those of other schemes, which would become folders of that name."""
+    places: list[tuple[Any, str, Callable[[str], Any]]]
+    places = [(training, "output_dir", local_path), (data, "root", local_path), (data, "corpus", local_path)]
+    places += [(model, name, checkpoint_name) for name in ("model_name_or_path", "clip_checkpoint")]
+    for section, name, read in places:
+        given = getattr(section, name)
+        if given is None or (section is model and not given):  # a blank one takes back that of the file
+            continue
+        try:
+            setattr(section, name, str(read(given)))
+        except ValueError as error:
+            raise RecipeError(f"{name}: {error}") from error
 
 
 def check_data(data: DataArguments, training: TBPSTrainingArguments, stated: Collection[str]) -> None:
