@@ -216,6 +216,11 @@ def test_what_cannot_be_repaired_is_named(tmp_path, folder):
     store = Store.read(folder)
     with store.writing(), pytest.raises(GalleryError, match="Another process is writing"):
         repair(folder)
+    (folder / "gallery.lock").unlink(missing_ok=True)
+    (folder / "gallery.lock").mkdir()
+    with pytest.raises(GalleryError, match="could not be repaired"):
+        repair(folder)
+    (folder / "gallery.lock").rmdir()
     for path in folder.iterdir():
         if path.suffix != ".lock":
             path.write_bytes(b"x")

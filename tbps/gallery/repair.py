@@ -79,11 +79,11 @@ def repair(directory: Path) -> Repair:
         raise GalleryError(f"{directory} is no gallery: it holds neither {MANIFEST_NAME} nor a shard.")
     folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
     busy = f"Another process is writing to the gallery {directory}: wait until it has ended, then try again."
-    with locked_folder(directory, LOCK_NAME, GalleryError(busy)):
-        try:
+    try:
+        with locked_folder(directory, LOCK_NAME, GalleryError(busy)):
             return _repair(directory)
-        except OSError as error:
-            raise GalleryError(f"{directory} could not be repaired ({error}): nothing of it was deleted.") from error
+    except OSError as error:
+        raise GalleryError(f"{directory} could not be repaired ({error}): nothing of it was deleted.") from error
 
 
 def _repair(directory: Path) -> Repair:
