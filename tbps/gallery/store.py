@@ -147,9 +147,9 @@ class Store:
             self._folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
             try:
                 stack.enter_context(locked_folder(directory, LOCK_NAME, busy))
+                self._catch_up()
             except OSError as error:
                 raise GalleryError(f"The gallery {directory} cannot be written to: {error}.") from error
-            self._catch_up()
             was_new = self._is_new
             try:
                 yield
