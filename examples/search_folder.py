@@ -13,6 +13,7 @@ from pathlib import Path
 from transformers import AutoModel, AutoProcessor
 
 import tbps
+from tbps.commands.terminal import safe_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,4 +39,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with safe_streams():  # names of files are other people's text
+        main()
