@@ -221,6 +221,7 @@ def test_what_cannot_be_repaired_is_named(tmp_path, folder):
     with pytest.raises(GalleryError, match="could not be repaired"):
         repair(folder)
     (folder / "gallery.lock").rmdir()
+    (folder / "gallery.lock").touch()
     for path in folder.iterdir():
         if path.suffix != ".lock":
             path.write_bytes(b"x")
