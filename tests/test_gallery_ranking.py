@@ -108,7 +108,7 @@ def vectors_of_any_lengths(draw, most=20):
     return vectors.astype(np.float32), rng
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(vectors_of_any_lengths())
 def test_the_bounds_on_the_error_of_codes_hold(problem):
     vectors, rng = problem
@@ -126,7 +126,7 @@ def test_the_bounds_on_the_error_of_codes_hold(problem):
     assert (alone.slack <= 2e-6 * alone.length + 1e-37).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(vectors_of_any_lengths(), st.sampled_from(["float32", "float16", "int8"]), st.data())
 def test_exact_is_exact_for_vectors_of_any_lengths(tmp_path_factory, problem, dtype, data):
     """Beside a float64 product of the vectors as they are stored, in shards, with rows left out and rows removed."""
