@@ -36,7 +36,7 @@ def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndar
     Returns:
         For each query at most `wanted.k` scores and places, best first; among equal scores the first place comes first.
     """
-    enough = min(wanted.k, sum(int(chosen.sum()) for chosen in allowed))
+    enough = min(wanted.k, sum(map(np.count_nonzero, allowed)))
     if not enough:
         return [(np.empty(0, np.float64), np.empty(0, np.int64)) for _ in queries]
     starts = np.cumsum([0, *(len(shard) for shard in shards)])
@@ -59,7 +59,7 @@ def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np
               prefix_dim: int) -> list[np.ndarray]:  # fmt: skip
     """For each query the places, in ascending order, of rows that may be among the best."""
     coarse = wanted.mode in ("int8", "prefix")
-    count = min(max(wanted.k, wanted.candidates) if coarse else wanted.k, sum(int(chosen.sum()) for chosen in allowed))
+    count = min(max(wanted.k, wanted.candidates) if coarse else wanted.k, sum(map(np.count_nonzero, allowed)))
     if not count:
         return [np.empty(0, np.int64) for _ in queries]
     dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
