@@ -33,7 +33,7 @@ def torch_file(path: Path) -> Path:
 CONFIG = "config.json"
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     ".pt": (lambda folder: torch_file(folder / "best.pt"), r"best\.pt is no folder: expected a checkpoint.*a pickle"),
-    ".pth": (lambda folder: torch_file(folder / "best.pth"), r"best\.pth is no folder: expected a chec.*a pickle"),
+    ".pth": (lambda folder: torch_file(folder / "best.pth"), r"best\.pth is no folder: expected a .*a pickle"),
     ".bin": (lambda folder: torch_file(folder / "m.bin"), r"m\.bin is no folder: expected a checkpoint.*a pickle"),
     "weights": (lambda folder: made(folder / "run", ("model.safetensors", "")) / "model.safetensors",
                 r"model\.safetensors is no folder: expected a checkpoint.*give its folder, .*run"),
