@@ -20,6 +20,8 @@ from tbps.gallery.manifest import Origin, ShardEntry
 from tbps.gallery.shard_file import check_seal, checked_column, described, open_batch, schema, steps_of, stream_of
 from tbps.gallery.stored_vectors import as_stored
 
+_FIELDS = tuple(field.name for field in fields(Row))
+
 
 def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
                steps: np.ndarray | None = None) -> pa.RecordBatch:  # fmt: skip
@@ -152,11 +154,11 @@ class Shard:
 
     def row(self, place: int) -> Row:
         """The row at 0 <= place < N."""
-        return Row(**{field.name: self.column(field.name)[place].as_py() for field in fields(Row)})
+        return Row(*[self.column(name)[place].as_py() for name in _FIELDS])
 
     def rows(self, places: np.ndarray) -> list[Row]:
         """The rows at some places."""
-        columns = (self.column(field.name).take(pa.array(places)).to_pylist() for field in fields(Row))
+        columns = (self.column(name).take(pa.array(places)).to_pylist() for name in _FIELDS)
         return [Row(*values) for values in zip(*columns, strict=True)]
 
     def fields(self, columns: Sequence[str], places: np.ndarray) -> list[dict[str, Any]]:
