@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
+_PATHS = "a path of this machine, or file:///PATH"
 # of one letter is a drive of Windows; a Path has one slash left of two
 _SCHEME = re.compile(r"\s*(?:([a-z][a-z0-9+.-]+):/|(file|https?|tcp):|(.*?)://)", re.IGNORECASE | re.DOTALL)
-_PATHS = "a path of this machine, or file:///PATH"
 
 
-def scheme_of(where: str | Path) -> str | None:
-    """The scheme of an address in lower case; None of a plain path.
+def scheme_of(where: str | Path, expected: str = _PATHS) -> str | None:
+    """The scheme of an address in lower case; None of a plain path. `expected`: what a message says may stand there.
 
     Raises:
         ValueError: it is blank. TypeError: it is neither a text nor a path.
@@ -20,7 +20,7 @@ def scheme_of(where: str | Path) -> str | None:
         raise TypeError(f"{where!r} is a {type(where).__name__}: expected a path or an address as text.")
     text = str(where)
     if not text.strip():
-        raise ValueError(f"{text!r} names no place: expected {_PATHS}.")
+        raise ValueError(f"{text!r} names no place: expected {expected}.")
     found = _SCHEME.match(text)
     return None if found is None else next(name for name in found.groups() if name is not None).lower()
 
@@ -36,7 +36,7 @@ def local_path(where: str | Path, expected: str = _PATHS) -> Path:
         ValueError: it is blank, of another scheme, or a `file` address of another machine. An address of another scheme
             is not repeated: it may hold a password.
     """
-    scheme = scheme_of(where)
+    scheme = scheme_of(where, expected)
     if scheme is None:
         return Path(where).expanduser()
     if scheme != "file":

@@ -73,8 +73,10 @@ def test_a_file_address_is_the_path_it_was_made_of(name: str) -> None:
      Path("s3://bucket/people")],
 )  # fmt: skip
 def test_what_is_nearly_an_address_is_refused(where: str | Path) -> None:
-    with pytest.raises(GalleryError):
+    with pytest.raises(GalleryError, match="expected") as caught:
         place_of(where)
+    if not str(where).strip():
+        assert "https://" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def place_of(where: str | Path) -> Path | str:
         GalleryError: it is blank, or of a scheme that there is no home for: it would become a folder of that name.
     """
     try:
-        scheme = scheme_of(where)
+        scheme = scheme_of(where, _EXPECTED)
         if scheme in _SERVERS:
             rest = str(where).strip()[len(scheme) :]
             if not rest.startswith("://"):
