@@ -24,7 +24,8 @@ def repair(options: argparse.Namespace) -> None:
     made = f", made again from {done.source}" if done.changed else ", all files as they were written"
     show(f"{options.gallery}: {done.images} images{made}")
     for fault in done.set_aside:
-        show(f"not usable: {fault.reason} ({'missing' if fault.now is None else f'now {fault.now}'})")
+        now = "which is missing" if fault.now is None else f"now {fault.now}: {fault.reason}"
+        show(f"not usable: {fault.file}, {now}")
     for what, lines in (("added", done.added), ("lost", done.lost)):
         for line in lines:
             show(f"{what}: {line}")
