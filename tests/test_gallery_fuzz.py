@@ -24,6 +24,7 @@ def test_whatever_is_changed_in_a_gallery_it_answers_as_before_or_says_what_is_w
         "duplicate",
         "blank",
         "special",
+        "digit",
         "field",
         "arrow",
         "faiss",

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kill_at import kill_at
+from PIL import Image
 
 from tbps import regular_file_tbps
 from tbps.cli import main
+from tbps.files import checksum
 from tbps.fingerprint import ModelIdentity
-from tbps.gallery import GalleryError, blocks
+from tbps.gallery import Gallery, GalleryError, blocks
 from tbps.gallery.home import Row, Wanted
 from tbps.gallery.manifest import Layout, Manifest
 from tbps.gallery.repair import FROM_SHARDS, Repair, repair
@@ -148,6 +150,72 @@ def test_files_written_after_the_copy_are_taken_up(folder):
     done = repair(folder)
     assert done.added
     assert ids(folder) == expected
+
+
+def states(folder: Path):
+    """Manifests of earlier states, from the first one on, after each of which files were written; and the ids at the
+    end."""
+    store = make(folder)
+    found = [(folder / "gallery.json").read_bytes()]
+    changes = [
+        lambda: store.append([Row("new", None, "{}")], VECTORS[:1]),
+        lambda: store.replace([replace(ROWS[2], camera="c9")]),
+        lambda: store.build_index(progress=False),
+        lambda: store.compact(16, progress=False),
+        lambda: store.remove(["03"]) and store.compact(65536, progress=False),
+    ]
+    for change in changes:
+        with store.writing():
+            change()
+        found.append((folder / "gallery.json").read_bytes())
+    return found[:-1], ids(folder)
+
+
+def test_a_compaction_names_what_a_repair_set_aside_as_it_is_not_erased(folder, tiny_model, tiny_processor, capsys):
+    gallery = Gallery.open(folder.parent / "own", tiny_model, tiny_processor)
+    gallery.add([Image.new("RGB", (20, 40))], progress=False)
+    for one in (folder, folder.parent / "own"):
+        flip(shards(one)[0])
+        repair(one)
+        (one / "mine.damaged").write_text("of the user")
+    gallery.refresh()
+    with pytest.warns(UserWarning, match=r"^shard-000000\.arrow\.damaged in .*own: .* not erased"):
+        gallery.compact(progress=False)
+    main(["gallery", "compact", str(folder)])
+    assert "shard-000000.arrow.damaged in " in capsys.readouterr().err
+    (folder / "shard-000000.arrow.damaged").unlink()
+    main(["gallery", "compact", str(folder)])
+    assert "not erased" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_an_earlier_manifest_put_back_is_refused_and_repaired_to_the_later_state(tmp_path, number):
+    """By itself it would bring back what was removed, and the next commit would write over a file of the later state.
+    The last of them is one of format 2, as before a conversion."""
+    earlier, expected = states(tmp_path / "people")
+    format2 = {"format_version": 2, "shards": [], "next_file": 0}
+    format2["checksum"] = checksum(json.dumps(format2, sort_keys=True).encode())
+    (tmp_path / "people" / "gallery.json").write_bytes([*earlier, json.dumps(format2).encode()][number])
+    with pytest.raises(GalleryError, match="tbps gallery repair"):
+        Store.read(tmp_path / "people")
+    done = repair(tmp_path / "people")
+    assert (done.source, done.images) == ("gallery.copy.json", len(expected))
+    assert [(fault.file, fault.now) for fault in done.set_aside] == [("gallery.json", "gallery.json.damaged")]
+    assert "an earlier one was put back" in done.set_aside[0].reason
+    assert ids(tmp_path / "people") == expected
+    assert not repair(tmp_path / "people").changed
+
+
+def test_a_writer_that_is_open_does_not_go_on_from_an_earlier_manifest(folder):
+    earlier = (folder / "gallery.json").read_bytes()
+    store = Store.read(folder)
+    with store.writing():
+        store.append([Row("new", None, "{}")], VECTORS[:1])
+    (folder / "gallery.json").write_bytes(earlier)
+    with pytest.raises(GalleryError, match="an earlier one was put back"), store.writing():
+        pytest.fail("it must not be written to")
+    repair(folder)
+    assert ids(folder) == [*all_but(), "new"]
 
 
 def test_beside_a_sound_manifest_what_a_killed_writer_left_is_no_row(folder):

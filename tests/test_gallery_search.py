@@ -311,14 +311,16 @@ def test_an_open_during_a_compaction_finds_the_new_files(tmp_path, gallery):
     assert Store(tmp_path / "gallery", before).count() == 12
 
 
-def test_files_newer_than_a_manifest_put_back_are_not_deleted(tmp_path, gallery, pictures):
-    older = (tmp_path / "gallery" / "gallery.json").read_bytes()
+def test_files_newer_than_manifests_put_back_are_not_deleted(tmp_path, gallery, pictures):
+    both = [tmp_path / "gallery" / name for name in ("gallery.json", "gallery.copy.json")]
+    older = both[0].read_bytes()
     gallery.add([pictures[0].rotate(33)])
-    newer = (tmp_path / "gallery" / "gallery.json").read_bytes()
-    (tmp_path / "gallery" / "gallery.json").write_bytes(older)
+    newer = both[0].read_bytes()
+    for path in both:
+        path.write_bytes(older)
     with Store.read(tmp_path / "gallery").writing():
         pass
-    (tmp_path / "gallery" / "gallery.json").write_bytes(newer)
+    both[0].write_bytes(newer)
     assert Store.read(tmp_path / "gallery").count() == 13
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbps.commands.listing import add_list, add_remove
@@ -101,10 +102,14 @@ def check(options: argparse.Namespace) -> None:
 
 def compact(options: argparse.Namespace) -> None:
     """`tbps gallery compact`"""
+    from tbps.gallery.leftovers import not_erased
+
     store = folder(options)
     with store.writing():
         store.compact(options.rows_per_file)
     show(f"{options.gallery}: {store.count()} images in {len(store.manifest.shards)} files")
+    if left := not_erased(Path(store.where)):
+        show_error(left)
 
 
 def make_index(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Manifest, is_file_name
 
 LOCK_NAME = "gallery.lock"
+ASIDE = ".damaged"  # after the names of files that a repair could not use, and before a number
 _FORMER_SUFFIX = ".tmp"  # of half-written files, before they had names of their own
 
 
@@ -16,6 +17,17 @@ def is_half_written(name: str) -> bool:
     """Whether a killed process left it while writing a file of a gallery; a user's files have other names."""
     whole = finished_name(name) or name.removesuffix(_FORMER_SUFFIX)
     return whole != name and (whole in (MANIFEST_NAME, COPY_NAME) or is_file_name(whole))
+
+
+def not_erased(directory: Path) -> str:
+    """What to say after a compaction of files that a repair could not use, which nothing deletes; "" without any."""
+    names = sorted(path.name for path in directory.iterdir() if is_file_name(path.name.rpartition(ASIDE)[0]))
+    if not names:
+        return ""
+    return (
+        f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} in {directory}: set aside by a repair and not "
+        "erased. They may hold what was removed: delete them when you need them no more."
+    )
 
 
 def holds_data(directory: Path) -> bool:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from tbps.files import locked_folder
+from tbps.gallery.current_manifest import PUT_BACK
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.folder import Folder
-from tbps.gallery.leftovers import LOCK_NAME, remove_leftovers
+from tbps.gallery.leftovers import ASIDE, LOCK_NAME, remove_leftovers
 from tbps.gallery.manifest import (
     CONVERTIBLE_VERSION,
     COPY_NAME,
@@ -35,7 +37,6 @@ from tbps.gallery.salvage import (
     shard_names,
 )
 
-_ASIDE = ".damaged"
 _MISSING = "it is missing"
 _NO_INDEX = "the index: `tbps gallery index` makes it again"
 FROM_SHARDS = "the shards"
@@ -87,24 +88,14 @@ def repair(directory: Path) -> Repair:
 
 
 def _repair(directory: Path) -> Repair:
-    found: list[tuple[str, Manifest]] = []
-    faults: list[Fault] = []
-    for name in (MANIFEST_NAME, COPY_NAME):
-        try:
-            content = read_manifest(directory / name)
-            if content["format_version"] == CONVERTIBLE_VERSION:
-                lost = [] if content.get("index") is None else [_NO_INDEX]
-                return _converted(directory, as_present(content), lost)
-            found.append((name, manifest_of(content)))
-        except OtherFormatError as error:
-            raise GalleryError(f"{directory / name} {error}") from None
-        except (OSError, ValueError) as error:
-            if is_of_the_process(error):
-                raise
-            faults.append(Fault(name, _missing(error) or str(error)))
+    found, former, faults = _manifests(directory)
+    if former is not None and not found:
+        return _converted(directory, as_present(former), [] if former.get("index") is None else [_NO_INDEX])
     if not found:
         return _from_shards(directory, faults)
-    source, manifest = found[0]
+    source, manifest = max(found, key=lambda one: one[1].next_file)  # of the same state the manifest itself
+    if source == COPY_NAME and MANIFEST_NAME not in {fault.file for fault in faults}:
+        faults.append(Fault(MANIFEST_NAME, PUT_BACK))
     if source == MANIFEST_NAME:
         faults = [fault for fault in faults if fault.reason != _MISSING]  # a copy is made again without a word
         lost = []
@@ -118,6 +109,32 @@ def _repair(directory: Path) -> Repair:
     repaired = replace(manifest, shards=newest_rows([*sound, *added]), index=None, next_file=number)
     done = _finish(directory, manifest, repaired, source, [*faults, *unusable, *unknown], lost)
     return replace(done, added=tuple(f"{len(one.shard)} rows of {one.entry.file}" for one in added))
+
+
+def _manifests(directory: Path) -> tuple[list[tuple[str, Manifest]], dict[str, Any] | None, list[Fault]]:
+    """What can be used of the manifest and its copy, by their names; the content of a manifest of format 2; and what
+    cannot be used.
+
+    Raises:
+        GalleryError: one is of a later format.
+    """
+    found: list[tuple[str, Manifest]] = []
+    faults: list[Fault] = []
+    former: dict[str, Any] | None = None
+    for name in (MANIFEST_NAME, COPY_NAME):
+        try:
+            content = read_manifest(directory / name)
+            if content["format_version"] == CONVERTIBLE_VERSION:
+                former = former or content
+            else:
+                found.append((name, manifest_of(content)))
+        except OtherFormatError as error:
+            raise GalleryError(f"{directory / name} {error}") from None
+        except (OSError, ValueError) as error:
+            if is_of_the_process(error):
+                raise
+            faults.append(Fault(name, _missing(error) or str(error)))
+    return found, former, faults
 
 
 def _later(directory: Path, manifest: Manifest) -> tuple[list[Salvaged], list[Fault]]:
@@ -189,7 +206,7 @@ def _set_aside(directory: Path, name: str) -> str | None:
     path = directory / name
     if not os.path.lexists(path):
         return None
-    endings = (_ASIDE if number == 1 else f"{_ASIDE}{number}" for number in count(1))
+    endings = (ASIDE if number == 1 else f"{ASIDE}{number}" for number in count(1))
     new = next(name + ending for ending in endings if not os.path.lexists(directory / (name + ending)))
     path.rename(directory / new)
     return new

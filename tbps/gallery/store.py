@@ -14,6 +14,7 @@ from tbps.files import locked_folder
 from tbps.fingerprint import ModelIdentity
 from tbps.forks import ForkLock
 from tbps.gallery.copying import Source, joined, with_rows
+from tbps.gallery.current_manifest import current_manifest
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder import Folder
@@ -77,7 +78,7 @@ class Store:
                 f"{directory} is no gallery: it holds no {MANIFEST_NAME}. `tbps index` makes one; where it was lost, "
                 f"`tbps gallery repair {directory}` makes it again."
             )
-        return cls(directory, Manifest.read(directory))
+        return cls(directory, current_manifest(directory))
 
     @property
     def where(self) -> str:
@@ -162,7 +163,7 @@ class Store:
         if self._is_new and not self._folder.has(MANIFEST_NAME):
             return
         with self._state.lock:
-            manifest = Manifest.read(self._directory)
+            manifest = current_manifest(self._directory)
             check_model(self.where, manifest.model, self.model)  # another process may have made it in the meantime
             self._is_new = False
             self._folder.hold()
@@ -342,7 +343,7 @@ def _take_up(folder: Folder, manifest: Manifest, before: Snapshot | None = None)
         try:
             return Snapshot(folder.path, manifest, before)
         except GalleryError:
-            newer = Manifest.read(folder.path)
+            newer = current_manifest(folder.path)
             if newer == manifest:
                 raise
             manifest = newer

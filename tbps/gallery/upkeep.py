@@ -9,6 +9,7 @@ from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Home
 from tbps.gallery.homes import existing_home, open_home
 from tbps.gallery.indexing import TARGET_RECALL
+from tbps.gallery.leftovers import not_erased
 from tbps.gallery.manifest import Dtype
 from tbps.gallery.merging import ROWS_PER_FILE
 from tbps.gallery.opening import check_dtype, check_keeps
@@ -23,7 +24,8 @@ class Upkeep:
 
     def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
         """
-        Erase what was removed, and join many small files into few; an index is dropped.
+        Erase what was removed, and join many small files into few; an index is dropped. Files that a repair set aside
+        stay, and a warning names them.
 
         Raises:
             GalleryError: another process is writing to this gallery, or it is in Milvus, which does this by itself.
@@ -32,6 +34,8 @@ class Upkeep:
         folder = self._folder("compact")
         with folder.writing():
             folder.compact(rows_per_file, progress)
+        if left := not_erased(Path(folder.where)):
+            warnings.warn(left, stacklevel=2)
 
     def build_index(
         self, lists: int | None = None, progress: bool = True, *, target_recall: float = TARGET_RECALL
