@@ -146,7 +146,7 @@ def test_training_goes_by_the_trust_and_notes_every_loss(
     trainer = TBPSTrainer(model, arguments(tmp_path, noisy_pairs="divide"), rows, processing_class=tiny_processor)
     noisy = trainer.noisy_pairs
     assert noisy is not None
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in (3, 8, 15, 22)])
+    batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[i] for i in (3, 8, 15, 22)]))
     noisy.posterior[15] = 0.2
     with torch.no_grad():
         loss = trainer.compute_loss(model, dict(batch))
