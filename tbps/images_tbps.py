@@ -18,6 +18,7 @@ from .regular_file_tbps import read_regular
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 MAX_FILE_BYTES = 2**29  # of a file that is read as a whole; may be set
+_ADDRESSES = ("http://", "https://", "file:/", "data:image/")
 SHOWN = 400  # characters of a path in messages
 # Pillow would start Ghostscript for the first; of the others it knows the header and cannot open a picture
 NOT_OPENED = frozenset({"EPS", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "IPTC"})
@@ -68,11 +69,15 @@ def fetch_image(source: ImageSource, timeout: float | None = None) -> Image.Imag
     return decode_image(data, f"{shown(source)}, read as base64,")
 
 
-def names_file(text: str) -> bool:
-    """Whether text is the path of a file that is there: one that ends as images do, or one with folders in it."""
+def names_image(text: str) -> bool:
+    """Whether text is the address or the path of an image rather than words: an address as `fetch_image` takes it, or
+    the path of a file that is there: one that ends as images do, or one with folders in it."""
     Image.init()
+    text = text.strip()
+    if text.lower().startswith(_ADDRESSES):
+        return True
     ending = os.path.splitext(text)[1].lower()
-    return (os.sep in text or ending in Image.EXTENSION) and os.path.isfile(text)
+    return (os.sep in text or ending in Image.EXTENSION) and os.path.isfile(os.path.expanduser(text))
 
 
 def image_source(value: ImageSource | dict[str, Any]) -> ImageSource:

@@ -19,7 +19,7 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import is_torch_tensor, logging
 
 from .configuration_tbps import as_pair
-from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_file
+from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_image
 from .source_tbps import check_checkpoint, check_place
 from .text_length_tbps import check_text_length
 
@@ -277,7 +277,7 @@ def check_sentences(sentences: list[Any]) -> None:
 
     Raises:
         ValueError: names the first position whose sentence is no text, empty, blank, has no letter or digit or is
-            the name of a file that is there.
+            the name or the address of an image.
     """
     for position, sentence in enumerate(sentences):
         where = f"Sentence {position} of {len(sentences)} is"
@@ -285,9 +285,9 @@ def check_sentences(sentences: list[Any]) -> None:
             raise ValueError(f"{where} a {type(sentence).__name__}, {sentence!r:.80}: expected a text.")
         if not any(map(str.isalnum, sentence)):
             raise ValueError(f"{where} {sentence!r:.80}: expected words that describe a person.")
-        if names_file(sentence):
+        if names_image(sentence):
             raise ValueError(
-                f"{where} {sentence!r}, the name of a file, and would be read as words. Give the image as one: "
+                f"{where} {sentence!r:.400}, the name of an image, and would be read as words. Give the image as one: "
                 "Path(...) to Gallery.search, --like to `tbps search`, images= to the processor and the pipeline."
             )
 

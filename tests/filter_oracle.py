@@ -35,7 +35,13 @@ def some_images(count: int) -> list[tuple[str | None, dict[str, Any]]]:
 
 
 def _range(bounds: Any) -> Any:
-    return st.dictionaries(st.sampled_from([">=", ">", "<=", "<"]), bounds, min_size=1, max_size=2)
+    return st.dictionaries(st.sampled_from([">=", ">", "<=", "<"]), bounds, min_size=1, max_size=2).filter(_is_met)
+
+
+def _is_met(bounds: Any) -> bool:
+    """Whether a range does not end before it begins: such a one is refused."""
+    least = [bound for sign, bound in bounds.items() if sign in (">", ">=")]
+    return not any(most < bound for sign, most in bounds.items() if sign in ("<", "<=") for bound in least)
 
 
 NUMBERS, TEXTS = st.sampled_from(NUMBER_VALUES), st.sampled_from(TEXT_VALUES)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import make_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from test_gallery_contract import LAYOUT, MODEL
@@ -14,6 +15,7 @@ from test_gallery_contract import LAYOUT, MODEL
 from tbps.addresses import checkpoint_name, local_path, scheme_of
 from tbps.cli import main
 from tbps.data.benchmarks import find_annotation, find_benchmark
+from tbps.gallery import Gallery
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.homes import existing_home, open_home, place_of
 from tbps.report import QueryResult, write_search_page, write_search_sheet
@@ -145,3 +147,26 @@ def test_a_file_address_serves_everywhere(tmp_path: Path) -> None:
     assert home.where == str(folder)
     assert checkpoint_name(folder.as_uri()) == str(folder)
     assert checkpoint_name("me/model") == "me/model"
+
+
+@pytest.mark.parametrize("given", ["", "  ", Path("s3://bucket/crops"), "S3://bucket/crops", "postgres://host/x"])
+def test_no_folder_of_images_is_guessed(given, tmp_path, tiny_model, tiny_processor, monkeypatch):
+    make_rows(tmp_path / "here", people=1)
+    monkeypatch.chdir(tmp_path / "here")  # which an empty path would be
+    gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
+    for use in (gallery.add, gallery.sync, lambda path: Gallery.open("g", tiny_model, tiny_processor, roots=[path])):
+        with pytest.raises(ValueError, match=r"names no place|nothing here that reads"):
+            use(given)
+    with pytest.raises(TypeError, match="expected a list of folders"):
+        Gallery.open("g", tiny_model, tiny_processor, roots="/")
+    assert gallery.count() == 0
+
+
+def test_a_folder_of_images_may_be_a_file_address(tmp_path, tiny_model, tiny_processor):
+    make_rows(tmp_path / "two words", people=1)
+    address = (tmp_path / "two words").as_uri()
+    gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor, roots=[address])
+    added = gallery.add(address, progress=False).added
+    assert added
+    assert gallery.get(added)[0].file_state == "unchanged"
+    assert gallery.sync(address, progress=False).unchanged == len(added)

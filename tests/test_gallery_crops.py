@@ -48,6 +48,16 @@ def test_x_y_width_height_is_refused_wherever_it_can_be_told(box):
         check_box("metadata[0]", list(box))
 
 
+@given(
+    st.tuples(*[st.floats(0, 1)] * 4)
+    .map(lambda box: [*map(min, box[:2], box[2:]), *map(max, box[:2], box[2:])])
+    .filter(lambda box: box[0] < box[2] and box[1] < box[3])
+)
+def test_shares_of_the_image_are_no_pixels(box):
+    with pytest.raises(ValueError, match=r"in pixels\. Where these are shares of the image"):
+        check_box("metadata[0]", box)
+
+
 @pytest.mark.parametrize("box", [[1, 2, 3], "1234", [1, 2, 3, "4"], [0, 0, True, 1], [0, 0, float("inf"), 1], {}, 7])
 def test_what_is_no_box_is_refused(tmp_path, tiny_model, tiny_processor, box):
     gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
@@ -64,6 +74,16 @@ def test_a_box_given_later_is_compared_with_the_image_too(tmp_path, tiny_model, 
     assert gallery.search(SENTENCE)[0].metadata == {}
     gallery.add([tmp_path / "0.png"], [{"box": [0, 0, 24, 48]}], update=True, progress=False)
     assert gallery.search(SENTENCE)[0].metadata == {"box": [0, 0, 24, 48]}
+
+
+def test_a_box_set_by_id_is_compared_with_the_file_below_a_root(tmp_path, tiny_model, tiny_processor):
+    Image.new("RGB", (24, 48)).save(tmp_path / "0.png")
+    gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor, roots=[tmp_path])
+    (id,) = gallery.add([tmp_path / "0.png"], progress=False).added
+    with pytest.raises(BadImageError, match=r"0\.png: box=.*24 x 48"):
+        gallery.update({id: {"box": [0, 0, 240, 480], "floor": 1}})
+    assert gallery.get([id])[0].metadata == {}
+    assert gallery.update({id: {"box": [2, 3, 20, 40]}, "unknown": {"box": [0, 0, 240, 480]}}).updated == [id]
 
 
 def test_images_that_are_no_crops_are_counted_and_named_once(tmp_path, tiny_model, tiny_processor, caplog):

@@ -83,6 +83,23 @@ def test_times_in_another_unit_are_refused_where_they_would_be_another_year(mome
                 use(since_1970 * unit)
 
 
+@given(
+    st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31)),
+    st.sampled_from(["%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_dates_as_numbers_are_called_dates(moment, written):
+    moment = datetime.strptime(moment.strftime(written), written)
+    with pytest.raises(ValueError, match=f"looks like a date: write '{moment.isoformat()[:10]}"):
+        Filter(since=int(moment.strftime(written)))
+
+
+@pytest.mark.parametrize("moment", [datetime.max, datetime.min, "9999-12-31", "0001-01-01T00:00:00+14:00"])
+def test_no_unit_is_guessed_of_what_is_written_as_a_time(moment):
+    with pytest.raises(ValueError, match="expected a moment between the years 1900 and 2200, of a camera's clock"):
+        Filter(until=moment)
+
+
 class Camera(enum.StrEnum):
     NORTH = "north"
 
@@ -139,6 +156,8 @@ def test_what_is_no_camera_is_refused_by_filters_and_rows(value):
         ({"metadata": {"x": {"=": 2}}}, ValueError, "'=' is no comparison"),
         ({"metadata": {"x": {">=": True}}}, TypeError, ">= True: expected a number or text"),
         ({"metadata": {"x": {">=": 1, "<": "2"}}}, TypeError, "a number and a text as bounds"),
+        ({"metadata": {"x": {">": 5, "<=": 2.5}}}, ValueError, "'x'=.* ends before it begins"),
+        ({"metadata": {"x": {">=": "b", "<": "a"}}}, ValueError, "'x'=.* ends before it begins"),
         ({"metadata": {"x": {">=": [1]}}}, TypeError, r">=\=\[1\]|expected text, a number"),
         ({"metadata": "floor=2"}, TypeError, "metadata='floor=2': expected a dict"),
         ({"metadata": [("floor", 2)]}, TypeError, "metadata=.*: expected a dict"),

@@ -157,6 +157,9 @@ def test_refuses_what_it_cannot_answer(gallery, query, options, error, match):
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [({}, ValueError, "asks for nothing"), ({"text": "a", "text_share": 2}, ValueError, "from 0 to 1"),
+     ({"text": "a", "text_share": "0.5"}, TypeError, "from 0 to 1"),
+     ({"text": "a", "text_share": None}, TypeError, "from 0 to 1"),
+     ({"text": "a", "text_share": True}, TypeError, "from 0 to 1"),
      ({"text": 3}, TypeError, "expected a sentence"), ({"text": "a \udcff man"}, ValueError, "no Unicode text")],
 )  # fmt: skip
 def test_a_query_says_what_it_lacks(options, error, match):

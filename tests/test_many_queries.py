@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -111,3 +112,12 @@ def test_nothing_to_ask_is_said_before_the_model_is_loaded(
 def test_no_sentence_with_a_hit_is_status_3(search: list[str]) -> None:
     assert main([*search, FIRST, THIRD, "--min-score", "9"]) == 3
     assert main([*search, FIRST, THIRD, "--min-score", "-9"]) == 0
+
+
+def test_sentences_are_read_from_regular_files_only(
+    search: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for file in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
+        assert main([*search, "--queries", str(file)]) == 2
+        assert f"--queries {file} is no regular file: give -" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tbps.commands.terminal import show
+from tbps.regular_file_tbps import MOST_TEXT, read_regular
 
 TYPED = "-"
 
@@ -21,8 +22,8 @@ def read_sentences(options: argparse.Namespace) -> Iterator[str | None]:
     The file is read at once; a typed line comes when it was typed.
 
     Raises:
-        ValueError: there is nothing to search for, a sentence was given without quotes, or the file is not UTF-8 or
-            holds no sentence.
+        ValueError: there is nothing to search for, a sentence was given without quotes, or the file is no regular one,
+            not UTF-8 or holds no sentence.
         OSError: the file cannot be read.
     """
     given = [sentence for sentence in options.query if sentence != TYPED]
@@ -40,8 +41,10 @@ def read_sentences(options: argparse.Namespace) -> Iterator[str | None]:
 
 
 def _lines(file: Path) -> list[str]:
+    if not file.is_file() and file.exists():
+        raise ValueError(f"--queries {file} is no regular file: give - and pipe the sentences in.")
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_regular(file, MOST_TEXT).decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"--queries {file} is not UTF-8 ({error}): save it as such.") from error
     if not any(lines):

@@ -90,4 +90,12 @@ def _bounds(what: str, asked: Mapping[Any, Any]) -> tuple[tuple[str, int | float
         raise ValueError(f"{what} has no bounds; {_RANGE}.")
     if len({isinstance(bound, str) for _, bound in bounds}) > 1:
         raise TypeError(f"{what}={shown(dict(asked))} has a number and a text as bounds: expected two of a kind.")
+    least, most = (_those(bounds, side) for side in "><")
+    if least and most and max(least) > min(most):
+        raise ValueError(f"{what}={shown(dict(asked))} ends before it begins: no image could fit.")
     return tuple(bounds)
+
+
+def _those(bounds: list[tuple[str, int | float | str]], side: str) -> list[Any]:
+    """The lower or the upper bounds of a range."""
+    return [bound for sign, bound in bounds if sign.startswith(side)]

@@ -38,7 +38,7 @@ def check_box(where: str, box: Any) -> None:
     Refuse a box that is none, or whose sides are in another order.
 
     Raises:
-        TypeError: it is not four numbers. ValueError: it is empty or turned over.
+        TypeError: it is not four numbers. ValueError: it is empty, turned over, or in shares of the image.
     """
     if box is None:
         return
@@ -49,6 +49,11 @@ def check_box(where: str, box: Any) -> None:
     left, top, right, bottom = sides
     if left >= right or top >= bottom:
         raise ValueError(f"{where}: box={box!r} has no area: expected {ORDER}.")
+    if all(0 <= side <= 1 for side in sides):
+        raise ValueError(
+            f"{where}: box={box!r} lies within one pixel: expected {ORDER}, in pixels. Where these are shares of the "
+            "image, multiply them by its width and height."
+        )
 
 
 def check_box_fits(name: str, box: Sequence[float] | None, size: tuple[int, int]) -> None:

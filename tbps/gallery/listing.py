@@ -8,12 +8,14 @@ import numpy as np
 
 from tbps.encoding import batches
 from tbps.gallery.checks import check_ids, shown
+from tbps.gallery.crops import check_box_fits
 from tbps.gallery.filters import Filter, check_filter
 from tbps.gallery.hits import Hit, make_hit
 from tbps.gallery.home import Found, Home
 from tbps.gallery.metadata import checked
 from tbps.gallery.retention import remove_where
 from tbps.gallery.rows import changed_row
+from tbps.gallery.stored_image import StoredImage
 from tbps.gallery.syncing import SyncResult, apply, compare
 from tbps.gallery.updates import UpdateResult, update_rows
 from tbps.gallery.values import listed, values_of, why_none
@@ -84,19 +86,22 @@ class Listing:
         They count as added last from then on. In a folder what they had before is erased by `compact`.
 
         Args:
-            metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay.
+            metadata: for each id the names to set, as for `add`; a value of None takes a name out, others stay. A box
+                is compared with its image where that lies below one of the gallery's roots.
 
         Returns:
             The ids of those that are different now, and the ids that are not there, which are left out.
 
         Raises:
             GalleryError: another process is writing to this gallery.
-            TypeError, ValueError: metadata that cannot be kept; nothing has been changed.
+            TypeError, ValueError: metadata that cannot be kept, a box that is none of its image; nothing has been
+                changed.
         """
         if not isinstance(metadata, Mapping):
             raise TypeError(f"metadata={shown(metadata)}: expected a dict of ids, each with a dict of names to set.")
         check_ids("metadata", metadata)
         changes = {id: checked(f"metadata[{id!r}]", entry) for id, entry in metadata.items()}
+        self._check_boxes({id: entry["box"] for id, entry in changes.items() if entry.get("box") is not None})
         result = UpdateResult()
         with self._home.writing():
             for ids in batches(list(changes), _UPDATED_AT_ONCE):
@@ -149,6 +154,14 @@ class Listing:
             with self._home.writing():
                 apply(self._home, folder, result)
         return result
+
+    def _check_boxes(self, boxes: Mapping[str, Sequence[float]]) -> None:
+        """Refuse a box that is none of its image, where the file may be opened and is still that image."""
+        for ids in batches(list(boxes) if self._roots else [], _UPDATED_AT_ONCE):
+            for row in (found.row for found in self._home.get(ids) if found is not None):
+                picture, _ = StoredImage(row.id, row.path, None, self._roots).picture()
+                if picture is not None:
+                    check_box_fits(row.path or row.id, boxes[row.id], picture.size)
 
     def _hit(self, found: Found, query: np.ndarray) -> Hit:
         return make_hit(found, query, self._home.layout, self._roots)

@@ -27,11 +27,12 @@ def seconds(name: str, moment: Any) -> float | None:
     if moment is None:
         return None
     plain = _plain(name, moment)
-    found = plain if isinstance(plain, float) else _since_1970(name, moment, plain)
-    if not FIRST <= found < LAST:
-        raise ValueError(f"{name}={shown(moment)}: expected a moment {_RANGE}, as seconds since 1970{_hint(found)}.")
     if isinstance(plain, float):
         _check_no_calendar_date(name, plain)
+    found = plain if isinstance(plain, float) else _since_1970(name, moment, plain)
+    if not FIRST <= found < LAST:
+        expected = f"as seconds since 1970{_hint(found)}" if isinstance(plain, float) else "of a camera's clock"
+        raise ValueError(f"{name}={shown(moment)}: expected a moment {_RANGE}, {expected}.")
     return found
 
 
@@ -82,11 +83,15 @@ def _hint(found: float) -> str:
 
 
 def _check_no_calendar_date(name: str, number: float) -> None:
-    """Refuse 20260501: as seconds, all such numbers lie in August and September of 1970."""
+    """Refuse 20260501, which as seconds would lie in August of 1970, and 20260501143000, which would be taken for
+    microseconds; with minutes and no seconds too."""
     digits = f"{number:.0f}"
-    if number.is_integer() and len(digits) == 8 and digits.startswith(("19", "20", "21")):
-        try:
-            day = datetime.strptime(digits, "%Y%m%d")
-        except ValueError:
-            return
-        raise ValueError(f"{name}={digits} looks like a date: write '{day:%Y-%m-%d}', or seconds since 1970.")
+    written = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(digits))
+    if written is None or not number.is_integer() or not digits.startswith(("19", "20", "21")):
+        return
+    try:
+        moment = datetime.strptime(digits, written)
+    except ValueError:
+        return
+    text = moment.date().isoformat() if len(digits) == 8 else moment.isoformat()
+    raise ValueError(f"{name}={digits} looks like a date: write '{text}', or seconds since 1970.")

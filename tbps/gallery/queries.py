@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from tbps.data.images import ImageSource
 from tbps.encoding import encode_images, encode_texts
-from tbps.gallery.checks import check_text
+from tbps.gallery.checks import check_text, shown
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
@@ -26,7 +27,7 @@ class Query:
 
     Raises:
         ValueError: neither of the two, a share out of range, a sentence that is no Unicode text.
-        TypeError: a sentence that is no text.
+        TypeError: a sentence that is no text, a share that is no number.
     """
 
     text: str | None = None
@@ -40,6 +41,8 @@ class Query:
             raise TypeError(f"Query(text={self.text!r}): expected a sentence.")
         if self.text is not None:
             check_text("The sentence of a query", self.text)
+        if not isinstance(self.text_share, Real) or isinstance(self.text_share, bool):
+            raise TypeError(f"Query(text_share={shown(self.text_share)}): expected a number from 0 to 1.")
         if not 0 <= self.text_share <= 1:
             raise ValueError(f"Query(text_share={self.text_share}): expected a number from 0 to 1.")
 

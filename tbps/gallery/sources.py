@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from tbps.addresses import local_path
 from tbps.data.images import BadImageError, ImageFolder, ImageSource, find_images, shown
 from tbps.file_names import name_as_text
 from tbps.gallery.add_result import Skipped
@@ -70,10 +71,11 @@ def listed(images: Any) -> tuple[Any, list[Skipped]]:
     """A folder as its files, and what cannot be opened of it; anything else as it is.
 
     Raises:
-        FileNotFoundError, BadImageError: as `find_images`.
+        FileNotFoundError, BadImageError: as `find_images`. ValueError: a blank path, or an address that is no file's.
     """
-    if isinstance(images, str | Path) and not Path(images).is_file():
-        images = find_images(images)
+    if isinstance(images, str | Path):
+        place = local_path(images)
+        images = place if place.is_file() else find_images(place)
     if not isinstance(images, ImageFolder):
         return images, []
     return images.paths, [Skipped(name, reason) for name, reason in images.left_out]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
+from tbps.addresses import local_path
 from tbps.data.images import BadImageError, decode_image, open_image, read_image_file
 from tbps.file_names import name_on_disk
 from tbps.gallery.content import content_id
@@ -81,9 +82,12 @@ def real_roots(roots: Sequence[str | Path]) -> tuple[Path, ...]:
     """Folders, with links followed.
 
     Raises:
-        ValueError: one of them is no folder.
+        ValueError: one of them is blank or no folder. TypeError: one folder instead of a list.
     """
-    for root in roots:
-        if not Path(root).is_dir():
-            raise ValueError(f"root {str(root)!r} is no folder: expected one below which images may be opened.")
-    return tuple(Path(os.path.realpath(root)) for root in roots)
+    if isinstance(roots, str | Path):  # the letters of a text would be roots, "/" among them
+        raise TypeError(f"roots={str(roots)!r}: expected a list of folders, as roots=[{str(roots)!r}].")
+    folders = list(map(local_path, roots))
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"root {str(folder)!r} is no folder: expected one below which images may be opened.")
+    return tuple(Path(os.path.realpath(folder)) for folder in folders)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from tbps.addresses import local_path
 from tbps.data.images import BadImageError, list_images
 from tbps.encoding import batches
 from tbps.file_names import name_as_text, name_on_disk
@@ -48,6 +49,8 @@ def compare(view: View, folder: str | Path, progress: bool = True) -> SyncResult
     Raises:
         FileNotFoundError: there is no such folder. TypeError, ValueError: no path.
     """
+    if isinstance(folder, str | Path):
+        folder = local_path(folder)
     folder = full_path("folder", folder)
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder: expected one with images of the gallery. Is its disk mounted?")
