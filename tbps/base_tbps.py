@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .checkpoint_tbps import mismatches_untold, refuse_broken, refuse_misfits, refuse_pickle
+from .checkpoint_tbps import damage_named, mismatches_untold, refuse_broken, refuse_misfits, refuse_pickle
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder, PartDecoderLayer, stripes
 from .initialisation_tbps import WhollyInitialised
@@ -50,8 +50,8 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
         than `num_identities` is made anew, with a warning.
 
         Raises:
-            ValueError: it is no checkpoint of tbps; the weights are a pickle, of other sizes than the configuration
-                asks for (unless `ignore_mismatched_sizes`), or not finite.
+            ValueError: it is no checkpoint of tbps, or its configuration cannot be; the weights are a pickle, of other
+                sizes than the configuration asks for (unless `ignore_mismatched_sizes`), or not finite.
             OSError: nothing is there, no weights, or the file is damaged.
         """
         source = pretrained_model_name_or_path
@@ -63,7 +63,7 @@ class TBPSPreTrainedModel(WhollyInitialised, PreTrainedModel):
         hub = {name: kwargs[name] for name in names if name in kwargs}
         settings = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
         try:
-            with mismatches_untold() as untold:
+            with mismatches_untold() as untold, damage_named(f"The checkpoint {source}"):
                 model, info = super().from_pretrained(source, *args, **{**kwargs, **settings})
         except SafetensorError as error:
             raise OSError(f"The weights of {source} are damaged ({error}): get the checkpoint again.") from error

@@ -1,11 +1,13 @@
-"""What is said of a checkpoint that does not fit: the version that saved it, its sizes, a pickle, NaN."""
+"""What is said of a checkpoint that does not fit: the version that saved it, its sizes, damage, a pickle, NaN."""
 
+import json
 import logging as standard_logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from packaging.version import InvalidVersion, Version
 from transformers.utils import has_file, logging
 
@@ -13,6 +15,8 @@ logger = logging.get_logger(__name__)
 
 VERSION = "0.1.0"  # of tbps; code that is copied to the Hub carries the version that it was copied from
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# what reading a file ends in that does not hold what its name promises
+OF_DAMAGE = (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
 
 
 def warn_of_newer(saved_by: str | None) -> None:
@@ -87,6 +91,25 @@ def refuse_broken(source: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> N
             f"{source} holds NaN or infinite weights in {', '.join(broken[:3])} ({len(broken)} of its tensors): its "
             "training diverged or the file is damaged; use an earlier checkpoint."
         )
+
+
+@contextmanager
+def damage_named(what: str) -> Iterator[None]:
+    """Make one kind of error of those that end the reading of a file which is damaged or altered.
+
+    Args:
+        what: is read, for the message.
+
+    Raises:
+        ValueError: says what is read and why that failed.
+    """
+    try:
+        yield
+    except StrictDataclassError as error:  # says first which check refused the value, and then why
+        raise ValueError(f"{what}: {error.__cause__ or error}") from error
+    except (json.JSONDecodeError, *OF_DAMAGE) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{what} cannot be read ({reason:.300}): a file of it is damaged or altered.") from error
 
 
 @contextmanager

@@ -4,11 +4,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .checkpoint_tbps import VERSION, tell_versions, warn_of_newer
+from .checkpoint_tbps import VERSION, damage_named, tell_versions, warn_of_newer
 
 if TYPE_CHECKING:
     # Never run, but read: Transformers tells the code of two folders of one name apart by the files that the text of a
@@ -179,10 +178,11 @@ class TBPSConfig(PreTrainedConfig):
         saved_by = config_dict.get("tbps_version")
         warn_of_newer(saved_by)
         try:
-            found = super().from_dict(config_dict, **kwargs)
-            (found[0] if isinstance(found, tuple) else found).validate()  # what is overridden is set after the checks
+            with damage_named("The configuration"):
+                found = super().from_dict(config_dict, **kwargs)
+                (found[0] if isinstance(found, tuple) else found).validate()  # after the checks, kwargs are set
             return found
-        except (StrictDataclassError, TypeError, ValueError) as error:
+        except ValueError as error:
             if saved_by in (None, VERSION):
                 raise
             raise ValueError(f"{error}\n{tell_versions(saved_by)}") from error
@@ -232,8 +232,11 @@ class TBPSConfig(PreTrainedConfig):
 
     def validate_decoder(self) -> None:
         """Part of `@strict`: sizes of the part decoder."""
-        for name in ("projection_dim", "num_parts", "part_dim", "decoder_layers", "decoder_attention_heads"):
-            if getattr(self, name) < 1:
+        for name in (
+            "projection_dim", "num_parts", "part_dim", "decoder_layers", "decoder_attention_heads",
+            "decoder_intermediate_size",
+        ):  # fmt: skip
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more.")
         if not 0 <= self.decoder_dropout < 1:
             raise ValueError(f"decoder_dropout={self.decoder_dropout}: expected 0 <= decoder_dropout < 1.")
@@ -265,6 +268,8 @@ class TBPSConfig(PreTrainedConfig):
             for name, value in vars(config).items():
                 if name.endswith(("dropout", "dropout_prob", "drop_rate")) and value and not 0 <= value < 1:
                     raise ValueError(f"{name}={value} in {tower}: expected 0 <= {name} < 1.")
+                if value is None and name in ("attention_dropout", "layer_norm_eps"):
+                    raise ValueError(f"{name}=None in {tower}: expected a number.")
         if min(self.patch_grid) < 1:
             raise ValueError(f"image_size={self.vision_config.image_size} in vision_config holds no patch.")
 
@@ -275,6 +280,10 @@ class TBPSConfig(PreTrainedConfig):
             raise ValueError(
                 f"stem_channels={self.stem_channels} end in another number than num_channels={channels} of the vision "
                 "tower, which reads their map: a tower made for pictures has no stem."
+            )
+        if not self.stem_channels and channels not in (None, 3):
+            raise ValueError(
+                f"num_channels={channels} in vision_config: pictures have 3, and there is no stem_channels."
             )
 
     def validate_part_layers(self) -> None:
@@ -311,6 +320,8 @@ class TBPSConfig(PreTrainedConfig):
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}.")
+        if self.part_matching_scale <= 0:
+            raise ValueError(f"part_matching_scale={self.part_matching_scale}: expected more than 0.")
         if self.cmr_margin_floor > self.cmr_margin:
             raise ValueError(
                 f"cmr_margin_floor={self.cmr_margin_floor} is above cmr_margin={self.cmr_margin}: "
@@ -321,5 +332,13 @@ class TBPSConfig(PreTrainedConfig):
 
 
 def as_pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
-    """A size given as one number or as (height, width), as (height, width)."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    """A size given as one number or as (height, width), as (height, width).
+
+    Raises:
+        ValueError: another number of numbers.
+    """
+    if isinstance(size, int):
+        return size, size
+    if len(size) != 2:
+        raise ValueError(f"A size of {size!r:.80}: expected one number, or height and width.")
+    return size[0], size[1]

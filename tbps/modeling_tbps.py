@@ -20,7 +20,7 @@ from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput, joined
 from .part_losses_tbps import part_spread
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pooling_tbps import POOLING
-from .pretrained_tbps import check_fields, put_towers, read_towers
+from .pretrained_tbps import check_fields, float_type, names_of, put_towers, read_towers
 from .special_tokens_tbps import special_tokens
 from .text_towers_tbps import content_mask
 from .towers_tbps import ConvStem, build_tower, freeze_unused
@@ -101,15 +101,16 @@ class TBPSModel(TBPSPreTrainedModel):
                 than a text tower other than CLIP's has positions.
         """
         check_fields(config_kwargs)
-        dtype = config_kwargs.pop("dtype", None)
+        dtype = float_type(config_kwargs.pop("dtype", None))
         stated = {name: config_kwargs.pop(name, None) for name in ("vision_config", "text_config")}
         towers = read_towers(vision, text, image_size, interpolation, text_length, **stated)
         fields = towers.fields
         given = config_kwargs.pop("special_token_ids", None)
-        fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given)
+        chosen = names_of(stated["text_config"])
+        fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given, chosen)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
         put_towers(model, towers.weights, vision, towers.untrained)
-        return model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
+        return model.to(dtype).eval()
 
     def get_input_embeddings(self) -> nn.Module:
         """The text tower's token table."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
-from .checkpoint_tbps import refuse_broken
+from .checkpoint_tbps import damage_named, refuse_broken
 from .configuration_tbps import TBPSConfig, as_pair
 from .source_tbps import check_checkpoint
 from .text_length_tbps import TEXT_POSITIONS, check_text_length, stretch_positions
@@ -107,6 +107,11 @@ def stated(
     """
     settings = given.to_dict() if isinstance(given, PreTrainedConfig) else dict(given or {})
     check_tower_fields(settings, own)
+    if isinstance(given, dict) and given.get("dtype") is not None:
+        raise ValueError(
+            f"dtype={given['dtype']!r:.80} is asked of a tower: a model has one type of numbers, its own. Give dtype= "
+            "for the whole model; a recipe has bf16 and fp16."
+        )
     if settings.get("model_type", own.model_type) != own.model_type:
         raise ValueError(f"model_type={settings['model_type']!r} is asked of a {own.model_type}: leave it out.")
     found = settings.pop(size, None)
@@ -132,7 +137,8 @@ def read_source(checkpoint: str) -> tuple[PreTrainedModel, frozenset[str]]:
         ValueError: it is a whole tbps model, whose decoder would be dropped, or holds weights that are not finite.
     """
     check_checkpoint(checkpoint)
-    source, info = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
+    with damage_named(f"The checkpoint {checkpoint}"):
+        source, info = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
     if source.config.model_type == TBPSConfig.model_type:
         raise ValueError(f"{checkpoint} holds a whole TBPSModel: load it by TBPSModel.from_pretrained.")
     refuse_broken(checkpoint, source.named_parameters())
@@ -163,6 +169,25 @@ def check_kind(source: str, tower: PreTrainedModel, reads: str, *sizes: str) -> 
             f"{source} holds a {type(tower).__name__}, whose configuration has no {' and no '.join(missing)}: it is no "
             f"{kind} tower that tbps can use (see docs/towers.md)."
         )
+
+
+def names_of(given: dict[str, Any] | PreTrainedConfig | None) -> frozenset[str]:
+    """The settings of a tower that are stated one by one; a whole configuration has all of them, chosen or not."""
+    return frozenset(given) if isinstance(given, dict) else frozenset()
+
+
+def float_type(given: Any) -> torch.dtype | None:
+    """The type of a model's numbers that `dtype` asks for, by itself or by its name.
+
+    Raises:
+        ValueError: it is none of floating point.
+    """
+    found = getattr(torch, given, None) if isinstance(given, str) else given
+    if found is None and given is None:
+        return None
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype={given!r:.80}: expected float32, bfloat16, float16 or float64.")
+    return found
 
 
 def check_fields(config_kwargs: dict[str, Any]) -> None:

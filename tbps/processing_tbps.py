@@ -18,6 +18,7 @@ from transformers.image_utils import (
 from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import is_torch_tensor, logging
 
+from .checkpoint_tbps import damage_named
 from .configuration_tbps import as_pair
 from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_image
 from .source_tbps import check_checkpoint, check_place
@@ -131,10 +132,12 @@ class TBPSProcessor(ProcessorMixin):
         """`ProcessorMixin.from_pretrained`, of a folder or a Hub id.
 
         Raises:
-            ValueError: it is a file. OSError: there is no processor.
+            ValueError: it is a file, or what it holds is damaged. OSError: there is no processor.
         """
-        check_place(pretrained_model_name_or_path)
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        source = pretrained_model_name_or_path
+        check_place(source)
+        with damage_named(f"The processor of {source}"):
+            return super().from_pretrained(source, *args, **kwargs)
 
     @classmethod
     def from_vision_text_pretrained(
@@ -156,6 +159,13 @@ class TBPSProcessor(ProcessorMixin):
         """
         for checkpoint in (vision, text or vision):
             check_checkpoint(checkpoint)
+        with damage_named(f"The processor of {vision if text is None else f'{vision} and {text}'}"):
+            return cls._of_towers(vision, text, image_size, text_length)
+
+    @classmethod
+    def _of_towers(
+        cls, vision: str, text: str | None, image_size: tuple[int, int] | None, text_length: int | None
+    ) -> "TBPSProcessor":
         config = AutoConfig.from_pretrained(vision)
         height, width = as_pair(image_size or getattr(config, "vision_config", config).image_size)
         text_config = AutoConfig.from_pretrained(text or vision).get_text_config()

@@ -1,5 +1,6 @@
 """Captions and person ids as users have them: one text is one caption everywhere, and what is none is named."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,24 @@ def test_captions_are_texts_with_something_in_them(value: list[Any]) -> None:
 def test_a_cell_that_holds_no_captions_is_named(value: Any) -> None:
     with pytest.raises(ValueError, match=r"captions of row 3 are .*: expected a list of texts"):
         as_captions(value, "row 3")
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="'\"\\"), min_size=1).filter(str.strip), max_size=3))
+def test_a_list_that_became_a_text_is_no_caption(captions: list[str]) -> None:
+    for text in (repr(captions), json.dumps(captions), f" {json.dumps(captions, indent=1)}\n"):
+        for value in (text, [text]):
+            with pytest.raises(ValueError, match=r"Caption 0 of row 3 is a text that spells a list"):
+                as_captions(value, "row 3")
+    assert as_captions("a man [seen twice] in red", "row 3") == ["a man [seen twice] in red"]
+
+
+def test_rows_without_any_caption_are_named(
+    rows: datasets.Dataset, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
+) -> None:
+    bare = rows.remove_columns("captions").add_column("captions", [[] for _ in rows])
+    for call in (PersonPairs, lambda *given: evaluate_retrieval(tiny_model, given[1], given[0], progress=False)):
+        with pytest.raises(ValueError, match=r"None of the 12 rows has a caption"):
+            call(bare, tiny_processor)
 
 
 BAD_IDS = {

@@ -4,12 +4,14 @@ numbers of a model are of one type, whatever its towers were stored in."""
 # ruff: noqa: F811 - a fixture of another module
 
 import math
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import make_tokenizer
 from huggingface_hub.errors import StrictDataclassError
 from test_learning_rates import sources  # noqa: F401 - a fixture
 from test_towers import adapted, words
@@ -100,6 +102,23 @@ def test_a_single_setting_of_a_tower_wins_and_leaves_the_others(
 )
 def test_what_a_tower_cannot_be_is_refused_by_name(stated: dict[str, Any], message: str, sources: Path) -> None:
     with pytest.raises(ValueError, match=message):
+        adapted(sources / "clip", special_token_ids=[0], **stated)
+
+
+@pytest.mark.parametrize("name", ["bos_token_id", "eos_token_id", "pad_token_id"])
+def test_a_stated_token_wins_over_the_tokenizers(name: str, sources: Path, tmp_path: Path) -> None:
+    shutil.copytree(sources / "clip", tmp_path / "clip")
+    make_tokenizer().save_pretrained(tmp_path / "clip")
+    plain, model = (adapted(tmp_path / "clip", text_config=given) for given in (None, {name: 7}))
+    assert getattr(plain.config.text_config, name) in plain.config.masked_token_ids
+    assert getattr(model.config.text_config, name) == 7
+    assert set(model.config.masked_token_ids) == {*plain.config.masked_token_ids, 7}
+
+
+@pytest.mark.parametrize("stated", [{"dtype": "auto"}, {"dtype": "int8"}, {"dtype": torch.int32}, {"dtype": 3},
+                                    {"text_config": {"dtype": "bfloat16"}}])  # fmt: skip
+def test_a_type_of_numbers_that_a_model_cannot_have_is_named(stated: dict[str, Any], sources: Path) -> None:
+    with pytest.raises(ValueError, match=r"dtype=.*(expected float32|one type of numbers)"):
         adapted(sources / "clip", special_token_ids=[0], **stated)
 
 

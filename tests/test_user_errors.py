@@ -90,6 +90,9 @@ MODEL: list[tuple[str, Any]] = [
     ("text_config", {"hidden_size": 0}), ("text_config", {"max_position_embeddings": 0}),
     ("text_config", {"max_position_embeddings": -3}), ("text_config", {"model_type": "vit"}),
     ("text_config", {"hidden_act": "wavy"}), ("text_config", {"attention_dropout": 3.0}),
+    ("text_config", {"attention_dropout": None}), ("text_config", {"layer_norm_eps": None}),
+    ("vision_config", {"num_channels": 1}), ("vision_config", {"image_size": []}), ("part_matching_scale", 0),
+    ("decoder_intermediate_size", 0),
 ]  # fmt: skip
 
 

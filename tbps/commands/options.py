@@ -67,15 +67,15 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
     """A tbps checkpoint's model, ready for use on this process's device, and its processor. In a launch (torchrun,
     `accelerate launch`) the processes find each other here."""
     from accelerate import PartialState
-    from transformers import AutoProcessor
 
     from tbps.auto import register
     from tbps.modeling_tbps import TBPSModel
+    from tbps.processing_tbps import TBPSProcessor
 
     register()
     checkpoint = checkpoint_name(checkpoint)
     device = PartialState().device
-    return TBPSModel.from_pretrained(checkpoint).eval().to(device), AutoProcessor.from_pretrained(checkpoint)
+    return TBPSModel.from_pretrained(checkpoint).eval().to(device), TBPSProcessor.from_pretrained(checkpoint)
 
 
 def say(line: str, file: TextIO | None = None) -> None:

@@ -1,28 +1,33 @@
 """The columns of a split that training and evaluation read, checked: captions and person ids of each row."""
 
+import re
 from typing import Any
 
 import datasets
 import numpy as np
 
 COLUMNS = ("image", "captions", "person_id")
+_SPELT_LIST = re.compile(r"""\s*\[\s*(?:["'].*["']\s*,?\s*)?\]\s*""", re.DOTALL)
 
 
 def captions_of(rows: datasets.Dataset) -> list[list[str]]:
     """The captions of each row; a row that holds one string has one caption.
 
     Raises:
-        ValueError: there is no such column; a caption is blank or no text. The row is named.
+        ValueError: there is no such column; a caption is blank or no text, its row is named; there is none at all.
     """
     check_columns(rows)
-    return [as_captions(value, f"row {number}") for number, value in enumerate(rows["captions"][:])]
+    found = [as_captions(value, f"row {number}") for number, value in enumerate(rows["captions"][:])]
+    if not any(found):
+        raise ValueError(f"None of the {len(found)} rows has a caption: expected sentences to learn from or to ask.")
+    return found
 
 
 def as_captions(value: Any, where: str) -> list[str]:
     """What a cell of captions holds: a list of texts, or one text, which would else be read letter by letter.
 
     Raises:
-        ValueError: a caption is blank or no text; `where` says whose it is.
+        ValueError: a caption is blank or no text, or one text spells a list; `where` says whose it is.
     """
     captions = [value] if isinstance(value, str) else value
     if not isinstance(captions, list | tuple):
@@ -31,6 +36,11 @@ def as_captions(value: Any, where: str) -> list[str]:
         if not isinstance(caption, str) or not caption.strip():
             raise ValueError(
                 f"Caption {number} of {where} is {caption!r:.80}: expected words that describe a person. Leave it out."
+            )
+        if _SPELT_LIST.fullmatch(caption):
+            raise ValueError(
+                f"Caption {number} of {where} is a text that spells a list, {caption!r:.80}, as tables of text hold "
+                "lists: make lists of them, by ast.literal_eval or json.loads."
             )
     return list(captions)
 
