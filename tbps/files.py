@@ -48,14 +48,27 @@ def locked(path: Path, busy: Exception) -> Iterator[None]:
         lock.release()
 
 
+def _make_folder(directory: Path) -> None:
+    """Others may remove folders on the way that they had made, while this one makes its own. Where one cannot be made
+    time and again, as below /proc, there is another reason."""
+    for left in reversed(range(9)):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:
+            if not left:
+                raise
+        else:
+            return
+
+
 @contextmanager
 def locked_folder(directory: Path, lock_name: str, busy: Exception) -> Iterator[None]:
     """Hold a lock on a folder, which is made if it is not there. Where nothing has come into it by the end, the lock's
     file is gone, and so are the folders that were made."""
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, FileNotFoundError):  # the other one is removing what it had made
+        _make_folder(directory)
+    except FileExistsError:  # the other one is removing what it had made
         raise busy from None
     try:
         with locked(directory / lock_name, busy):

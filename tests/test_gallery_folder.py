@@ -238,3 +238,10 @@ def test_what_a_killed_process_leaves_is_known_by_its_name():
     assert is_half_written(".shard-000007.arrow.0123456789abcdef.partial")
     for name in ("gallery.json", ".gallery.json.partial", "gallery.json.0123456789abcdef.partial", "thesis.tmp"):
         assert not is_half_written(name)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which none can be made")
+def test_a_folder_that_cannot_be_made_is_not_called_busy():
+    store = Store.open(Path("/proc/people/gallery"), IDENTITY, layout())
+    with pytest.raises(GalleryError, match=r"cannot be written to: .*No such file"), store.writing():
+        pytest.fail("there is no such folder")

@@ -346,6 +346,27 @@ def test_a_manifest_behind_a_link_that_leads_nowhere_is_no_lost_one(folder, tmp_
         repair(folder)
 
 
+@pytest.mark.parametrize("lost", [(), ("gallery.json", "gallery.copy.json")])
+def test_a_shard_on_a_disk_that_is_not_mounted_is_no_damaged_one(folder, tmp_path, lost):
+    disk, other = tmp_path / "disk", tmp_path / "other"
+    disk.mkdir()
+    (folder / "shard-000001.arrow").rename(disk / "shard-000001.arrow")
+    (folder / "shard-000001.arrow").symlink_to(disk / "shard-000001.arrow")
+    assert ids(folder) == all_but()
+    disk.rename(other)
+    with pytest.raises(GalleryError, match="mount the disk"):
+        Store.read(folder)
+    for name in lost:
+        (folder / name).unlink()
+    before = sorted(folder.iterdir())
+    with pytest.raises(GalleryError, match="shard-000001"):
+        repair(folder)
+    assert sorted(folder.iterdir()) == before
+    other.rename(disk)
+    repair(folder)
+    assert set(ids(folder)) >= set(all_but())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 def test_killed_at_any_step_it_can_be_repeated(folder, tmp_path):
     (folder / "gallery.json").unlink()

@@ -174,7 +174,7 @@ def test_what_is_no_file_is_named(tmp_path, batch):
     entry = ShardEntry(path.name, 5, len(data), block_checksums(data))
     for make, match in ((os.mkfifo, "is a FIFO"), (os.mkdir, "is a folder"),
                         (lambda p: os.symlink("/dev/zero", p), "is a character device"),
-                        (lambda p: os.symlink("/nowhere/at/all", p), "is missing")):  # fmt: skip
+                        (lambda p: os.symlink("/nowhere/at/all", p), "mount the disk")):  # fmt: skip
         path.rmdir() if path.is_dir() else path.unlink()
         make(path)
         with pytest.raises(GalleryError, match=match):

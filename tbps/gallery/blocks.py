@@ -125,7 +125,12 @@ def _mapped(path: Path, size: int) -> np.ndarray:
                 )
             name = f"{_DESCRIPTORS}/{file.fileno()}" if _DESCRIPTORS.is_dir() else str(path)
             return torch.from_file(name, shared=False, size=size, dtype=torch.uint8).numpy()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise GalleryError(
+                f"{path} is a link to {os.readlink(path)}, which is not there: mount the disk that it is on, mend the "
+                "link, or delete it if the file is lost."
+            ) from error
         raise GalleryError(f"{path} is missing: {ADVICE}") from None
     except GalleryError:
         raise

@@ -114,19 +114,20 @@ def index_fault(directory: Path, manifest: Manifest, shards: Sequence[ShardEntry
     try:
         Index(directory, entry).verify()
     except GalleryError as error:
-        if isinstance(error.__cause__, OSError):
-            return _fault(entry.file, error)
-        return Fault(entry.file, str(error))  # FAISS cannot read it
+        if is_of_the_process(error.__cause__) and isinstance(error.__cause__, OSError):
+            raise
+        return Fault(entry.file, str(error))  # an error of another kind is FAISS's, which cannot read it
     return None
 
 
 def _fault(file: str, error: GalleryError, rows: int | None = None) -> Fault:
-    """What is wrong with a file, unless it is the process that cannot read it: then the file may be sound.
+    """What is wrong with a file, unless it is the process that cannot read it, or a link leads to a disk that is not
+    mounted: then the file may be sound.
 
     Raises:
-        GalleryError: it may not be read, or there is no memory or no descriptor left.
+        GalleryError: it may not be read, is not there yet, or there is no memory or no descriptor left.
     """
-    if is_of_the_process(error.__cause__):
+    if is_of_the_process(error.__cause__) or isinstance(error.__cause__, FileNotFoundError):
         raise error
     return Fault(file, str(error), rows)
 
