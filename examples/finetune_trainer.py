@@ -9,6 +9,7 @@
 import argparse
 from collections.abc import Sequence
 
+import torch
 from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
 
 import tbps  # noqa: F401 - makes AutoModel and AutoProcessor know the model
@@ -20,7 +21,7 @@ from tbps.evaluation import evaluate_retrieval
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train on the train split, save, and print retrieval on the test split before and after."""
     options = parse(arguments)
-    model = AutoModel.from_pretrained(options.checkpoint)
+    model = AutoModel.from_pretrained(options.checkpoint, dtype=torch.float32)  # steps are lost in half precision
     processor = AutoProcessor.from_pretrained(options.checkpoint)
     splits = load_benchmark(options.benchmark, options.root)
     training = TrainingArguments(

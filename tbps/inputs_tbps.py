@@ -1,7 +1,28 @@
 """What a model is given, checked before it computes: sizes that fit it, ids that are ids."""
 
+from typing import Any
+
 import torch
 from torch import nn
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+HALF = (torch.float16, torch.bfloat16)
+
+
+def check_labels(model: Any, person_ids: torch.Tensor) -> None:
+    """Refuse ids that do not fit a model, which is trained or measured on them; warn of training that loses steps."""
+    check_person_ids(person_ids, model.config.num_identities if model.training and model.id_head is not None else None)
+    # an engine of several processes may show half of what it keeps in float32
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if several or not model.training or torch.compiler.is_compiling():
+        return
+    half = next((weight.dtype for weight in model.parameters() if weight.requires_grad and weight.dtype in HALF), None)
+    if half is not None:
+        logger.warning_once(
+            f"Weights of {str(half).removeprefix('torch.')} are trained, in which small steps are lost: load the model "
+            "with dtype=torch.float32, or train it by TBPSTrainer, which makes them float32."
+        )
 
 
 def check_person_ids(person_ids: torch.Tensor, classes: int | None = None) -> None:
@@ -23,6 +44,8 @@ def check_person_ids(person_ids: torch.Tensor, classes: int | None = None) -> No
 
 def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
     """Refuse pictures that do not fill the model's position table, and bytes, which are not normalised yet."""
+    if not isinstance(pixel_values, torch.Tensor):
+        raise ValueError(f"pixel_values is a {type(pixel_values).__name__}: expected a tensor (B, 3, H, W) of floats.")
     if pixel_values.ndim != 4 or tuple(pixel_values.shape[-2:]) != image_size:
         raise ValueError(
             f"pixel_values of shape {tuple(pixel_values.shape)} do not fit a model made for pictures (B, 3, "

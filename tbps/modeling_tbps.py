@@ -14,7 +14,7 @@ from .base_tbps import TBPSPreTrainedModel
 from .chunks_tbps import embedded_or_none
 from .configuration_tbps import TBPSConfig
 from .decoder_tbps import PartDecoder
-from .inputs_tbps import check_length, check_person_ids, check_pictures, refuse_replica
+from .inputs_tbps import check_labels, check_length, check_person_ids, check_pictures, refuse_replica
 from .loss_tbps import PART_LOSSES, tbps_losses
 from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput, joined
 from .part_losses_tbps import part_spread
@@ -264,8 +264,7 @@ class TBPSModel(TBPSPreTrainedModel):
         if input_ids is None and pixel_values is None:
             raise ValueError("TBPSModel got neither input_ids nor pixel_values: give sentences, images or both.")
         if person_ids is not None and return_loss:  # before the towers run: a device still has nothing to wait for
-            classes = self.config.num_identities if self.training and self.id_head is not None else None
-            check_person_ids(person_ids, classes)
+            check_labels(self, person_ids)
         kwargs |= {"output_part_attentions": output_part_attentions, "return_dict": True}
         words = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
         text = embedded_or_none(self.get_text_features, words, embed_chunk_size, kwargs)

@@ -1,6 +1,6 @@
 """Sentences and person crops in, tensors out: what a [`TBPSModel`] reads."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -274,7 +274,7 @@ def as_sentences(text: Any) -> list[Any]:
     """
     if isinstance(text, str):
         return [text]
-    if not isinstance(text, Iterable):
+    if not isinstance(text, Iterable) or isinstance(text, bytes | Mapping | Set):  # sets have no order
         raise ValueError(f"text is a {type(text).__name__}, {text!r:.80}: expected a sentence, or a list of them.")
     sentences = list(text)
     if not sentences:

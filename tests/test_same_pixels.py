@@ -290,6 +290,8 @@ def test_what_is_no_picture_is_named(
 def test_bytes_as_pixel_values_are_refused_by_the_model(tiny_model: TBPSModel) -> None:
     with pytest.raises(ValueError, match=r"torch\.uint8 are not normalised"):
         tiny_model(pixel_values=torch.zeros(1, 3, 32, 16, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"pixel_values is a ndarray: expected a tensor"):
+        tiny_model(pixel_values=np.zeros((1, 3, 32, 16), dtype=np.float32))
 
 
 def test_unscaled_pixels_stay_as_they_are(tiny_processor: TBPSProcessor) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import make_rows
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
 from tbps.data.pairs import PairCollator, PersonPairs
@@ -155,6 +156,24 @@ def test_processes_that_would_train_alone_are_refused(
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(RuntimeError, match=r"4 processes were started .*add `--use_cpu true --bf16 false`"):
         TBPSTrainer(model_factory(), args, processing_class=tiny_processor)
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float32])
+def test_any_training_of_half_precision_weights_says_so(
+    stored: torch.dtype, model_factory: Factory, batch: Any, propagate: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.get_logger("tbps").warning_once.cache_clear()  # once in a process, which other tests share
+    model = model_factory().to(stored)
+    inputs = {**batch, "pixel_values": batch["pixel_values"].to(stored), "person_ids": torch.arange(4)}
+    model(**inputs)
+    assert not caplog.text  # to measure is not to train
+    for _ in range(2):
+        model.train()(**inputs).loss.backward()
+    assert caplog.text.count("Weights of bfloat16 are trained") == (stored == torch.bfloat16)
+    caplog.clear()
+    model.requires_grad_(False)  # as under adapters
+    model(**inputs)
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
