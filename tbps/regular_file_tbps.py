@@ -74,8 +74,10 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     with open_regular(path, limit) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(min(size, limit) + 1)
-        if len(data) > size:  # it grows, or it is a file of the kernel, which says that it has no bytes
-            data += file.read(limit + 1 - len(data))
+        if data is not None and len(data) > size:  # it grows, or it is a file of the kernel, which says it has no bytes
+            data += file.read(limit + 1 - len(data)) or b""
+    if data is None:  # of a file of the kernel that others would wait for, as /proc/kmsg
+        raise ValueError(f"{path} has nothing to be read now: expected a file that is there as a whole.")
     _check_size(path, len(data), limit)
     return data
 

@@ -170,3 +170,5 @@ def test_a_folder_of_images_may_be_a_file_address(tmp_path, tiny_model, tiny_pro
     assert added
     assert gallery.get(added)[0].file_state == "unchanged"
     assert gallery.sync(address, progress=False).unchanged == len(added)
+    next((tmp_path / "two words").rglob("*.png")).unlink()
+    assert gallery.sync(address, drop=True, progress=False).dropped == 1

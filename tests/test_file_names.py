@@ -18,8 +18,10 @@ PROGRAM = """
 import sys
 from tbps.cli import main
 assert sys.getfilesystemencoding() == "ascii"
-model, crops, people, lines, sentence, camera, page = sys.argv[1:]
+model, crops, people, lines, sentence, camera, page, name = sys.argv[1:]
 statuses = [main(["index", model, crops, people, "--metadata", lines]),
+            main(["search", model, people, sentence, "--path", crops + "/" + name]), main(["gallery", "list", people]),
+            main(["index", model, crops, people, "--sync", "--drop", "--json"]),
             main(["data", "check", "ToyPEDES", crops]), main(["evaluate", model, "ToyPEDES", crops]),
             main(["search", model, people, sentence, "--camera", camera, "--json", "--images", crops, "--html", page])]
 sys.exit(max(statuses))
@@ -49,7 +51,7 @@ def test_a_locale_without_utf_8_changes_nothing(
     (crops / "imgs").symlink_to(crops)
     line = json.dumps({"file": named.name, "camera": "Tür"}, ensure_ascii=False)
     (tmp_path / "lines.jsonl").write_text(line, encoding="utf-8")
-    words = ["model", str(crops), "Leute", "lines.jsonl", "a person – in a red coat", "Tür", "Seite.html"]
+    words = ["model", str(crops), "Leute", "lines.jsonl", "a person – in a red coat", "Tür", "Seite.html", named.name]
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, *words],
         env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
@@ -59,6 +61,10 @@ def test_a_locale_without_utf_8_changes_nothing(
     [hit] = json.loads(run.stdout.splitlines()[-1])
     assert (hit["path"], hit["metadata"]) == (str(named), {"camera": "Tür"})
     assert rb"in Leute" in run.stdout
+    shown = str(named).encode("ascii", "backslashreplace")
+    assert run.stdout.count(shown) == 2, "a table and a list spell out what the terminal has no letters for"
+    (synced,) = (json.loads(line)["sync"] for line in run.stdout.splitlines() if b'"sync"' in line)
+    assert (synced["unchanged"], synced["dropped"]) == (len(list(crops.glob("*.png"))), 0)
     page = (tmp_path / "Seite.html").read_text(encoding="utf-8")
     assert "data:image/jpeg" in page, "the file is found by its name"
     assert "a person – in a red coat" in page

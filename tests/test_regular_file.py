@@ -1,5 +1,6 @@
 """Only regular files of a bounded size are read, and nothing is waited for."""
 
+import io
 import os
 import socket
 import sys
@@ -61,6 +62,20 @@ def test_what_is_larger_than_allowed_is_not_read(tmp_path):
 def test_a_file_of_the_kernel_says_that_it_has_no_bytes():
     with pytest.raises(ValueError, match="more than 10 bytes"):
         read_regular("/proc/self/maps", 10)
+
+
+def test_a_file_that_has_nothing_yet_is_named(tmp_path, monkeypatch):
+    """As /proc/kmsg, which not everybody may open: a regular file that does not wait gives None."""
+    path = tmp_path / "log"
+    path.write_bytes(b"")
+    monkeypatch.setattr(os, "fdopen", lambda descriptor, mode: _Silent(descriptor))
+    with pytest.raises(ValueError, match="log has nothing to be read now"):
+        read_regular(path, 10)
+
+
+class _Silent(io.FileIO):
+    def read(self, size=-1):
+        return None
 
 
 def test_what_is_not_there_is_an_error_of_the_system(tmp_path):

@@ -50,7 +50,10 @@ class _Messages(logging.Handler):
 
 
 def _safe(stream: TextIO, has_bars: bool = False) -> TextIO:
-    if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+    if isinstance(stream, TextIOWrapper) and stream.errors in (
+        "strict",
+        "surrogateescape",
+    ):  # the second in the locale C
         stream.reconfigure(errors="backslashreplace")
     return cast(TextIO, _SafeStream(stream, has_bars))
 

@@ -49,11 +49,11 @@ def compare(view: View, folder: str | Path, progress: bool = True) -> SyncResult
     Raises:
         FileNotFoundError: there is no such folder. TypeError, ValueError: no path.
     """
-    if isinstance(folder, str | Path):
-        folder = local_path(folder)
-    folder = full_path("folder", folder)
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder} is no folder: expected one with images of the gallery. Is its disk mounted?")
+    folder = _place(folder)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"{name_as_text(folder)} is no folder: expected one with images of the gallery. Is its disk mounted?"
+        )
     where = Filter(path=[folder, os.path.realpath(folder)])  # as which of the two it was added, nobody remembers
     result, right = SyncResult(), set()
     with tqdm(total=view.count(where), desc="files", disable=not progress) as bar:
@@ -83,7 +83,7 @@ def apply(home: Home, folder: str | Path, result: SyncResult) -> None:
         GalleryError: there is no image below the folder at all, as where a disk is not mounted; nothing is changed.
     """
     wrong = [*result.gone, *result.replaced]
-    if wrong and next(_images(folder), None) is None:
+    if wrong and next(_images(_place(folder)), None) is None:
         raise GalleryError(
             f"{folder} holds no image: is its disk mounted? Nothing was dropped. To take out all {len(wrong)} images "
             "that were below it, remove them by Filter(path=...) (--path)."
@@ -91,6 +91,11 @@ def apply(home: Home, folder: str | Path, result: SyncResult) -> None:
     for ids in batches(list(result.moved), _AT_ONCE):
         update_rows(home, ids, lambda _, row: changed_row(row, result.moved[row.id], {}))
     result.dropped = sum(home.remove(ids) for ids in batches(wrong, _AT_ONCE))
+
+
+def _place(folder: str | Path) -> str:
+    """The full path by which this process finds a folder, of a path or a `file://` address."""
+    return name_on_disk(full_path("folder", local_path(folder) if isinstance(folder, str | Path) else folder))
 
 
 def _id(path: str) -> str | None:
@@ -114,7 +119,7 @@ def _state(path: str) -> str:
     return "unreadable"
 
 
-def _images(folder: str | Path) -> Iterator[str]:
+def _images(folder: str) -> Iterator[str]:
     try:
         yield from (name_as_text(os.path.abspath(path)) for path in list_images(folder))
     except BadImageError:
