@@ -37,7 +37,7 @@ def store(tmp_path):
 @pytest.fixture
 def however_few(monkeypatch):
     """An index is used for galleries of any size, whatever part of it is read."""
-    monkeypatch.setattr("tbps.gallery.index.pays", lambda entry: True)
+    monkeypatch.setattr("tbps.gallery.index.pays", lambda entry, left: True)
 
 
 def best(vectors, k=5):
@@ -171,12 +171,27 @@ def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
         Store.read(tmp_path / "store").check(progress=False)
 
 
-@pytest.mark.parametrize(("rows", "probes", "asked"), [
-    (WORTH_IT, 10, True), (WORTH_IT - 1, 1, False), (1 << 40, 11, False), (1 << 40, 20, False),
+@pytest.mark.parametrize(("rows", "left", "probes", "asked"), [
+    (WORTH_IT, WORTH_IT, 10, True), (WORTH_IT - 1, WORTH_IT - 1, 1, False), (1 << 40, 1 << 40, 11, False),
+    (1 << 40, 1 << 40, 20, False), (1 << 40, 1 << 39, 10, False), (2 * WORTH_IT, WORTH_IT - 1, 10, False),
 ])  # fmt: skip
-def test_an_index_is_asked_only_where_it_pays(store, rows, probes, asked):
-    entry = replace(store.manifest.index, rows=rows, probes=probes)
-    assert pays(entry) == asked
+def test_an_index_is_asked_only_where_it_pays(store, rows, left, probes, asked):
+    entry = replace(store.manifest.index, rows=rows, held=rows, probes=probes)
+    assert pays(entry, left) == asked
+
+
+def test_an_index_of_which_most_was_removed_is_not_asked(store, monkeypatch):
+    """Of what is left its lists read hold less than was measured; beside it rows were added."""
+    monkeypatch.setattr("tbps.gallery.index.WORTH_IT", 100)
+    asked = []
+    monkeypatch.setattr("tbps.gallery.index.Index.candidates", lambda self, *given: asked.append(0) or [])
+    with store.writing():
+        store.replace([Row(str(n), None, "{}") for n in range(100)])
+        store.remove([str(n) for n in range(100, 1500)])
+    kept = np.concatenate([VECTORS[1500:], VECTORS[:100]])
+    scores = [[one.score for one in found] for found in store.search(QUERIES, BY_INDEX)]
+    np.testing.assert_allclose(scores, -np.sort(-(QUERIES @ kept.T), axis=1)[:, :5], rtol=1e-4)
+    assert not asked
 
 
 def test_few_images_are_searched_exactly(store, monkeypatch):

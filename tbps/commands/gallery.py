@@ -22,7 +22,7 @@ from tbps.commands.repair import add_repair
 from tbps.commands.terminal import show, show_error
 
 if TYPE_CHECKING:
-    from tbps.gallery.manifest import IndexEntry, Manifest
+    from tbps.gallery.manifest import Manifest
     from tbps.gallery.store import Store
 
 
@@ -73,18 +73,19 @@ def file_facts(manifest: "Manifest") -> dict[str, Any]:
         "files": len(manifest.files()),
         "bytes": size,
         "bytes an image": round(size / manifest.rows) if manifest.rows else None,
-        **index_facts(manifest.index),
+        **index_facts(manifest),
         "made by": f"tbps {manifest.tbps_version}",
     }
 
 
-def index_facts(entry: "IndexEntry | None") -> dict[str, Any]:
+def index_facts(manifest: "Manifest") -> dict[str, Any]:
     """What is known of an approximate index."""
     from tbps.gallery.index import pays
 
+    entry = manifest.index
     if entry is None:
         return {"index": None}
-    used = "" if pays(entry) else "; mode index searches exactly, which is faster here"
+    used = "" if pays(entry, manifest.left_of_indexed) else "; mode index searches exactly, which is better here"
     return {
         "index": f"{entry.held} images in {entry.lists} lists, of which a search reads {entry.probes}{used}",
         "index recall@10": round(entry.recall, 4),
@@ -117,7 +118,7 @@ def make_index(options: argparse.Namespace) -> None:
     store = folder(options)
     with store.writing():
         store.build_index(options.lists, options.target_recall)
-    for name, fact in index_facts(store.manifest.index).items():
+    for name, fact in index_facts(store.manifest).items():
         show(f"{name:24}{fact}")
     entry = store.manifest.index
     if entry is not None and entry.recall < entry.target_recall:

@@ -22,6 +22,7 @@ from tbps.gallery.shards import Shard
 logger = logging.getLogger(__name__)
 
 WORTH_IT = 50_000  # rows: fewer are searched exactly in some milliseconds
+_NEARLY_ALL = 0.9  # of the rows that it held: without more of them the lists read hold fewer of the best
 _LONGER = 2  # than the median, or shorter, by as many times a row in the index may be
 
 
@@ -38,9 +39,10 @@ def import_faiss() -> Any:
     return faiss
 
 
-def pays(entry: IndexEntry) -> bool:
-    """Whether a search by it is quicker than an exact one: it holds many rows, and half of its lists are enough."""
-    return entry.rows >= WORTH_IT and 2 * entry.probes <= entry.lists
+def pays(entry: IndexEntry, left: int) -> bool:
+    """Whether a search by it is quicker than an exact one, and finds what was measured: half of its lists are enough,
+    and of the rows that it is of many, and nearly all that it held, are `left` which were not removed."""
+    return 2 * entry.probes <= entry.lists and left >= max(WORTH_IT, _NEARLY_ALL * entry.held)
 
 
 def has_usual_length(shard: Shard, median: float) -> np.ndarray:
@@ -70,15 +72,15 @@ class Index:
         self._fault = fault
         logger.warning("%s Without it searches are exact; `tbps gallery index` makes it again.", fault)
 
-    def serves(self, probes: int | None) -> bool:
+    def serves(self, probes: int | None, left: int) -> bool:
         """
-        Whether a search should ask it: it can be asked, and pays, unless lists to read are given. The first time that
-        it cannot, a warning says why.
+        Whether a search should ask it: it can be asked, and pays with the rows that are `left`, unless lists to read
+        are given. The first time that it cannot, a warning says why.
 
         Raises:
             ImportError: FAISS is not installed.
         """
-        if probes is None and not pays(self.entry):
+        if probes is None and not pays(self.entry, left):
             return False
         try:
             return self._fault is None and self._index is not None

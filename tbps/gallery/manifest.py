@@ -173,6 +173,11 @@ class Manifest:
         rows = 0 if self.index is None else self.index.rows
         return sum(end <= rows for end in accumulate(shard.rows for shard in self.shards))
 
+    @property
+    def left_of_indexed(self) -> int:
+        """The number of rows in those shards that were not removed."""
+        return sum(shard.kept for shard in self.shards[: self.indexed])
+
     def without_empty(self) -> "Manifest":
         """The manifest without shards of which all rows were removed, but for those that the index covers."""
         fixed = self.indexed
