@@ -19,6 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 LINKED = (".venv", "examples", "recipes", "train_hf.py")
 FIGURES = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
+PICTURE = (800, 1600)  # pixels at most
 OUTPUT = re.compile(
     r"^```bash\n(?P<commands>(?:(?!```).*\n)*)```\n(?P<between>(?:(?!```).*\n)*?<!-- output -->\n)```text\n"
     r"(?P<output>(?:(?!```).*\n)*)```$",
@@ -64,8 +65,9 @@ def main() -> None:
     demo = ROOT / "runs" / "demo"
     if not (demo / "answers.png").is_file():
         raise SystemExit(f"{demo} holds no demonstration: run `make demo` first.")
-    with Image.open(demo / "answers.png") as sheet:  # in 256 colours a third of the bytes
-        sheet.quantize(256).save(ROOT / "docs" / "answers.png", optimize=True)
+    with Image.open(demo / "answers.png") as sheet:  # smaller, in its own colours: a palette turns yellow into orange
+        sheet.thumbnail(PICTURE)
+        sheet.save(ROOT / "docs" / "answers.png", optimize=True)
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         page = path.read_text(encoding="utf-8")
         with TemporaryDirectory() as scratch:
