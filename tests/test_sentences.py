@@ -82,7 +82,7 @@ BAD = [
     {},
     [{}],
     {"a bag": 1},
-    {"a bag", "a red coat"},
+    {"a bag"},
 ]
 
 
