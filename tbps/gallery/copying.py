@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from tbps.gallery.codes import quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
 from tbps.gallery.manifest import Origin
 from tbps.gallery.merging import Piece
 from tbps.gallery.shard_file import described, schema, steps_of
-from tbps.gallery.shards import Shard, code_columns, vectors_of
+from tbps.gallery.shards import Shard, code_columns, codes_of, vectors_of
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,7 @@ def join(batches: Sequence[pa.RecordBatch], origin: Origin) -> pa.RecordBatch:
 
 def _coded(batch: pa.RecordBatch, origin: Origin, steps: np.ndarray | None = None) -> pa.RecordBatch:
     """The batch with new codes of its vectors, by given steps or by steps of its own."""
-    codes = quantise(vectors_of(batch), steps)
-    if origin.layout.dtype == "int8":
-        codes = codes.instead_of_vectors()
+    codes = codes_of(vectors_of(batch), origin.layout.dtype, steps)
     columns = dict(zip(batch.schema.names, batch.columns, strict=True)) | code_columns(codes)
     return described(pa.record_batch(columns, schema=schema(origin.layout)), codes.steps, origin)
 

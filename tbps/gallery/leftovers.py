@@ -13,6 +13,13 @@ ASIDE = ".damaged"  # after the names of files that a repair could not use, and 
 _FORMER_SUFFIX = ".tmp"  # of half-written files, before they had names of their own
 
 
+def in_use(directory: Path) -> GalleryError:
+    """The error of a folder whose lock another process holds."""
+    return GalleryError(
+        f"Another process is writing to the gallery {directory}: wait until it has ended, then try again."
+    )
+
+
 def is_half_written(name: str) -> bool:
     """Whether a killed process left it while writing a file of a gallery; a user's files have other names."""
     whole = finished_name(name) or name.removesuffix(_FORMER_SUFFIX)

@@ -14,7 +14,7 @@ from tbps.gallery.codes import ROW_NUMBERS, Codes, quantise
 from tbps.gallery.manifest import FORMAT_VERSION, Manifest, Origin, ShardEntry, file_name, manifest_of
 from tbps.gallery.scalars import name_of
 from tbps.gallery.shard_file import checked_column, described, open_stream, schema
-from tbps.gallery.shards import write_batch
+from tbps.gallery.shards import code_columns, write_batch
 
 _STEPS = b"tbps.steps"
 
@@ -54,9 +54,7 @@ def convert_shard(directory: Path, entry: ShardEntry, number: int, origin: Origi
         codes = Codes(numbers, steps, none + 1, none, none, reach).instead_of_vectors()
     else:
         codes = quantise(_matrix(columns["embedding"]).astype(np.float32))
-        columns["code"] = pa.FixedSizeListArray.from_arrays(pa.array(codes.numbers.reshape(-1)), origin.layout.width)
-    columns |= {name: pa.array(getattr(codes, name)) for name in ROW_NUMBERS}
-    batch = pa.record_batch(columns, schema=schema(origin.layout))
+    batch = pa.record_batch(columns | code_columns(codes), schema=schema(origin.layout))
     return write_batch(directory / file_name(number, "shard"), described(batch, codes.steps, origin))
 
 

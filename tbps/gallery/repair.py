@@ -11,7 +11,7 @@ from tbps.files import locked_folder
 from tbps.gallery.current_manifest import PUT_BACK
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.folder import Folder
-from tbps.gallery.leftovers import ASIDE, LOCK_NAME, remove_leftovers
+from tbps.gallery.leftovers import ASIDE, LOCK_NAME, in_use, remove_leftovers
 from tbps.gallery.manifest import (
     CONVERTIBLE_VERSION,
     COPY_NAME,
@@ -79,9 +79,8 @@ def repair(directory: Path) -> Repair:
     if not (folder.has(MANIFEST_NAME) or folder.has(COPY_NAME) or shard_names(directory)):
         raise GalleryError(f"{directory} is no gallery: it holds neither {MANIFEST_NAME} nor a shard.")
     folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
-    busy = f"Another process is writing to the gallery {directory}: wait until it has ended, then try again."
     try:
-        with locked_folder(directory, LOCK_NAME, GalleryError(busy)):
+        with locked_folder(directory, LOCK_NAME, in_use(directory)):
             return _repair(directory)
     except OSError as error:
         raise GalleryError(f"{directory} could not be repaired ({error}): nothing of it was deleted.") from error

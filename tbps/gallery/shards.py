@@ -16,7 +16,7 @@ from tbps.gallery.blocks import ADVICE, CheckedFile, block_checksums
 from tbps.gallery.codes import ROW_NUMBERS, Codes, decoded, quantise
 from tbps.gallery.errors import GalleryError
 from tbps.gallery.home import Row
-from tbps.gallery.manifest import Origin, ShardEntry
+from tbps.gallery.manifest import Dtype, Origin, ShardEntry
 from tbps.gallery.shard_file import check_seal, checked_column, described, open_batch, schema, steps_of, stream_of
 from tbps.gallery.stored_vectors import as_stored
 
@@ -41,13 +41,18 @@ def make_batch(rows: Sequence[Row], vectors: np.ndarray, origin: Origin,
     """
     dtype = origin.layout.dtype
     stored = as_stored(rows, vectors, dtype)
-    codes = quantise(stored.astype(np.float32, copy=False), steps)  # of what is stored: the bound must hold for that
-    if dtype == "int8":
-        codes = codes.instead_of_vectors()
+    # of what is stored: the bound must hold for that
+    codes = codes_of(stored.astype(np.float32, copy=False), dtype, steps)
     columns = {name: [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__} | code_columns(codes)
     if dtype != "int8":
         columns["embedding"] = _lists(stored)
     return described(pa.record_batch(columns, schema=schema(origin.layout)), codes.steps, origin)
+
+
+def codes_of(vectors: np.ndarray, dtype: Dtype, steps: np.ndarray | None = None) -> Codes:
+    """The codes of vectors (N, E) float32, which are themselves the vectors where nothing else is kept of them."""
+    codes = quantise(vectors, steps)
+    return codes.instead_of_vectors() if dtype == "int8" else codes
 
 
 def code_columns(codes: Codes) -> dict[str, pa.Array]:

@@ -21,7 +21,7 @@ from tbps.gallery.folder import Folder
 from tbps.gallery.home import Found, Row, Wanted
 from tbps.gallery.identity import check_model
 from tbps.gallery.indexing import TARGET_RECALL, write_index
-from tbps.gallery.leftovers import LOCK_NAME, check_free, holds_data, nothing_left, remove_leftovers
+from tbps.gallery.leftovers import LOCK_NAME, check_free, holds_data, in_use, nothing_left, remove_leftovers
 from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Layout, Manifest, ShardEntry, file_name
 from tbps.gallery.merging import ROWS_PER_FILE, Piece, crowded, due, even_size, is_full, moved, portions, room_needed
 from tbps.gallery.room import check_room, has_room, named_when_full
@@ -142,12 +142,9 @@ class Store:
         """
         with self._writers.lock, ExitStack() as stack:
             directory = self._directory
-            busy = GalleryError(
-                f"Another process is writing to the gallery {directory}: wait until it has ended, then try again."
-            )
             self._folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
             try:
-                stack.enter_context(locked_folder(directory, LOCK_NAME, busy))
+                stack.enter_context(locked_folder(directory, LOCK_NAME, in_use(directory)))
                 self._catch_up()
             except OSError as error:
                 raise GalleryError(f"The gallery {directory} cannot be written to: {error}.") from error
@@ -184,8 +181,9 @@ class Store:
         """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""
         if self._is_new:
             self._make()
-        own = self.steps if self.steps is not None or self.layout.dtype != "int8" else steps
-        self._put(self.manifest, make_batch(rows, vectors, self.manifest.origin, own))
+        if self.layout.dtype != "int8" or self.steps is not None:
+            steps = self.steps
+        self._put(self.manifest, make_batch(rows, vectors, self.manifest.origin, steps))
 
     def replace(self, rows: Sequence[Row]) -> None:
         """Commit N known rows in the place of what is there, all in one step; their vectors stay. What was there stays
