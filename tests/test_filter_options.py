@@ -131,6 +131,18 @@ def test_the_values_of_a_name_are_counted(people, capsys):
         assert [line.strip() for line in capsys.readouterr().out.splitlines()] == expected
     assert main(["gallery", "list", people, "--values", "camera", "--metadata", "floor<2"]) == 0
     assert capsys.readouterr().out.split() == ["1", '"c1"']
+    assert main(["gallery", "list", people, "--values", "camera", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [{"value": "c1", "count": 2}, {"value": "c2", "count": 2}]
+
+
+@pytest.mark.parametrize("both", [["--count", "--values", "camera"], ["--values", "camera", "--columns", "id"],
+                                  ["--columns", "id", "--count"]])  # fmt: skip
+def test_a_list_shows_one_thing_and_ignores_no_option(both, people, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["gallery", "list", people, *both])
+    assert stopped.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_a_path_that_is_nowhere_is_told_where_paths_are(people):

@@ -29,7 +29,8 @@ def list_images(options: argparse.Namespace) -> None:
         show(str(view.count(where)))
     elif options.values:
         for value, count in values_of(view, options.values, where):
-            show(f"{count:8}  {json.dumps(value, ensure_ascii=False)}")
+            line = f"{count:8}  {json.dumps(value, ensure_ascii=False)}"
+            show(json.dumps({"value": value, "count": count}) if options.json else line)
     else:
         for row in listed(view, where, columns):
             texts = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in row.values())
@@ -107,11 +108,12 @@ def add_list(gallery: Commands) -> None:
                           "tbps gallery list people --metadata 'floor>=2' --count")  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     add_filter_options(command)
-    command.add_argument("--columns", default="id,path,metadata", metavar="NAMES",
-                         help=f"of {', '.join(_COLUMNS)} (default id,path,metadata)")  # fmt: skip
-    command.add_argument("--count", action="store_true", help="only say how many there are")
-    command.add_argument("--values", type=text, metavar="NAME", help="count the values of this metadata name instead")
-    command.add_argument("--json", action="store_true", help="print each image as a line of JSON")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--columns", default="id,path,metadata", metavar="NAMES",
+                      help=f"of {', '.join(_COLUMNS)} (default id,path,metadata)")  # fmt: skip
+    what.add_argument("--count", action="store_true", help="only say how many there are")
+    what.add_argument("--values", type=text, metavar="NAME", help="count the values of this metadata name instead")
+    command.add_argument("--json", action="store_true", help="print each image, or each value, as a line of JSON")
     command.set_defaults(run=list_images)
 
 
