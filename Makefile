@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo pages test conformance check format clean
+.PHONY: demo pages docs test conformance check format clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo.py
@@ -27,6 +27,11 @@ check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/typos
+	$(MAKE) docs
+
+# The site, in build/site: start at build/site/index.html.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
