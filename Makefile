@@ -29,9 +29,9 @@ check: $(VENV)/.installed
 	$(VENV)/bin/typos
 	$(MAKE) docs
 
-# The site, in build/site: start at build/site/index.html.
+# The site, in build/site: start at build/site/index.html. Not --quiet, which hides warnings from --strict.
 docs: $(VENV)/.installed
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
