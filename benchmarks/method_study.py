@@ -5,10 +5,11 @@
     python benchmarks/method_study.py --report             # tables and picture of what is done so far
     python benchmarks/method_study.py --noise 0.2          # with 20 % of the captions at other people's images
 
-Every contender has the same towers, starting checkpoint, data, batches and steps; only fields of `TBPSConfig` differ
-(benchmarks/method/contenders.py), and of training arguments for the robust ones. Each run is one process of one thread
-and one JSON file below --results, where the starting checkpoint lies too; what is there with the same settings is
-skipped. Rendered worlds go below --out and can be made again.
+Every method has the same towers, starting checkpoint, data, batches and steps. Methods differ in fields of `TBPSConfig`
+(benchmarks/method/methods.py); the robust ones also in training arguments. Each run is one process of one thread. It
+writes one JSON file below --results, beside the starting checkpoint, and is skipped next time if its settings are the
+same. When all runs are done, their files become one table, results.csv. Rendered worlds go below --out; they can be
+deleted.
 """
 
 import argparse
@@ -24,10 +25,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
-from benchmarks.method.contenders import ABLATED, NOISE_CONTENDERS
+from benchmarks.method.methods import ABLATED, NOISE_METHODS
 from benchmarks.method.plan import Planned, ablation_runs, chosen, main_runs, tuning_runs
 from benchmarks.method.report import write_report
-from benchmarks.method.results import BrokenResultError
+from benchmarks.method.results import TABLE, BrokenResultError, condense
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
 
@@ -37,7 +38,7 @@ QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, stage by stage: start, tuning, contenders, those that are told, ablations, report."""
+    """Make the missing runs stage by stage: start, tuning, methods, methods with the oracle, ablations, report."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     regime = dataclasses.replace(QUICK if options.quick else FULL, caption_noise=options.noise)
@@ -49,15 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen(options.only)
     except ValueError as error:
         parser.error(str(error))
-    if options.report and not any(results.glob("*/*/seed*.json")):
-        parser.error(f"--report: {results} is no folder of results: expected runs/CONTENDER/seedN.json there.")
-    options.only = options.only or (list(NOISE_CONTENDERS) if options.noise else None)
+    if options.report and not (results / TABLE).is_file() and not any(results.glob("*/*/seed*.json")):
+        parser.error(f"--report: {results} does not hold results: expected {TABLE} or runs/METHOD/seedN.json there.")
+    options.only = options.only or (list(NOISE_METHODS) if options.noise else None)
     try:
         if not options.report:
             start = (study if options.noise else results) / "start"  # the same, whatever the noise
             make_start(start, out, regime.start_people, regime.start_steps, regime.batch_size)
             for planned, length in stages(options, results, regime):
                 execute(planned(), length, start, out, options.workers)
+            condense(results)
         write_report(results)
     except BrokenResultError as error:
         parser.exit(1, f"{error}\n")
@@ -72,11 +74,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results/method_study")
     parser.add_argument("--seeds", type=positive, default=5, help="seeds of data and training")
     parser.add_argument("--workers", type=positive, default=2, help="runs at a time, one thread each")
-    parser.add_argument(
-        "--only", nargs="+", help=f"contenders to run, the ablations with {ABLATED}; all where left out"
-    )
+    parser.add_argument("--only", nargs="+", help=f"methods to run, the ablations with {ABLATED}; all where left out")
     parser.add_argument("--untuned", action="store_true", help="take the first of the values that are tuned on val")
-    parser.add_argument("--skip-ablations", action="store_true", help="run contenders only")
+    parser.add_argument("--skip-ablations", action="store_true", help="run methods only")
     parser.add_argument("--noise", type=share, default=0.0, help="share of training captions at other people's images")
     return parser
 
@@ -84,13 +84,13 @@ def make_parser() -> argparse.ArgumentParser:
 def stages(
     options: argparse.Namespace, results: Path, regime: Regime
 ) -> list[tuple[Callable[[], list[Planned]], Regime]]:
-    """What to run, and how long. A stage is planned when the one before is done: tuning decides what the next one
-    runs, and contenders what the told one is told."""
+    """Return how to plan each stage, and how long its runs are. Plan a stage when the one before has finished: tuning
+    decides the settings of the methods, and the oracle needs their runs."""
     tuned, only = not options.untuned, options.only
     seeds = range(1, 2 if options.quick else 1 + options.seeds)
     shorter = dataclasses.replace(regime, steps=min(regime.steps, SHORT_STEPS))
     found = [(lambda: tuning_runs(results, only), shorter)] if tuned else []
-    found += [(partial(main_runs, results, seeds, only, tuned, told), regime) for told in (False, True)]
+    found += [(partial(main_runs, results, seeds, only, tuned, oracle), regime) for oracle in (False, True)]
     if not options.skip_ablations and not options.noise and (only is None or ABLATED in only):
         found.append((lambda: ablation_runs(results, tuned), shorter))
     return found

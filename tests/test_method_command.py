@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS
+from benchmarks.method.methods import ABLATED, ABLATIONS, METHODS
 from benchmarks.method_study import QUICK, SHORT_STEPS, main, make_parser, stages
 
 
-def write_run(results: Path, name: str, rank: float) -> Path:
+def write_run(results: Path, name: str, rank: float, stage: str = "runs") -> Path:
     """A finished run of seed 1."""
     ranked = {way: dict.fromkeys(("rank_1", "rank_5", "mAP"), rank) for way in ("global", "parts", "whole")}
     result = {
@@ -20,8 +20,8 @@ def write_run(results: Path, name: str, rank: float) -> Path:
         "machine": "a core",
         "seconds": 1.0,
     }
-    file = results / "runs" / name / "seed1.json"
-    file.parent.mkdir(parents=True)
+    file = results / stage / name / "seed1.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result))
     return file
 
@@ -35,7 +35,10 @@ def write_run(results: Path, name: str, rank: float) -> Path:
         (["--workers", "-1"], "--workers: -1: expected 1 or more"),
         (["--noise", "2"], "--noise: 2: expected 0 to 1"),
         (["--noise", "nan"], "--noise: nan: expected 0 to 1"),
-        (["--report", "--results", "empty"], "empty is no folder of results: expected runs/CONTENDER/seedN.json"),
+        (
+            ["--report", "--results", "empty"],
+            "empty does not hold results: expected results.csv or runs/METHOD/seedN.json",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_runs(
@@ -57,7 +60,7 @@ def test_a_broken_result_ends_the_command_with_its_name(tmp_path: Path, capsys: 
     write_run(tmp_path, "itc", 0.5).write_text('{"test": {')
     with pytest.raises(SystemExit, match="1"):
         main(["--report", "--results", str(tmp_path)])
-    assert "seed1.json is no whole result" in capsys.readouterr().err
+    assert "seed1.json is not a complete result" in capsys.readouterr().err
 
 
 def test_the_report_has_what_was_run(tmp_path: Path) -> None:
@@ -70,14 +73,14 @@ def test_the_report_has_what_was_run(tmp_path: Path) -> None:
     assert (tmp_path / "report.png").stat().st_size > 10_000
 
 
-def test_ablations_are_planned_with_the_contender_that_they_change(tmp_path: Path) -> None:
+def test_ablations_are_planned_with_the_method_that_they_change(tmp_path: Path) -> None:
     def planned(*arguments: str) -> list[tuple[int, int]]:
         """(runs, steps) of each stage."""
         found = stages(make_parser().parse_args(["--untuned", *arguments]), tmp_path, QUICK)
         return [(len(runs()), regime.steps) for runs, regime in found]
 
-    told = sum(contender.told for contender in CONTENDERS.values())
-    everything = [(len(CONTENDERS) - told, QUICK.steps), (told, QUICK.steps), (len(ABLATIONS), QUICK.steps)]
+    oracles = sum(method.oracle for method in METHODS.values())
+    everything = [(len(METHODS) - oracles, QUICK.steps), (oracles, QUICK.steps), (len(ABLATIONS), QUICK.steps)]
     assert QUICK.steps < SHORT_STEPS
     assert planned("--seeds", "1") == everything
     assert planned("--only", "itc", "--seeds", "2") == [(2, QUICK.steps), (0, QUICK.steps)]

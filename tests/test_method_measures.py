@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from benchmarks.method import likeness
 from benchmarks.method.cells import cell, difference
-from benchmarks.method.contenders import CONTENDERS
 from benchmarks.method.localisation import localisation
+from benchmarks.method.methods import METHODS
 from benchmarks.method.parts import SEEN, Parts, text_batch
 from benchmarks.method.regions import BODY, REPAINTED
 from benchmarks.method.retrieval import measure, scores
@@ -123,8 +123,8 @@ def test_cells_say_mean_interval_deviation_and_seeds() -> None:
     assert cell([1.0, 2.0, 4.0], 1) == "2.3 ± 1.5"
 
 
-def test_all_contenders_start_from_the_weights_of_the_checkpoint(tmp_path: Path, tiny_processor: TBPSProcessor) -> None:
-    settings = CONTENDERS["fixed_margin"].settings
+def test_all_methods_start_from_the_weights_of_the_checkpoint(tmp_path: Path, tiny_processor: TBPSProcessor) -> None:
+    settings = METHODS["fixed_margin"].settings
     tower = "vision_model.encoder.layers.0.self_attn.q_proj.weight"
     tiny_processor.tokenizer.save_pretrained(tmp_path)
     state = new_model(tiny_processor.tokenizer, settings).state_dict()

@@ -15,10 +15,12 @@ from perfect_parts import K, perfect_parts
 from PIL import Image
 
 from benchmarks.method import run as run_module
+from benchmarks.method.by_item import by_item
 from benchmarks.method.collect import against, by_seed, collect, metric, tuning
-from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, TOWERS
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
+from benchmarks.method.methods import ABLATED, ABLATIONS, METHODS, ORACLE_SOURCE, TOWERS
+from benchmarks.method.oracle import REPLACED, codes, known_parts, oracle_commonality
 from benchmarks.method.parts import Parts
 from benchmarks.method.plan import Planned, choices, is_tuned, main_runs, run_file, settings_of, tuning_file
 from benchmarks.method.regions import BODY, value
@@ -27,9 +29,7 @@ from benchmarks.method.retrieval_tables import retrieval_table, weight_table
 from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import WEIGHTS, make_start
 from benchmarks.method.statistics import paired, spread
-from benchmarks.method.things import by_thing
-from benchmarks.method.told import REPLACED, codes, known_parts, told_commonality
-from benchmarks.method.truth_tables import thing_table
+from benchmarks.method.truth_tables import item_table
 from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSConfig
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
@@ -68,23 +68,23 @@ def test_of_parts_that_look_alike_the_one_that_reads_is_assigned(perfect: Parts)
     assert localisation(twins, {**assign(twins), 0: 0})["head"]["agreement"] == 0
 
 
-def test_a_thing_that_another_regions_part_knows_shows(perfect: Parts) -> None:
+def test_an_item_that_another_regions_part_knows_shows(perfect: Parts) -> None:
     assignment = {region: region for region in range(5)}
-    assert all(found["pointing"] == 1 for things in by_thing(perfect, assignment).values() for found in things.values())
+    assert all(found["pointing"] == 1 for items in by_item(perfect, assignment).values() for found in items.values())
     carried = np.array([person.bag for person in perfect.people])
     attention, reading = perfect.image_attention.clone(), perfect.text_reading.copy()
     attention[carried == "backpack", 4] = attention[carried == "backpack", 1]
     reading[carried == "backpack", :, 4] = np.eye(K)[1]
-    found = by_thing(replace(perfect, image_attention=attention, text_reading=reading), assignment)
-    assert set(found) == {1, 2, 3, 4}  # a head has hat and hair, no one thing
+    found = by_item(replace(perfect, image_attention=attention, text_reading=reading), assignment)
+    assert set(found) == {1, 2, 3, 4}  # a head has hat and hair, no single item
     assert set(found[4]) == set(carried) - {"none"}
-    for thing, of_thing in found[4].items():
-        count = int((carried == thing).sum())
-        readers = np.eye(K)[1 if thing == "backpack" else 4].tolist()
-        expected = {"images": count, "pointing": float(thing != "backpack"), "captions": count, "readers": readers}
-        assert of_thing == expected
-    regions = {BODY[r].name.lower(): {"part": r, "by_thing": found.get(r, {})} for r in range(5)}
-    rows = thing_table({1: {"truth": regions}, 2: {"truth": {"bag": {"part": 4}}}})
+    for item, of_item in found[4].items():
+        count = int((carried == item).sum())
+        readers = np.eye(K)[1 if item == "backpack" else 4].tolist()
+        expected = {"images": count, "pointing": float(item != "backpack"), "captions": count, "readers": readers}
+        assert of_item == expected
+    regions = {BODY[r].name.lower(): {"part": r, "by_item": found.get(r, {})} for r in range(5)}
+    rows = item_table({1: {"truth": regions}, 2: {"truth": {"bag": {"part": 4}}}})
     assert "| backpack | bag | 0.00 | 0.00 | 1.00 | 0.00 | 0.00 | 0.00 | 0.00 |" in rows
     assert "| handbag | bag | 1.00 | 0.00 | 0.00 | 0.00 | 0.00 | 1.00 | 0.00 |" in rows
 
@@ -132,7 +132,7 @@ def test_spread_and_paired_differences_by_hand() -> None:
     assert paired({1: 5.0}, {2: 4.0}) is None
 
 
-def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> None:
+def test_whole_vector_of_a_method_without_parts_is_its_global_embedding() -> None:
     plain = {1: {"test": {"global": {"rank_1": 0.5}}}}
     with_parts = {1: {"test": {"global": {"rank_1": 0.4}, "parts": {"rank_1": 0.3}, "whole": {"rank_1": 0.6}}}}
     assert metric(plain, "whole", "rank_1") == {1: 50}
@@ -145,7 +145,7 @@ def test_whole_vector_of_a_contender_without_parts_is_its_global_embedding() -> 
     assert found.mean == pytest.approx(-20)
 
 
-def test_two_contenders_with_parts_are_compared_by_the_same_way() -> None:
+def test_two_methods_with_parts_are_compared_by_the_same_way() -> None:
     ours = {"global": {"rank_1": 0.4}, "parts": {"rank_1": 0.3}, "whole": {"rank_1": 0.6}}
     theirs = {"global": {"rank_1": 0.3}, "parts": {"rank_1": 0.1}, "whole": {"rank_1": 0.5}}
     runs = {"cmr_all_views": {1: {"test": ours}}, "fixed_margin": {1: {"test": theirs}}}
@@ -173,24 +173,24 @@ def test_people_trained_on_are_reported_where_they_were_measured() -> None:
     assert row.endswith("| 75.0 (1) |")
 
 
-def test_a_result_that_is_not_whole_is_named(tmp_path: Path) -> None:
+def test_an_incomplete_result_is_named(tmp_path: Path) -> None:
     (tmp_path / "seed3.json").write_text('{"test": {')
-    with pytest.raises(ValueError, match=r"seed3\.json is no whole result .* delete it"):
+    with pytest.raises(ValueError, match=r"seed3\.json is not a complete result .* Delete it"):
         by_seed(tmp_path)
 
 
-def test_every_contender_and_ablation_is_a_configuration() -> None:
-    for contender in CONTENDERS.values():
-        for choice in choices(contender):
-            config = TBPSConfig(**{**TOWERS, **contender.settings, **choice})
+def test_every_method_and_ablation_is_a_configuration() -> None:
+    for method in METHODS.values():
+        for choice in choices(method):
+            config = TBPSConfig(**{**TOWERS, **method.settings, **choice})
             losses = (config.cmr_loss_weight, config.part_matching_loss_weight, config.part_independence_loss_weight)
-            assert any(losses) == contender.has_parts  # a baseline trains no part, whatever the defaults are
+            assert any(losses) == method.has_parts  # a baseline trains no part, whatever the defaults are
     for change in ABLATIONS.values():
-        TBPSConfig(**{**TOWERS, **CONTENDERS[ABLATED].settings, **change})
+        TBPSConfig(**{**TOWERS, **METHODS[ABLATED].settings, **change})
 
 
-def test_told_commonality_is_who_has_the_same_there(perfect: Parts) -> None:
-    """Perfect parts are told the same as they see themselves; parts of no region nothing, and nothing lasts."""
+def test_oracle_commonality_is_who_wears_the_same_there(perfect: Parts) -> None:
+    """For perfect parts the oracle answers what they see; for parts without a region nothing. Then it is gone."""
     rows = datasets.Dataset.from_dict({"person_id": [7, 5, 9, 5]})
     people = dict(zip((5, 7, 9), perfect.people[::3], strict=False))
     found = codes(rows, SimpleNamespace(people=people), {1: 0, 3: 2}, num_parts=4)
@@ -199,23 +199,23 @@ def test_told_commonality_is_who_has_the_same_there(perfect: Parts) -> None:
     ids = torch.tensor([0, 1, 2, 0])  # of people 5, 7, 9, 5
     parts = torch.ones(4, 4, 8)
     estimate = COMMONALITY[REPLACED]
-    with told_commonality(found):
-        told = COMMONALITY[REPLACED](AnchorRows(parts, parts, parts, parts, ids, ids, torch.ones(4)))
+    with oracle_commonality(found):
+        answered = COMMONALITY[REPLACED](AnchorRows(parts, parts, parts, parts, ids, ids, torch.ones(4)))
     assert COMMONALITY[REPLACED] is estimate
-    assert told[0].tolist() == [[float(upper[a] == upper[b]) for b in ids] for a in ids]
-    assert (told[[1, 3]] == 0).all()
+    assert answered[0].tolist() == [[float(upper[a] == upper[b]) for b in ids] for a in ids]
+    assert (answered[[1, 3]] == 0).all()
 
 
-def test_who_is_told_needs_the_run_that_tells(tmp_path: Path) -> None:
-    (told,) = main_runs(tmp_path, [1], ["cmr_told"], tuned=False, told=True)
+def test_the_oracle_needs_a_finished_run(tmp_path: Path) -> None:
+    (oracle,) = main_runs(tmp_path, [1], ["cmr_told"], tuned=False, oracle=True)
     assert main_runs(tmp_path, [1], ["cmr_told"], tuned=False) == []
-    assert told.told_by == run_file(tmp_path, TELLS, 1)
-    with pytest.raises(FileNotFoundError, match="run that contender on this seed first"):
-        known_parts(told.told_by)
+    assert oracle.oracle_run == run_file(tmp_path, ORACLE_SOURCE, 1)
+    with pytest.raises(FileNotFoundError, match="run that method on this seed first"):
+        known_parts(oracle.oracle_run)
 
 
 def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
-    options = choices(CONTENDERS[ABLATED])
+    options = choices(METHODS[ABLATED])
     for rank, choice in enumerate(options):
         result = {"val": {"global": {"rank_1": 1 - rank}, "whole": {"rank_1": rank}}, "test": {"rank_1": -rank}}
         file = tuning_file(tmp_path, ABLATED, choice)
@@ -224,8 +224,8 @@ def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
         file.write_text(json.dumps(result))
     assert is_tuned(tmp_path, ABLATED, [{"settings": settings_of(tmp_path, ABLATED)}])
     assert not is_tuned(tmp_path, ABLATED, [{"settings": settings_of(tmp_path, ABLATED, tuned=False)}])
-    assert settings_of(tmp_path, ABLATED) == {**CONTENDERS[ABLATED].settings, **options[-1]}
-    assert settings_of(tmp_path, ABLATED, tuned=False) == {**CONTENDERS[ABLATED].settings, **options[0]}
+    assert settings_of(tmp_path, ABLATED) == {**METHODS[ABLATED].settings, **options[-1]}
+    assert settings_of(tmp_path, ABLATED, tuned=False) == {**METHODS[ABLATED].settings, **options[0]}
     assert tuning(tmp_path, ABLATED) == {"cmr_margin=0.3": 0, "cmr_margin=0.15": 100}
 
 
@@ -242,7 +242,7 @@ def test_differences_are_to_tuned_and_to_untuned_runs(tmp_path: Path) -> None:
         assert untuned.count(f"| part_matching | {way} | +20.0 (1) |") == 3
 
 
-def test_unknown_contender_is_named(tmp_path: Path) -> None:
+def test_unknown_method_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--only sdm: expected some of itc, sdm_id"):
         main_runs(tmp_path, [1], ["sdm"])
 
@@ -264,15 +264,15 @@ def test_a_run_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (start / WEIGHTS).stat().st_mtime_ns == written  # made once
     file = tmp_path / "seed1.json"
     threads = torch.get_num_threads()
-    settings = CONTENDERS[ABLATED].settings
-    told_by = tmp_path / "told_by.json"
+    settings = METHODS[ABLATED].settings
+    oracle_run = tmp_path / "oracle_run.json"
     regions = ("head", "upper", "lower", "shoes", "bag")
-    told_by.write_text(json.dumps({"truth": {region: {"part": part} for part, region in enumerate(regions)}}))
-    planned = Planned(file, settings, 1, {"noisy_pairs": "divide"}, told_by)
-    told, assigned, trained = (spied(monkeypatch, name) for name in ("told_by_run", "assign", "make_trainer"))
+    oracle_run.write_text(json.dumps({"truth": {region: {"part": part} for part, region in enumerate(regions)}}))
+    planned = Planned(file, settings, 1, {"noisy_pairs": "divide"}, oracle_run)
+    asked, assigned, trained = (spied(monkeypatch, name) for name in ("oracle_of_run", "assign", "make_trainer"))
     run(planned, regime, start, tmp_path)
     clean = splits(world(tmp_path, 1, regime.people))
-    assert [arguments[0] for arguments in told] == [told_by]
+    assert [arguments[0] for arguments in asked] == [oracle_run]
     assert {int(person) for (parts,) in assigned for person in parts.person_ids} == set(clean["val"]["person_id"])
     noisy = trained[0][2]["train"]
     assert noisy["person_id"][:] == clean["train"]["person_id"][:]
@@ -282,7 +282,7 @@ def test_a_run_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert set(found["test"]) == set(found["val"]) == set(found["train"]) == {"global", "parts", "whole"}
     assert 0 <= found["test"]["whole"]["rank_1"] <= 1
     assert set(found["truth"]) == set(regions)
-    assert found["truth"]["bag"]["by_thing"]
+    assert found["truth"]["bag"]["by_item"]
     best = str(found["part_weight"])
     assert found["by_part_weight"][best]["test"] == found["test"]["whole"]["rank_1"]
     assert found["by_part_weight"][best]["val"] == max(ranks["val"] for ranks in found["by_part_weight"].values())
@@ -293,7 +293,7 @@ def test_a_run_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert is_done(planned, regime)
     assert not is_done(planned._replace(settings={**settings, "cmr_margin": 0.15}), regime)
     assert not is_done(planned._replace(training={}), regime)
-    assert not is_done(planned._replace(told_by=None), regime)
+    assert not is_done(planned._replace(oracle_run=None), regime)
     assert not is_done(planned._replace(file=tmp_path / "seed2.json"), regime)
     assert not is_done(planned, replace(regime, caption_noise=0.2))
 

@@ -1,1 +1,1 @@
-"""The study of the method: contenders, training runs, ground truth that only rendered data can give, report."""
+"""The study of the method: methods, training runs, ground truth that only rendered data can give, report."""

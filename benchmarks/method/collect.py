@@ -4,39 +4,38 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.method.contenders import CONTENDERS
+from benchmarks.method.methods import METHODS
 from benchmarks.method.plan import choices, is_tuned, tuning_file, val_rank_1
-from benchmarks.method.results import read_result
+from benchmarks.method.results import finished_folders, finished_in, is_finished, read_result
 from benchmarks.method.statistics import Spread, paired, spread
 
-Results = dict[int, dict[str, Any]]  # of one contender, by seed
+Results = dict[int, dict[str, Any]]  # of one method, by seed
 WAYS = ("global", "parts", "whole")
 
 
 def collect(results: Path) -> dict[str, Any]:
-    """Every finished run: {"contenders": {name: {seed: result}}, "ablations": ..., "tuned": names of
-    contenders whose settings were chosen on val, "tuning": {name: {value: R@1 on val}}, "untuned": runs kept
-    of contenders that were tuned later}."""
-    contenders = {name: by_seed(results / "runs" / name) for name in CONTENDERS}
+    """Every finished run: {"methods": {name: {seed: result}}, "ablations": ..., "tuned": names of
+    methods whose settings were chosen on val, "tuning": {name: {value: R@1 on val}}, "untuned": runs kept
+    of methods that were tuned later}."""
+    methods = {name: by_seed(results / "runs" / name) for name in METHODS}
     return {
-        "tuned": [name for name, runs in contenders.items() if is_tuned(results, name, runs.values())],
-        "tuning": {name: found for name in CONTENDERS if (found := tuning(results, name))},
-        "contenders": contenders,
-        "untuned": {folder.name: by_seed(folder) for folder in sorted((results / "untuned").glob("*"))},
-        "ablations": {folder.name: by_seed(folder) for folder in sorted((results / "ablations").glob("*"))},
+        "tuned": [name for name, runs in methods.items() if is_tuned(results, name, runs.values())],
+        "tuning": {name: found for name in METHODS if (found := tuning(results, name))},
+        "methods": methods,
+        "untuned": {folder.name: by_seed(folder) for folder in finished_folders(results, "untuned")},
+        "ablations": {folder.name: by_seed(folder) for folder in finished_folders(results, "ablations")},
     }
 
 
 def tuning(results: Path, name: str) -> dict[str, float]:
-    """R@1 on val, in percent, of each value that was tried of a contender."""
-    files = [tuning_file(results, name, choice) for choice in choices(CONTENDERS[name])]
-    return {file.stem: 100 * val_rank_1(file) for file in files if file.is_file()}
+    """R@1 on val, in percent, of each value that was tried of a method."""
+    files = [tuning_file(results, name, choice) for choice in choices(METHODS[name])]
+    return {file.stem: 100 * val_rank_1(file) for file in files if is_finished(file)}
 
 
 def by_seed(folder: Path) -> Results:
-    """Results of one contender or ablation."""
-    files = sorted(folder.glob("seed*.json"))
-    return {int(file.stem.removeprefix("seed")): read_result(file) for file in files}
+    """Results of one method or ablation."""
+    return {int(file.stem.removeprefix("seed")): read_result(file) for file in finished_in(folder)}
 
 
 def metric(results: Results, way: str, name: str, split: str = "test") -> dict[int, float]:
@@ -73,15 +72,15 @@ def truth(results: Results, region: str, name: str, estimate: str | None = None)
     return spread([float(value) for value in values]) if values else None
 
 
-def thing_readers(results: Results) -> dict[tuple[str, str], list[dict[str, float]]]:
-    """(region, thing) -> of each seed that has it: `pointing`, and the share of the captions in which the part of each
-    region, by the region's name, reads the words most (`benchmarks.method.things`)."""
+def item_readers(results: Results) -> dict[tuple[str, str], list[dict[str, float]]]:
+    """(region, item) -> of each seed that has it: `pointing`, and the share of the captions in which the part of each
+    region, by the region's name, reads the words most (`benchmarks.method.by_item`)."""
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for regions in (result["truth"] for result in results.values() if "truth" in result):
         for region, measured in regions.items():
-            for thing, of_thing in measured.get("by_thing", {}).items():
-                shares = {name: of_thing["readers"][other["part"]] for name, other in regions.items()}
-                found.setdefault((region, thing), []).append({"pointing": of_thing["pointing"], **shares})
+            for item, of_item in measured.get("by_item", {}).items():
+                shares = {name: of_item["readers"][other["part"]] for name, other in regions.items()}
+                found.setdefault((region, item), []).append({"pointing": of_item["pointing"], **shares})
     return found
 
 
@@ -92,11 +91,11 @@ def mean_truth(results: Results, name: str) -> Spread | None:
     return spread(values) if values else None
 
 
-def against(contenders: dict[str, Results], ours: str, theirs: str, way: str, name: str) -> Spread | None:
-    """Paired difference of two contenders on test, in points, both by `way`; who has no parts ranks by the global
+def against(methods: dict[str, Results], ours: str, theirs: str, way: str, name: str) -> Spread | None:
+    """Paired difference of two methods on test, in points, both by `way`; who has no parts ranks by the global
     embedding always."""
-    their_way = way if CONTENDERS[theirs].has_parts else "global"
-    return paired(metric(contenders[ours], way, name), metric(contenders[theirs], their_way, name))
+    their_way = way if METHODS[theirs].has_parts else "global"
+    return paired(metric(methods[ours], way, name), metric(methods[theirs], their_way, name))
 
 
 def regions_of(results: Iterable[dict[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The study as a picture: test R@1 of every contender, each seed a dot, by each way to rank."""
+"""The study as a picture: test R@1 of every method, each seed a dot, by each way to rank."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ COLOURS = {"global": "#8a8f98", "parts": "#2a9d8f", "whole": "#c8553d"}
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """Horizontal rows, the mean with its 95 % interval and the seeds behind it."""
-    contenders = [name for name, runs in found["contenders"].items() if runs]
-    figure = Figure(figsize=(8, 0.6 + 0.5 * max(1, len(contenders))), layout="constrained")
+    methods = [name for name, runs in found["methods"].items() if runs]
+    figure = Figure(figsize=(8, 0.6 + 0.5 * max(1, len(methods))), layout="constrained")
     axes = figure.subplots()
-    for row, name in enumerate(contenders):
-        runs = found["contenders"][name]
+    for row, name in enumerate(methods):
+        runs = found["methods"][name]
         for place, way in enumerate(WAYS):
             values = list(metric(runs, way, "rank_1").values())
             if not values or (way == "whole" and not metric(runs, "parts", "rank_1")):
@@ -26,19 +26,19 @@ def draw(found: dict[str, Any], path: Path) -> None:
             half = centre.half_interval if centre.count > 2 else 0  # that of two seeds would dwarf all others
             axes.scatter(values, [y] * len(values), s=10, color=COLOURS[way], alpha=0.45, linewidths=0)
             axes.errorbar(centre.mean, y, xerr=half, fmt="o", ms=5, color=COLOURS[way], capsize=2,
-                          label=way if row == last_with_parts(contenders, found) else None)  # fmt: skip
-    axes.set_yticks(range(len(contenders)), contenders)
+                          label=way if row == last_with_parts(methods, found) else None)  # fmt: skip
+    axes.set_yticks(range(len(methods)), methods)
     axes.invert_yaxis()
     axes.set_xlabel("test R@1, percent (dots: seeds; bars: 95 % interval of the mean, from 3 seeds on)")
     axes.grid(axis="x", color="#e4e6ea")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if contenders:
+    if methods:
         axes.legend(frameon=False, loc="best")
     figure.savefig(path, dpi=150)
 
 
-def last_with_parts(contenders: list[str], found: dict[str, Any]) -> int:
+def last_with_parts(methods: list[str], found: dict[str, Any]) -> int:
     """The row that names the three ways in the legend."""
-    rows = [i for i, name in enumerate(contenders) if metric(found["contenders"][name], "parts", "rank_1")]
+    rows = [i for i, name in enumerate(methods) if metric(found["methods"][name], "parts", "rank_1")]
     return rows[-1] if rows else 0

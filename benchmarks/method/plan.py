@@ -5,55 +5,63 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.method.contenders import ABLATED, ABLATIONS, CONTENDERS, TELLS, Contender
-from benchmarks.method.results import read_result
+from benchmarks.method.methods import ABLATED, ABLATIONS, METHODS, ORACLE_SOURCE, Method
+from benchmarks.method.results import is_finished, read_result
 
 TUNING_SEED = 0  # a world of its own: nothing of the seeds that count is seen in tuning
 ABLATION_SEEDS = (1,)
 
 
 class Planned(NamedTuple):
-    """A run: where its result goes, fields of `TBPSConfig`, the seed, fields of `TBPSTrainingArguments`; the finished
-    run whose parts' regions it is told, or None."""
+    """A run to make.
+
+    Args:
+        file: where its result goes.
+        settings, training: fields of `TBPSConfig` and of `TBPSTrainingArguments`.
+        oracle_run: the finished run that says which region each part describes; None without the oracle.
+    """
 
     file: Path
     settings: dict[str, Any]
     seed: int
     training: dict[str, Any]
-    told_by: Path | None = None
+    oracle_run: Path | None = None
 
 
 def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
-    """Every combination of the values that a contender is tuned over, on one seed."""
+    """Every combination of the values that a method is tuned over, on one seed."""
     return [
-        Planned(tuning_file(results, name, choice), {**contender.settings, **choice}, TUNING_SEED, contender.training)
-        for name, contender in chosen(only)
-        for choice in choices(contender)
-        if len(choices(contender)) > 1
+        Planned(tuning_file(results, name, choice), {**method.settings, **choice}, TUNING_SEED, method.training)
+        for name, method in chosen(only)
+        for choice in choices(method)
+        if len(choices(method)) > 1
     ]
 
 
 def main_runs(
-    results: Path, seeds: Iterable[int], only: Sequence[str] | None, tuned: bool = True, told: bool = False
+    results: Path, seeds: Iterable[int], only: Sequence[str] | None, tuned: bool = True, oracle: bool = False
 ) -> list[Planned]:
-    """Every contender, as tuned, on every seed; a seed at a time, so that a stopped study compares whole seeds.
-    `told`: those that are told what the parts of another's run are about, which must be there; else all others."""
+    """Plan every method, as tuned, on every seed; seed by seed, so that a stopped study has complete seeds.
+
+    Args:
+        oracle: whether to plan the methods with the oracle, which need finished runs of `ORACLE_SOURCE`, or the others.
+    """
     return [
         Planned(
             run_file(results, name, seed),
             settings_of(results, name, tuned),
             seed,
-            contender.training,
-            run_file(results, TELLS, seed) if told else None,
+            method.training,
+            run_file(results, ORACLE_SOURCE, seed) if oracle else None,
         )
         for seed in seeds
-        for name, contender in chosen(only)
-        if contender.told == told
+        for name, method in chosen(only)
+        if method.oracle == oracle
     ]
 
 
 def ablation_runs(results: Path, tuned: bool = True) -> list[Planned]:
-    """Every ablation of the contender `ABLATED`, and that one unchanged."""
+    """Every ablation of the method `ABLATED`, and that one unchanged."""
     base = settings_of(results, ABLATED, tuned)
     return [
         Planned(results / "ablations" / name / f"seed{seed}.json", {**base, **change}, seed, {})
@@ -62,46 +70,46 @@ def ablation_runs(results: Path, tuned: bool = True) -> list[Planned]:
     ]
 
 
-def chosen(only: Sequence[str] | None) -> list[tuple[str, Contender]]:
-    """The contenders of those names, or all.
+def chosen(only: Sequence[str] | None) -> list[tuple[str, Method]]:
+    """The methods of those names, or all.
 
     Raises:
         ValueError: a name that is none of them.
     """
-    unknown = set(only or ()) - set(CONTENDERS)
+    unknown = set(only or ()) - set(METHODS)
     if unknown:
-        raise ValueError(f"--only {', '.join(sorted(unknown))}: expected some of {', '.join(CONTENDERS)}.")
-    return [(name, CONTENDERS[name]) for name in only or CONTENDERS]
+        raise ValueError(f"--only {', '.join(sorted(unknown))}: expected some of {', '.join(METHODS)}.")
+    return [(name, METHODS[name]) for name in only or METHODS]
 
 
-def choices(contender: Contender) -> list[dict[str, Any]]:
+def choices(method: Method) -> list[dict[str, Any]]:
     """The combinations of tuned values; one empty one where nothing is tuned."""
-    return [dict(zip(contender.tuned, values, strict=True)) for values in product(*contender.tuned.values())]
+    return [dict(zip(method.tuned, values, strict=True)) for values in product(*method.tuned.values())]
 
 
 def settings_of(results: Path, name: str, tuned: bool = True) -> dict[str, Any]:
-    """Settings of a contender, with the values that were best on val, or with the first of each where not `tuned`.
+    """Settings of a method, with the values that were best on val, or with the first of each where not `tuned`.
 
     Raises:
         FileNotFoundError: it was to be tuned and was not yet.
     """
-    options = choices(CONTENDERS[name])
+    options = choices(METHODS[name])
     best = options[0]
     if tuned and len(options) > 1:
         best = max(options, key=lambda choice: val_rank_1(tuning_file(results, name, choice)))
-    return {**CONTENDERS[name].settings, **best}
+    return {**METHODS[name].settings, **best}
 
 
 def val_rank_1(file: Path) -> float:
-    """R@1 on val of what a contender ranks with: the whole vector, or the global embedding without parts."""
+    """R@1 on val of what a method ranks with: the whole vector, or the global embedding without parts."""
     val = read_result(file)["val"]
     return val.get("whole", val["global"])["rank_1"]
 
 
 def is_tuned(results: Path, name: str, runs: Iterable[dict[str, Any]]) -> bool:
-    """Whether a contender was tuned and all of these runs have the settings that came of it."""
-    options = choices(CONTENDERS[name])
-    if len(options) > 1 and not all(tuning_file(results, name, choice).is_file() for choice in options):
+    """Whether a method was tuned and all of these runs have the settings that came of it."""
+    options = choices(METHODS[name])
+    if len(options) > 1 and not all(is_finished(tuning_file(results, name, choice)) for choice in options):
         return False
     return all(run["settings"] == settings_of(results, name) for run in runs)
 

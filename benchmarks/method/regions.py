@@ -5,7 +5,7 @@ from tbps.toypedes.attributes import NONE
 from tbps.toypedes.phrases import Stated
 from tbps.toypedes.regions import BODY
 
-THING = {Region.UPPER: "upper", Region.LOWER: "lower", Region.SHOES: "shoes", Region.BAG: "bag"}
+ITEM = {Region.UPPER: "upper", Region.LOWER: "lower", Region.SHOES: "shoes", Region.BAG: "bag"}
 REPAINTED = {  # the attribute that a counterfactual picture changes
     Region.HEAD: "hat_colour",
     Region.UPPER: "upper_colour",
@@ -19,7 +19,7 @@ def attributes(region: Region, person: Person) -> tuple[str, str]:
     """Names of the two attributes that make a person's value there: the thing and its colour (bald: the hair)."""
     if region == Region.HEAD:
         return ("hat", "hat_colour") if person.hat != NONE else ("hair_length", "hair_colour")
-    return THING[region], f"{THING[region]}_colour"
+    return ITEM[region], f"{ITEM[region]}_colour"
 
 
 def value(region: Region, person: Person) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.method.collect import Results, collect
-from benchmarks.method.contenders import ABLATED, CONTENDERS
+from benchmarks.method.methods import ABLATED, METHODS
 from benchmarks.method.picture import draw
 from benchmarks.method.plan import TUNING_SEED
 from benchmarks.method.retrieval_tables import (
@@ -15,7 +15,7 @@ from benchmarks.method.retrieval_tables import (
     tuning_table,
     weight_table,
 )
-from benchmarks.method.truth_tables import ablation_table, thing_table, truth_table
+from benchmarks.method.truth_tables import ablation_table, item_table, truth_table
 
 
 def write_report(results: Path) -> None:
@@ -28,42 +28,42 @@ def write_report(results: Path) -> None:
 
 def tables(found: dict[str, Any]) -> str:
     """All tables."""
-    contenders = {name: runs for name, runs in found["contenders"].items() if runs}
+    methods = {name: runs for name, runs in found["methods"].items() if runs}
     lines = [
         "<!-- written by `python benchmarks/method_study.py`; do not edit -->",
-        *machines(contenders),
+        *machines(methods),
         "",
         "## Test retrieval (percent, mean ± standard deviation over seeds)",
         "",
-        *retrieval_table(contenders, found["tuned"]),
-        *difference_tables(found["contenders"], list(BASELINES)),
+        *retrieval_table(methods, found["tuned"]),
+        *difference_tables(found["methods"], list(BASELINES)),
     ]
     if found["untuned"]:
         lines += ["", "## Untuned runs of contenders that were tuned (folder `untuned`)", ""]
         lines += retrieval_table(found["untuned"], [])
         baselines = [name for name in BASELINES if name in found["untuned"]]
-        lines += difference_tables(found["contenders"] | found["untuned"], baselines, " to untuned runs")
-    if weights := weight_table(contenders):
+        lines += difference_tables(found["methods"] | found["untuned"], baselines, " to untuned runs")
+    if weights := weight_table(methods):
         lines += ["", "## R@1 of the whole vector by the weight of the parts (0: global alone, 1: parts alone)", ""]
         lines += weights
     if found["tuning"]:
         lines += ["", f"## Tuning: R@1 on val of seed {TUNING_SEED}", "", *tuning_table(found["tuning"])]
-    if any("suspected" in result for runs in contenders.values() for result in runs.values()):
-        lines += ["", "## Suspected pairs at the end of training", "", *suspicion_table(contenders)]
-    for name, runs in contenders.items():
-        if CONTENDERS[name].has_parts:
+    if any("suspected" in result for runs in methods.values() for result in runs.values()):
+        lines += ["", "## Suspected pairs at the end of training", "", *suspicion_table(methods)]
+    for name, runs in methods.items():
+        if METHODS[name].has_parts:
             lines += ["", f"## Parts of {name}", "", *truth_table(runs)]
-        if name == ABLATED and (things := thing_table(runs)):
-            lines += ["", f"## Things, by the parts of {name}", "", *things]
+        if name == ABLATED and (items := item_table(runs)):
+            lines += ["", f"## Things, by the parts of {name}", "", *items]
     if found["ablations"]:
         lines += ["", f"## Ablations of {ABLATED}, {steps(found['ablations'])} steps", ""]
         lines += ablation_table(found["ablations"])
     return "\n".join(lines) + "\n"
 
 
-def machines(contenders: dict[str, Results]) -> list[str]:
+def machines(methods: dict[str, Results]) -> list[str]:
     """What the runs share, what they ran on, and how long they took."""
-    runs = [result for results in contenders.values() for result in results.values()]
+    runs = [result for results in methods.values() for result in results.values()]
     seconds = sum(result["seconds"] for result in runs)
     return [
         *(f"Regime: {regime}." for regime in sorted({str(result["regime"]) for result in runs})),

@@ -1,13 +1,13 @@
-"""Tables of who is found: by contender, by differences, by the values that were tuned, by the weight of the parts."""
+"""Tables of who is found: by method, by differences, by the values that were tuned, by the weight of the parts."""
 
 from collections.abc import Sequence
 
 from benchmarks.method.cells import cell, difference, table
 from benchmarks.method.collect import WAYS, Results, against, by_part_weight, metric
-from benchmarks.method.contenders import CONTENDERS
+from benchmarks.method.methods import METHODS
 
 METRICS = {"rank_1": "R@1", "rank_5": "R@5", "mAP": "mAP"}
-BASELINES = {  # what every contender with parts is compared with
+BASELINES = {  # what every method with parts is compared with
     "itc": "ITC",
     "tal": "TAL",
     "sdm_id": "SDM+ID",
@@ -16,8 +16,8 @@ BASELINES = {  # what every contender with parts is compared with
 }
 
 
-def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> list[str]:
-    """Contender by way to rank and metric; runs made before people trained on were measured lack these."""
+def retrieval_table(methods: dict[str, Results], tuned: Sequence[str]) -> list[str]:
+    """Method by way to rank and metric; runs made before people trained on were measured lack these."""
     header = [
         "contender",
         "seeds",
@@ -27,7 +27,7 @@ def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> lis
         "whole R@1 of as many people trained on",
     ]
     rows = []
-    for name, runs in contenders.items():
+    for name, runs in methods.items():
         weights = sorted({result["part_weight"] for result in runs.values() if "part_weight" in result})
         cells = [cell(metric(runs, way, key).values(), 1) for way in WAYS for key in METRICS]
         trained = metric(runs, "whole", "rank_1", "train")
@@ -38,30 +38,30 @@ def retrieval_table(contenders: dict[str, Results], tuned: Sequence[str]) -> lis
     return table(header, rows)
 
 
-def difference_tables(contenders: dict[str, Results], baselines: Sequence[str], where: str = "") -> list[str]:
+def difference_tables(methods: dict[str, Results], baselines: Sequence[str], where: str = "") -> list[str]:
     """`difference_table` of each metric, with a heading."""
     lines = []
     for key, short in METRICS.items():
         lines += ["", f"## Paired differences of {short}{where}", ""]
         lines += ["Points: mean ± half the 95 % interval (standard deviation; seeds that have both).", ""]
-        lines += difference_table(contenders, baselines, key)
+        lines += difference_table(methods, baselines, key)
     return lines
 
 
-def difference_table(contenders: dict[str, Results], baselines: Sequence[str], key: str) -> list[str]:
-    """Each contender against the baselines, by each way to rank; who has no parts has one way."""
+def difference_table(methods: dict[str, Results], baselines: Sequence[str], key: str) -> list[str]:
+    """Each method against the baselines, by each way to rank; who has no parts has one way."""
     rows = []
-    for name in (name for name, runs in contenders.items() if runs):
-        for way in WAYS if CONTENDERS[name].has_parts else ("global",):
-            others = [None if name == other else against(contenders, name, other, way, key) for other in baselines]
+    for name in (name for name, runs in methods.items() if runs):
+        for way in WAYS if METHODS[name].has_parts else ("global",):
+            others = [None if name == other else against(methods, name, other, way, key) for other in baselines]
             rows.append([name, way, *map(difference, others)])
     return table(["contender", "by", *(f"- {BASELINES[name]}" for name in baselines)], rows)
 
 
-def weight_table(contenders: dict[str, Results]) -> list[str]:
-    """Contender and split by weight of the parts; of the runs that kept it."""
+def weight_table(methods: dict[str, Results]) -> list[str]:
+    """Method and split by weight of the parts; of the runs that kept it."""
     rows, header = [], []
-    for name, runs in contenders.items():
+    for name, runs in methods.items():
         for split in ("val", "test"):
             if found := by_part_weight(runs, split):
                 header = ["contender", "split", "seeds", *found]
@@ -71,15 +71,15 @@ def weight_table(contenders: dict[str, Results]) -> list[str]:
 
 
 def tuning_table(tuning: dict[str, dict[str, float]]) -> list[str]:
-    """Contender by the values that were tried."""
+    """Method by the values that were tried."""
     values = {name: [f"{value}: {rank:.1f}" for value, rank in tried.items()] for name, tried in tuning.items()}
     return table(["contender", "R@1 of each value"], [[name, ", ".join(tried)] for name, tried in values.items()])
 
 
-def suspicion_table(contenders: dict[str, Results]) -> list[str]:
-    """Of the robust contenders: how many training pairs they suspect, and how rightly."""
+def suspicion_table(methods: dict[str, Results]) -> list[str]:
+    """Of the robust methods: how many training pairs they suspect, and how rightly."""
     rows = []
-    for name, runs in contenders.items():
+    for name, runs in methods.items():
         found = [result["suspected"] for result in runs.values() if "suspected" in result]
         if found:
             count = cell([float(each["count"]) for each in found], 0)

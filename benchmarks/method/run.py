@@ -1,4 +1,4 @@
-"""One run: train a contender on the world of a seed from the starting checkpoint, measure it, write one JSON file."""
+"""One run: train a method on the world of a seed from the starting checkpoint, measure it, write one JSON file."""
 
 import json
 import os
@@ -15,6 +15,8 @@ import transformers
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
+from benchmarks.method.attention_figure import draw_attention
+from benchmarks.method.by_item import by_item
 from benchmarks.method.likeness import (
     commonality_correlation,
     counterfactual,
@@ -22,15 +24,13 @@ from benchmarks.method.likeness import (
     sampled_share_correlation,
 )
 from benchmarks.method.localisation import assign, localisation
-from benchmarks.method.looks import draw_looks
+from benchmarks.method.oracle import oracle_of_run
 from benchmarks.method.parts import read_parts
 from benchmarks.method.plan import Planned
 from benchmarks.method.regions import BODY
-from benchmarks.method.results import read_result
+from benchmarks.method.results import is_finished, read_result
 from benchmarks.method.retrieval import measure
 from benchmarks.method.start import SETTINGS, from_start
-from benchmarks.method.things import by_thing
-from benchmarks.method.told import told_by_run
 from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.commonality_tbps import COMMONALITY
@@ -46,7 +46,7 @@ TRUTH_PEOPLE = 500  # people of val and of test whose parts are measured
 
 @dataclass(frozen=True)
 class Regime:
-    """What all contenders of a study share: people in a world (70 % to train on), steps, pairs a batch, the share of
+    """What all methods of a study share: people in a world (70 % to train on), steps, pairs a batch, the share of
     training captions that stand with another person's image."""
 
     people: int
@@ -59,7 +59,7 @@ class Regime:
 
 def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     """Train and measure; the file appears at the end, whole."""
-    file, settings, seed, training, told_by = planned
+    file, settings, seed, training, oracle_run = planned
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     began = time.perf_counter()
@@ -70,7 +70,7 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     trained_on = first_people(rows["train"], len(set(rows["test"]["person_id"])))  # with their own captions
     rows["train"], is_noisy = with_noise(rows["train"], regime.caption_noise, seed)
     trainer = make_trainer(model, processor, rows, planned, regime, out / "training" / str(os.getpid()))
-    with told_by_run(told_by, rows["train"], root, model.config.num_parts) if told_by else nullcontext():
+    with oracle_of_run(oracle_run, rows["train"], root, model.config.num_parts) if oracle_run else nullcontext():
         step_seconds = round(trainer.train().metrics["train_runtime"] / regime.steps, 4)
     model.eval()
     measured = {"val": rows["val"], "test": rows["test"], "train": trained_on}
@@ -86,7 +86,7 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     result |= {
         "settings": settings,
         "training": training,
-        "told": told_by is not None,
+        "oracle": oracle_run is not None,
         "seed": seed,
         "regime": vars(regime),
         "seconds_a_step": step_seconds,
@@ -106,12 +106,12 @@ def suspicion(suspected: np.ndarray, is_noisy: np.ndarray) -> dict[str, float]:
 
 
 def is_done(planned: Planned, regime: Regime) -> bool:
-    """Whether the file holds a run of these very settings: a result of others (untuned, say) is made again."""
-    if not planned.file.is_file():
+    """Whether there is a result of these very settings; one of other settings (untuned, say) is made again."""
+    if not is_finished(planned.file):
         return False
     found = read_result(planned.file)
     same = found["settings"] == planned.settings and found.get("training", {}) == planned.training
-    same = same and found.get("told", False) == (planned.told_by is not None)
+    same = same and found.get("oracle", False) == (planned.oracle_run is not None)
     return same and Regime(**found["regime"]) == regime
 
 
@@ -125,7 +125,7 @@ def machine() -> str:
 def make_trainer(
     model: TBPSModel, processor: TBPSProcessor, rows: Any, planned: Planned, regime: Regime, folder: Path
 ) -> TBPSTrainer:
-    """The trainer of every contender."""
+    """The trainer of every method."""
     arguments = TBPSTrainingArguments(
         output_dir=str(folder),
         seed=planned.seed,
@@ -148,7 +148,7 @@ def ground_truth(
     test = read_parts(model, processor, rows["test"], truth, root, TRUTH_PEOPLE)
     if picture:
         captions = [captions[0] for captions in rows["test"]["captions"][: len(test.people)]]
-        draw_looks(test, captions, assignment, root / "ToyPEDES" / "imgs", picture)
+        draw_attention(test, captions, assignment, root / "ToyPEDES" / "imgs", picture)
     found: dict[str, dict[str, Any]] = localisation(test, assignment)
     estimates = [name for name in COMMONALITY if name != "none"]
     in_batch = {name: commonality_correlation(test, assignment, name) for name in estimates}
@@ -156,7 +156,7 @@ def ground_truth(
     sampled = sampled_share_correlation(test)
     auc = false_negative_auc(test, assignment)
     moved = counterfactual(model, processor, test, assignment, truth)
-    things = by_thing(test, assignment)
+    items = by_item(test, assignment)
     for region in assignment:
         found[BODY[region].name.lower()] |= {
             "commonality": {name: values[region] for name, values in in_batch.items()},
@@ -164,6 +164,6 @@ def ground_truth(
             "commonality_among_all": {name: values[region] for name, values in among_all.items()},
             "false_negative_auc": auc[region],
             "moves_most": moved[region],
-            "by_thing": things.get(region, {}),
+            "by_item": items.get(region, {}),
         }
     return found

@@ -1,4 +1,4 @@
-"""The starting checkpoint: towers that know words and colours, as CLIP's do, trained once for all contenders."""
+"""The starting checkpoint: towers that know words and colours, as CLIP's do, trained once for all methods."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
-from benchmarks.method.contenders import NO_PARTS, TEXT, TOWERS
+from benchmarks.method.methods import NO_PARTS, TEXT, TOWERS
 from benchmarks.method.worlds import START_SEED, splits, with_clauses, world
 from tbps import TBPSConfig, TBPSModel, TBPSTrainer
 from tbps.pretrained_tbps import put_towers

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from benchmarks.method.cells import cell, number, table
-from benchmarks.method.collect import WAYS, Results, mean_truth, metric, regions_of, thing_readers, truth
-from benchmarks.method.contenders import ABLATIONS, TOWERS
+from benchmarks.method.collect import WAYS, Results, item_readers, mean_truth, metric, regions_of, truth
+from benchmarks.method.methods import ABLATIONS, TOWERS
 from benchmarks.method.statistics import Spread
 
 ESTIMATE = "all_views"  # of commonality, in the tables; the others are in the runs
@@ -39,15 +39,15 @@ def truth_table(runs: Results) -> list[str]:
     return table(header, rows)
 
 
-def thing_table(runs: Results) -> list[str]:
+def item_table(runs: Results) -> list[str]:
     """Thing by how often its region's part points at it and which region's part reads its words most; of the runs that
     kept it."""
     names = regions_of(runs.values())
     rows = []
-    for (region, thing), seeds in thing_readers(runs).items():
+    for (region, item), seeds in item_readers(runs).items():
         mean = {name: sum(seed[name] for seed in seeds) / len(seeds) for name in ("pointing", *names)}
         others = 1 - sum(mean[name] for name in names)
-        rows.append([thing, region, *(f"{share:.2f}" for share in (*mean.values(), others))])
+        rows.append([item, region, *(f"{share:.2f}" for share in (*mean.values(), others))])
     readers = [f"words read most by the part of: {name}" for name in names]
     header = ["thing", "region", "its region's part points at it", *readers, "by a part of no region"]
     return table(header, rows) if rows else []
@@ -62,7 +62,7 @@ def measure_cell(key: str, measured: Callable[[str], Spread | None]) -> str:
 
 
 def ablation_table(runs_of: dict[str, Results]) -> list[str]:
-    """Each change of the ablated contender; in the order in which they are listed, "unchanged" first."""
+    """Each change of the ablated method; in the order in which they are listed, "unchanged" first."""
     rows = []
     for name in (name for name in ABLATIONS if name in runs_of):
         runs = runs_of[name]

@@ -1,0 +1,38 @@
+"""Where the parts look, as a picture: people of test, and over each the attention of the part of every region."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.method.parts import Parts
+from benchmarks.method.regions import BODY
+from tbps.data.images import open_image
+
+PEOPLE, EACH = 6, 28  # rows, and how many images one row is after the other: other people, other cameras
+
+
+def draw_attention(parts: Parts, captions: list[str], assignment: dict[int, int], folder: Path, path: Path) -> None:
+    """One row a person: the caption, the picture, and the attention of each region's part as a red veil. `captions`: of
+    every image of `parts`. `folder`: where the images lie."""
+    rows = range(0, min(len(parts.people), PEOPLE * EACH), EACH)
+    figure = Figure(figsize=(9, 2.1 * len(rows)), layout="constrained")
+    widths = [2, *[1] * (1 + len(assignment))]
+    cells = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
+    for axis in cells.flat:
+        axis.set_axis_off()
+    for line, row in zip(cells, rows, strict=True):
+        line[0].text(0, 0.5, textwrap.fill(captions[row], 30), fontsize=8, va="center")
+        picture = open_image(folder / parts.file_paths[row])
+        line[1].imshow(picture)
+        for axis, (region, part) in zip(line[2:], sorted(assignment.items()), strict=True):
+            attention = parts.image_attention[row, part].numpy()
+            axis.imshow(picture.convert("L"), cmap="gray", alpha=0.6)
+            whole = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
+            axis.imshow(
+                np.zeros_like(attention), cmap="autumn", vmin=0, vmax=1, alpha=attention / attention.max(), extent=whole
+            )
+            if row == 0:
+                axis.set_title(f"{BODY[region].name.lower()} (part {part})", fontsize=8)
+    figure.savefig(path, dpi=90, pil_kwargs={"quality": 85})
