@@ -39,8 +39,9 @@ def here(
     monkeypatch.chdir(tmp_path)
 
 
-def run(page: str, *chosen: int) -> dict[str, Any]:
-    names: dict[str, Any] = {}
+def run(page: str, *chosen: int, after: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The names that blocks of a page define; `after`: those of blocks before them."""
+    names: dict[str, Any] = {} if after is None else after
     for position in chosen:
         block = blocks(page)[position]
         for line, module in NEEDED.items():
@@ -103,13 +104,15 @@ def test_scikit_learn_reads_the_features(here: None) -> None:
     assert names["accuracy"] >= 0.8  # six people of other colours, one shot of each to learn from
 
 
-def test_gallery_page(here: None) -> None:
+def test_gallery_and_filters_pages(here: None) -> None:
     rows = make_rows(Path("runs/demo/data/ToyPEDES/imgs/val"), people=24, first_id=100)
     entries = [{"split": "val", "file_path": f"val/{name}", "captions": captions, "id": person}
                for name, captions, person in zip(rows["file_path"], rows["captions"], rows["person_id"],
                                                  strict=True)]  # fmt: skip
     Path("runs/demo/data/ToyPEDES/reid_raw.json").write_text(json.dumps(entries))
-    names = run("gallery.md", 0, 1, 2, 3)
+    names = run("gallery.md", 0, 1)
+    run("filters.md", 0, after=names)
+    run("gallery.md", 2, after=names)
     assert names["gallery"].count() == 12
     assert names["gallery"].why_none(names["late"]).startswith("no image meets the filter, of 12; there are:")
     assert isinstance(names["best"].image, Path)

@@ -113,7 +113,7 @@ def test_the_commands_of_readme_and_of_upkeep_work_after_the_demonstration(run: 
     for line in readme:
         run(line)
     assert Path("hits.html").stat().st_size > 1000
-    people = [line for line in command_lines(PAGES["docs/gallery.md"]) if "runs/people" in line]
+    people = [line for line in command_lines(PAGES["docs/maintenance.md"]) if "runs/people" in line]
     assert len(people) >= 9
     run(".venv/bin/tbps index runs/demo/model runs/demo/data/ToyPEDES/imgs/cam_a runs/people")
     for line in people:
