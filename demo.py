@@ -25,11 +25,11 @@ from transformers import AutoModel, AutoProcessor
 
 import train_hf
 from tbps import Gallery
-from tbps.commands.terminal import safe_streams
+from tbps.cli.terminal import safe_streams
 from tbps.data.loading import load_benchmark
-from tbps.metrics import retrieval_metrics
+from tbps.data.toypedes import ToySummary, generate
+from tbps.evaluation.metrics import retrieval_metrics
 from tbps.report import QueryResult, write_demo_report, write_search_sheet
-from tbps.toypedes import ToySummary, generate
 from tbps.training.program import OneLineParser, run
 
 QUERIES = 5

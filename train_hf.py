@@ -25,17 +25,16 @@ import datasets
 from transformers import set_seed
 
 from tbps import TBPSTrainer
-from tbps.commands.terminal import safe_streams
+from tbps.cli.terminal import safe_streams
 from tbps.data.provenance import provenance
-from tbps.fingerprint import identify
+from tbps.evaluation.fingerprint import identify
+from tbps.training.build import build_model, load_splits
+from tbps.training.card_facts import start_facts, training_facts
 from tbps.training.checkpoints import last_whole_checkpoint
+from tbps.training.distributed import unsharded
 from tbps.training.noisy_pairs import suspects
-from tbps.training.program import run
+from tbps.training.program import run, summary
 from tbps.training.recipe import Recipe, parse_recipe
-from tbps.training.setup import build_model, load_splits
-from tbps.training.sharded import unsharded
-from tbps.training.stated import start_facts, training_facts
-from tbps.training.summary import summary
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:

@@ -22,12 +22,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmarks` is a package of the checkout
 
 from benchmarks.facts import facts
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import Home, Wanted
-from tbps.gallery.homes import open_home
-from tbps.gallery.manifest import DTYPES, Dtype, Layout
-from tbps.gallery.rows import make_row
+from tbps.gallery.folder.manifest import DTYPES, Dtype, Layout
+from tbps.gallery.metadata import make_row
+from tbps.gallery.open_store import open_home
+from tbps.gallery.store import Home, Wanted
 
 WIDTH = 1024
 MODEL = ModelIdentity("random vectors", "0" * 32, WIDTH)

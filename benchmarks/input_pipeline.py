@@ -32,13 +32,12 @@ from PIL import Image
 
 from tbps import TBPSConfig, TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.data.augment import Augmentation
-from tbps.data.fast_jpeg import torchvision_io
 from tbps.data.images import open_image
-from tbps.data.length_groups import LengthGroupedSampler
 from tbps.data.pairs import PairCollator, PersonPairs
-from tbps.data.sampler import IdentitySampler
-from tbps.toypedes.dataset import generate
-from tbps.training.vocabulary import train_tokenizer
+from tbps.data.preprocessing import torchvision_io
+from tbps.data.samplers import IdentitySampler, LengthGroupedSampler
+from tbps.data.toypedes.dataset import generate
+from tbps.training.build import train_tokenizer
 
 RESULT = Path("benchmarks/results/input_pipeline.json")
 BATCH = 64

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmar
 from benchmarks.facts import MEBIBYTE, facts, peak_memory
 from tbps import TBPSConfig, TBPSModel
 from tbps.loss_tbps import CHUNK
-from tbps.ranking_tbps import commonality_margin_ranking
+from tbps.ranking_loss_tbps import commonality_margin_ranking
 
 NO_PARTS = {"cmr_loss_weight": 0.0, "part_matching_loss_weight": 0.0, "part_independence_loss_weight": 0.0}
 KEYS = {

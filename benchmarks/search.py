@@ -37,12 +37,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmar
 from benchmarks.facts import MEBIBYTE, peak_memory, write_result
 from tbps import Gallery
 from tbps.data.images import list_images, open_image
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.evaluation.metrics import retrieval_metrics
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import Layout
-from tbps.gallery.store import Store
-from tbps.metrics import retrieval_metrics
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 K = 10
 PREFIX, PARTS, PART = 512, 8, 64

@@ -25,15 +25,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: the train
 
 import train_hf
 from tbps import TBPSModel, TBPSProcessor
+from tbps.data.atomic_files import write_atomically
 from tbps.data.augment import Augmentation
-from tbps.data.pixels import PixelPreparation, stack_pixels
-from tbps.encoding import encode_texts
-from tbps.files import write_atomically
-from tbps.toypedes import generate, render
-from tbps.toypedes.attributes import draw_person
-from tbps.toypedes.camera import camera_names, draw_camera
-from tbps.toypedes.captions import write_caption
-from tbps.toypedes.regions import BODY
+from tbps.data.preprocessing import PixelPreparation, stack_pixels
+from tbps.data.toypedes import generate, render
+from tbps.data.toypedes.attributes import draw_person
+from tbps.data.toypedes.camera import camera_names, draw_camera
+from tbps.data.toypedes.captions import write_caption
+from tbps.data.toypedes.regions import BODY
+from tbps.evaluation.encoding import encode_texts
 
 SEED = 1  # of the people rendered; the model's are those of seed 0
 CAMERAS, VARIANTS = 4, 4

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmar
 
 from benchmarks.facts import MEBIBYTE, peak_memory, write_result
 from tbps import TBPSConfig, TBPSModel
-from tbps.vision_towers_tbps import RectangularVisionEmbeddings
+from tbps.towers_tbps import RectangularVisionEmbeddings
 
 CLIP_LENGTH = 77
 IDENTITIES = 11003

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments, s
 import tbps  # noqa: F401 - makes AutoModel and AutoProcessor know the model
 from tbps.data.loading import load_benchmark
 from tbps.data.pairs import PairCollator, PersonPairs
-from tbps.evaluation import evaluate_retrieval
+from tbps.evaluation.retrieval import evaluate_retrieval
 
 # the attention of CLIP's and SigLIP's encoders, neither that of the part decoder nor of SigLIP's pooling head
 TARGETS = r"(vision_model|text_model)\.encoder\..*\.(q_proj|k_proj|v_proj|out_proj)"

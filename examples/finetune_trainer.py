@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
 import tbps  # noqa: F401 - makes AutoModel and AutoProcessor know the model
 from tbps.data.loading import load_benchmark
 from tbps.data.pairs import PairCollator, PersonPairs
-from tbps.evaluation import evaluate_retrieval
+from tbps.evaluation.retrieval import evaluate_retrieval
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import AutoModel, AutoProcessor
 
 import tbps
-from tbps.commands.terminal import safe_streams
+from tbps.cli.terminal import safe_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name in LAZY:
         return getattr(import_module(LAZY[name]), name)
     if name == "__version__":
-        return import_module("tbps.checkpoint_tbps").VERSION
+        return import_module("tbps.files_tbps").VERSION
     raise AttributeError(f"module 'tbps' has no attribute {name!r}")
 
 
@@ -53,11 +53,36 @@ def _is_the_command() -> bool:
     program = sys.argv[0] if sys.argv else ""
     if program == "-m":  # so until the module that is to run is found, which takes its package first
         words = sys.orig_argv
-        return "-m" in words and words[words.index("-m") + 1] in ("tbps", "tbps.cli")
+        return "-m" in words and words[words.index("-m") + 1] in ("tbps", "tbps.cli.main")
     beside = os.path.realpath(os.path.dirname(sys.executable))
     return Path(program).stem == "tbps" and os.path.dirname(os.path.realpath(program)) == beside
 
 
+def register() -> None:
+    """Register with the Auto classes and pipelines of this process (no trust needed), and have `save_pretrained` copy
+    the model's code beside the weights (for `trust_remote_code=True` where tbps is not installed)."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from tbps.configuration_tbps import TASK, TBPSConfig
+    from tbps.modeling_tbps import TBPSModel
+    from tbps.pipeline_tbps import TextBasedPersonSearchPipeline
+    from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor
+
+    AutoConfig.register(TBPSConfig.model_type, TBPSConfig, exist_ok=True)
+    AutoModel.register(TBPSConfig, TBPSModel, exist_ok=True)
+    AutoImageProcessor.register(TBPSConfig, slow_image_processor_class=TBPSImageProcessor, exist_ok=True)
+    AutoProcessor.register(TBPSConfig, TBPSProcessor, exist_ok=True)
+    TBPSConfig.register_for_auto_class("AutoConfig")
+    TBPSModel.register_for_auto_class("AutoModel")
+    TBPSImageProcessor.register_for_auto_class("AutoImageProcessor")
+    TBPSProcessor.register_for_auto_class("AutoProcessor")
+    # transformers asks for trust wherever a checkpoint names a pipeline, though the registered one runs no code of it
+    TBPSConfig.reads_custom_pipelines = False
+    if TASK not in PIPELINE_REGISTRY.get_supported_tasks():  # a second time it would say that it is there
+        PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=TextBasedPersonSearchPipeline, pt_model=AutoModel)
+
+
 # The command registers when it loads a checkpoint: `tbps --help` and most of the upkeep of a gallery need no model.
 if not _is_the_command():
-    import_module("tbps.auto").register()
+    register()

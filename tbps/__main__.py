@@ -2,6 +2,6 @@
 
 import sys
 
-from tbps.cli import main
+from tbps.cli.main import main
 
 sys.exit(main())

@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .checkpoint_tbps import VERSION, damage_named, tell_versions, warn_of_newer
+from .files_tbps import VERSION, damage_named, tell_versions, warn_of_newer
 
 if TYPE_CHECKING:
     # Never run, but read: Transformers tells the code of two folders of one name apart by the files that the text of a
@@ -55,7 +55,7 @@ class TBPSConfig(PreTrainedConfig):
             small towers a second layer found fewer, not more (docs/method.md). The intermediate size is 4 D where it is
             None.
         part_attention: what the part attention is normalised over: "tokens" (plain), "parts" (parts compete for each
-            token, as slots do) or "both" (dual softmax); see `attention_tbps`.
+            token, as slots do) or "both" (dual softmax); see `part_decoder_tbps`.
         part_image_layer: hidden state of the vision tower whose patches the parts read (0 is the tower's input), by a
             projection of its own; read by the keys of a later one, early patches served best (docs/method.md). None
             takes the tower's output.
@@ -93,7 +93,7 @@ class TBPSConfig(PreTrainedConfig):
             best (docs/method.md).
         cmr_positives, cmr_negatives: which images of a person set the bar ("mean", "hardest", "easiest") and which
             negatives count ("violating", "semi_hard", "hardest"; "softened" counts all of an anchor as one, by a
-            log-sum-exp); see `ranking_tbps`.
+            log-sum-exp); see `ranking_loss_tbps`.
         tbps_version: version of tbps that saved the checkpoint; written by saving, not to be given.
 
     Raises:
@@ -101,7 +101,7 @@ class TBPSConfig(PreTrainedConfig):
     """
 
     model_type = "tbps"
-    reads_custom_pipelines = True  # `tbps.auto` turns it off: the pipeline it registers needs no trust in remote code
+    reads_custom_pipelines = True  # `tbps` turns it off: the pipeline it registers needs no trust in remote code
     sub_configs_defaults = {  # noqa: RUF012 - transformers reads it as a class attribute
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,

@@ -12,8 +12,7 @@ import numpy as np
 from huggingface_hub.utils import httpx  # the client that Transformers fetches images by
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .printable_tbps import printable
-from .regular_file_tbps import read_regular
+from .files_tbps import printable, read_regular
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 

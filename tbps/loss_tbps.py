@@ -7,11 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .commonality_tbps import weighted_mean
 from .configuration_tbps import TBPSConfig
-from .matching_tbps import MATCHING
-from .pair_weights_tbps import weighted_mean
-from .part_losses_tbps import part_independence, part_matching
-from .ranking_tbps import commonality_margin_ranking
+from .matching_losses_tbps import MATCHING, part_independence, part_matching
+from .ranking_loss_tbps import commonality_margin_ranking
 
 CHUNK = 512  # anchors of the ranking loss at a time: B = 4096, K = 8 then needs under 1 GiB
 PART_LOSSES = ("cmr", "part_matching", "part_independence", "part_compactness")
@@ -57,7 +56,7 @@ def tbps_losses(
         text_global, image_global: (B, D). text_parts, image_parts: (B, K, d). All of unit norm.
         person_ids: (B,). scale: scalar, similarity scale of the global loss.
         text_part_weights, image_part_spread: (B, K) or None. id_head: classifier of the N training identities, or None.
-        pair_weights: (B,) in [0, 1], how far each pair is trusted (`pair_weights_tbps`); None is 1 for all.
+        pair_weights: (B,) in [0, 1], how far each pair is trusted (`commonality_tbps`); None is 1 for all.
     Returns:
         {"global", "id", "cmr", "part_matching", "part_independence", "part_compactness"}, less those of coefficient 0.
         The name times `_loss_weight` of the configuration is the coefficient.

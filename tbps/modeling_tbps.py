@@ -10,20 +10,25 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
-from .base_tbps import TBPSPreTrainedModel
-from .chunks_tbps import embedded_or_none
 from .configuration_tbps import TBPSConfig
-from .decoder_tbps import PartDecoder
-from .inputs_tbps import check_labels, check_length, check_person_ids, check_pictures, refuse_replica
 from .loss_tbps import PART_LOSSES, tbps_losses
-from .outputs_tbps import TBPSEmbeddingOutput, TBPSOutput, joined
-from .part_losses_tbps import part_spread
+from .matching_losses_tbps import part_spread
+from .part_decoder_tbps import PartDecoder, special_tokens
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
-from .pooling_tbps import POOLING
-from .pretrained_tbps import check_fields, float_type, names_of, put_towers, read_towers
-from .special_tokens_tbps import special_tokens
-from .text_towers_tbps import content_mask
-from .towers_tbps import ConvStem, build_tower, freeze_unused
+from .pretrained_model_tbps import (
+    TBPSEmbeddingOutput,
+    TBPSOutput,
+    TBPSPreTrainedModel,
+    check_labels,
+    check_length,
+    check_person_ids,
+    check_pictures,
+    embedded_or_none,
+    joined,
+    refuse_replica,
+)
+from .tower_weights_tbps import check_fields, float_type, names_of, put_towers, read_towers
+from .towers_tbps import POOLING, ConvStem, build_tower, content_mask, freeze_unused
 
 # output and person_ids of one process -> those of all, and how far each pair is trusted, or None
 Gather = Callable[[TBPSOutput, torch.Tensor], tuple[TBPSOutput, torch.Tensor, torch.Tensor | None]]
@@ -254,7 +259,7 @@ class TBPSModel(TBPSPreTrainedModel):
                 parameters that the loss uses must be used inside of `forward` where a wrapper counts or shards them.
             part_factor: of the losses of parts, which a trainer may change while it trains.
             embed_chunk_size: embed so many rows at a time, and again in the backward pass, so that memory grows with
-                the chunk and not with B (see `chunks_tbps`). The output then holds embeddings and scores alone.
+                the chunk and not with B (see `embed_in_chunks`). The output then holds embeddings and scores alone.
 
         Raises:
             ValueError: neither modality; `person_ids` that do not fit the pairs; `embed_chunk_size` below 1.
@@ -282,7 +287,7 @@ class TBPSModel(TBPSPreTrainedModel):
         """The loss terms by name, unweighted, on the pairs (row b of texts and of images) of `output`.
 
         `output` may hold embeddings gathered from several processes. `pair_weights` (B,) in [0, 1] says how far each
-        pair is trusted (see `pair_weights_tbps`). The instance loss is left out of evaluation:
+        pair is trusted (see `commonality_tbps`). The instance loss is left out of evaluation:
         people of val and test are none of its classes.
 
         Raises:

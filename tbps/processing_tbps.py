@@ -18,11 +18,10 @@ from transformers.image_utils import (
 from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import is_torch_tensor, logging
 
-from .checkpoint_tbps import damage_named
 from .configuration_tbps import as_pair
+from .files_tbps import check_checkpoint, check_place, damage_named
 from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_image
-from .source_tbps import check_checkpoint, check_place
-from .text_length_tbps import check_text_length
+from .tower_weights_tbps import check_text_length
 
 logger = logging.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import BatchFeature, PreTrainedTokenizerFast
 
 from tbps import TBPSConfig, TBPSImageProcessor, TBPSModel, TBPSProcessor
-from tbps.training.vocabulary import train_tokenizer
+from tbps.training.build import train_tokenizer
 
 torch.set_num_threads(1)  # threads of tiny models wait for each other longer than they work
 

@@ -12,11 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
 from tbps.configuration_tbps import COMMONALITIES, NEGATIVES
-from tbps.encoding import encode_images
-from tbps.evaluation import evaluate_retrieval
-from tbps.metrics import retrieval_metrics
-from tbps.spread import encode_spread
-from tbps.training.gather import gather_pairs
+from tbps.evaluation.distributed import encode_spread
+from tbps.evaluation.encoding import encode_images
+from tbps.evaluation.metrics import retrieval_metrics
+from tbps.evaluation.retrieval import evaluate_retrieval
+from tbps.training.distributed import gather_pairs
 
 PERSON_IDS = torch.tensor([0, 1, 2, 2, 1, 3, 3, 0])  # identities repeat across processes
 WEIGHTS = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tbps.files import checksum
+from tbps.data.atomic_files import checksum
 
 
 def forge(folder: Path, content: dict[str, Any]) -> None:

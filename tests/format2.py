@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from forging import forge
 
-from tbps.gallery.blocks import block_checksums
-from tbps.gallery.home import Row
+from tbps.gallery.folder.checked_file import block_checksums
+from tbps.gallery.store import Row
 
 TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}
 

@@ -30,15 +30,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tbps.fingerprint import ModelIdentity
-from tbps.gallery.blocks import block_checksums
-from tbps.gallery.errors import GalleryError
+from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import MODES, Row, Wanted
-from tbps.gallery.manifest import DTYPES, Layout
-from tbps.gallery.repair import repair
-from tbps.gallery.shard_file import _seal
-from tbps.gallery.store import Store
+from tbps.gallery.folder.checked_file import block_checksums
+from tbps.gallery.folder.manifest import DTYPES, Layout
+from tbps.gallery.folder.repair import repair
+from tbps.gallery.folder.shard_file import _seal
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import MODES, Row, Wanted
 from tests.forging import forge, places, replaced
 
 WIDTH = 16

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tbps.fingerprint import ModelIdentity
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import Layout
-from tbps.gallery.store import Store
+from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 WIDTH = 16
 IDENTITY = ModelIdentity("m", "f", WIDTH)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from benchmarks.method.parts import Parts
 from benchmarks.method.regions import BODY, attributes, value
-from tbps.toypedes.attributes import draw_person
+from tbps.data.toypedes.attributes import draw_person
 
 K = 6  # parts 0..4 are perfect for the regions 0..4, part 5 looks at the background
 

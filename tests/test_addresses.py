@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_gallery_contract import LAYOUT, MODEL
 
-from tbps.addresses import checkpoint_name, local_path, scheme_of
-from tbps.cli import main
+from tbps.cli.main import main
 from tbps.data.benchmarks import find_annotation, find_benchmark
+from tbps.data.paths import checkpoint_name, local_path, scheme_of
+from tbps.data.toypedes import generate
 from tbps.gallery import Gallery
-from tbps.gallery.errors import GalleryError
-from tbps.gallery.homes import existing_home, open_home, place_of
+from tbps.gallery.checks import GalleryError
+from tbps.gallery.open_store import existing_home, open_home, place_of
 from tbps.report import QueryResult, write_search_page, write_search_sheet
-from tbps.toypedes import generate
 from tbps.training.recipe import parse_recipe
 
 QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.yaml"

@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import BatchFeature
 
 from tbps import TBPSModel
-from tbps.attention_tbps import NORMALISATION
+from tbps.part_decoder_tbps import NORMALISATION
 
 Factory = Callable[..., TBPSModel]
 

@@ -17,10 +17,9 @@ from test_training import arguments
 from torch.utils.data import DataLoader
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
+from tbps.data.bad_samples import ReadingLog, dead_workers_named, stand_ins
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator, PersonPairs
-from tbps.data.reading_log import ReadingLog, dead_workers_named
-from tbps.data.stand_ins import stand_ins
 
 Factory = Callable[..., TBPSModel]
 

@@ -181,10 +181,10 @@ def test_remote_code_in_a_process_without_tbps(checkpoint: Path, tmp_path: Path,
     script.write_text(REMOTE.replace("import tbps", "sys.modules['tbps'] = None; import tbps", 1))
     other = tmp_path / "other" / checkpoint.name  # of the same name, with code that does something else
     shutil.copytree(checkpoint, other)
-    pooling = (other / "pooling_tbps.py").read_text()
+    pooling = (other / "towers_tbps.py").read_text()
     changed = pooling.replace("return projection(output.pooler_output)", "return -projection(output.pooler_output)")
     assert changed != pooling
-    (other / "pooling_tbps.py").write_text(changed)
+    (other / "towers_tbps.py").write_text(changed)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
     run = subprocess.run(
         [sys.executable, str(script), str(picture), str(checkpoint), str(other), str(checkpoint)],

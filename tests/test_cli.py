@@ -15,10 +15,10 @@ from conftest import CAPTION, make_rows
 from PIL import Image
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import build_parser, main
+from tbps.cli.main import build_parser, main
 from tbps.data.loading import load_benchmark
-from tbps.evaluation import evaluate_retrieval
-from tbps.gallery.store import Store
+from tbps.evaluation.retrieval import evaluate_retrieval
+from tbps.gallery.folder.store import Store
 
 
 @pytest.fixture
@@ -258,8 +258,8 @@ def example_lines(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def test_a_launch_shares_the_work_of_index(tmp_path: Path, checkpoint: str, folder: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tbps.cli",
-               "index", checkpoint, str(folder), str(tmp_path / "gallery"), "--json"]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m",
+               "tbps.cli.main",               "index", checkpoint, str(folder), str(tmp_path / "gallery"), "--json"]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     [line] = [line for line in run.stdout.splitlines() if line.startswith("{")]

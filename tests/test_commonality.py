@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps.commonality_tbps import COMMONALITY, TEMPERATURE, AnchorRows, batch_own, own_cosine
-from tbps.ranking_tbps import commonality_margin, commonality_margin_ranking
+from tbps.ranking_loss_tbps import commonality_margin, commonality_margin_ranking
 
 WITHIN = ["resembling", "resembling_pair", "all_views"]  # look at other cosines than those of anchors and candidates
 ESTIMATES = [name for name in COMMONALITY if name not in ("none", "pairwise", "look_alike", *WITHIN)]

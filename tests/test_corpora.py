@@ -8,8 +8,8 @@ import pytest
 from corpora import entries, sentence
 
 from tbps.data.corpora import FORMAT_NAMES
-from tbps.data.corpora.errors import CorpusError
 from tbps.data.corpora.formats import FORMATS, read_corpus
+from tbps.data.corpora.index import CorpusError
 
 PATHS = [f"part{i % 2}/{i}.jpg" for i in range(6)]
 

@@ -14,11 +14,10 @@ from corpora import entries, sentence, write_source
 from forging import places, replaced
 
 import tbps.data.corpora.writer as writer
-from tbps.cli import main
-from tbps.data.corpora.errors import CorpusError
+from tbps.cli.main import main
 from tbps.data.corpora.folder import alone
 from tbps.data.corpora.formats import FORMATS
-from tbps.data.corpora.index import CorpusIndex, Shard, faults, read_index
+from tbps.data.corpora.index import CorpusError, CorpusIndex, Shard, faults, read_index
 from tbps.data.corpora.writer import write_corpus
 
 

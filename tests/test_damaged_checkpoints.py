@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps import TBPSConfig, TBPSImageProcessor, TBPSModel, TBPSProcessor
-from tbps.cli import main
+from tbps.cli.main import main
 
 NAMED = (ValueError, OSError)
 OF_NO_USE = ["", "[]", "null", "{}", "3", '"a"', '{"a":', "\ufeff{}", "[" * 5000]

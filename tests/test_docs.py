@@ -13,7 +13,7 @@ import torch
 from conftest import make_rows
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import main as cli
+from tbps.cli.main import main as cli
 from train_hf import main as train_hf
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -68,7 +68,7 @@ def test_pipeline_page(here: None, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_block_of_the_habits_is_tested() -> None:
     assert [block.splitlines()[0] for block in blocks("habits.md")] == [
-        "from pathlib import Path", "import faiss", "from tbps.encoding import encode_images, encode_texts",
+        "from pathlib import Path", "import faiss", "from tbps.evaluation.encoding import encode_images, encode_texts",
         "from PIL import Image", "import numpy as np",
     ]  # fmt: skip
 

@@ -17,8 +17,8 @@ from launch import torchrun
 from test_training import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
+from tbps.training.distributed import keep_scale_whole, unsharded
 from tbps.training.recipe import parse_recipe
-from tbps.training.sharded import keep_scale_whole, unsharded
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))

@@ -8,7 +8,7 @@ import evaluate
 import pytest
 import torch
 
-from tbps.metrics import retrieval_metrics
+from tbps.evaluation.metrics import retrieval_metrics
 
 SCRIPT_FOLDER = Path(__file__).parent.parent / "metrics" / "text_person_retrieval"
 

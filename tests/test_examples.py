@@ -13,8 +13,8 @@ from transformers import AutoModel, AutoProcessor, BatchFeature
 
 from tbps import TBPSModel, TBPSProcessor
 from tbps.data.loading import load_benchmark
-from tbps.evaluation import evaluate_retrieval
-from tbps.toypedes import generate
+from tbps.data.toypedes import generate
+from tbps.evaluation.retrieval import evaluate_retrieval
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["--epochs", "1", "--batch_size", "28"]

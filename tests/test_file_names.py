@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.file_names import name_as_text, name_on_disk
+from tbps.data.paths import name_as_text, name_on_disk
 
 PROGRAM = """
 import sys
-from tbps.cli import main
+from tbps.cli.main import main
 assert sys.getfilesystemencoding() == "ascii"
 model, crops, people, lines, sentence, camera, page, name = sys.argv[1:]
 statuses = [main(["index", model, crops, people, "--metadata", lines]),

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.cli import main, parse
-from tbps.commands.filters import filter_of, json_value
-from tbps.fingerprint import ModelIdentity
+from tbps.cli.filters import filter_of, json_value
+from tbps.cli.main import main, parse
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
-from tbps.gallery.home import Row
-from tbps.gallery.homes import existing_home, open_home
-from tbps.gallery.manifest import Layout
-from tbps.gallery.metadata import checked
-from tbps.gallery.rows import make_row
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.metadata import checked, make_row
+from tbps.gallery.open_store import existing_home, open_home
+from tbps.gallery.store import Row
 from tbps.gallery.values import why_none
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
@@ -116,7 +115,7 @@ def test_a_reader_of_a_list_may_stop(people, capsys, monkeypatch):
         raise BrokenPipeError
 
     silenced = []
-    monkeypatch.setattr("tbps.commands.listing.show", closed)
+    monkeypatch.setattr("tbps.cli.listing.show", closed)
     monkeypatch.setattr(os, "dup2", lambda _, to: silenced.append(to))
     assert main(["gallery", "list", people]) == 141
     assert (silenced, capsys.readouterr().err) == ([1], "")

@@ -17,12 +17,11 @@ from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from transformers import AutoModel, AutoProcessor, ByT5Tokenizer
 
 from tbps import Gallery, TBPSImageProcessor, TBPSModel, TBPSProcessor
-from tbps.encoding import encode_texts
-from tbps.fingerprint import ModelIdentity, identify
+from tbps.evaluation.encoding import encode_texts
+from tbps.evaluation.fingerprint import ModelIdentity, identify
+from tbps.evaluation.probes import distance
 from tbps.gallery import GalleryError
-from tbps.gallery.identity import check_model, difference
-from tbps.old_fingerprint import old_fingerprint
-from tbps.probes import distance
+from tbps.gallery.model_identity import check_model, difference, old_fingerprint
 
 INFINITE = torch.full((16,), torch.inf).numpy().tobytes()
 Change = Callable[[TBPSModel, TBPSProcessor], Any]
@@ -266,7 +265,7 @@ def test_a_gallery_of_the_earlier_rule_is_opened_by_that_rule(
 ) -> None:
     model, processor = make()
     before = ModelIdentity("m", old_fingerprint(model, processor), known.embedding_dim)
-    monkeypatch.setattr("tbps.gallery.opening.identify", lambda *_: before)
+    monkeypatch.setattr("tbps.gallery.open_store.identify", lambda *_: before)
     Gallery.open(tmp_path, model, processor).add(pictures, progress=False)
     monkeypatch.undo()
     gallery = Gallery.open(tmp_path, model, processor)

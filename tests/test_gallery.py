@@ -15,13 +15,13 @@ from transformers import AutoModel, AutoProcessor
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.data.images import BadImageError
-from tbps.encoding import encode_images, encode_texts
-from tbps.fingerprint import ModelIdentity, identify
+from tbps.evaluation.encoding import encode_images, encode_texts
+from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.home import Row
-from tbps.gallery.manifest import Layout, Origin
-from tbps.gallery.shards import Shard, make_batch, write_batch
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import Layout, Origin
+from tbps.gallery.folder.shards import Shard, make_batch, write_batch
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row
 
 QUERY = "a person with a red coat"
 LAYOUT = Layout("float32", 24, 3, 8)
@@ -97,7 +97,7 @@ def test_add_in_two_goes_skips_what_is_there(gallery, reopen, folder, monkeypatc
         encoded.extend(images)
         return encode_images(model, processor, images, **settings)
 
-    monkeypatch.setattr("tbps.gallery.intake.encode_images", counting)
+    monkeypatch.setattr("tbps.gallery.ingest.encode_images", counting)
     again = reopen()
     assert [hit.path for hit in again.get(again.add(folder).added)] == [str(path) for path in files(folder)[4:]]
     assert (len(encoded), again.count()) == (2, 6)
@@ -200,7 +200,7 @@ def test_any_other_failure_loses_nothing_that_was_encoded(gallery, reopen, folde
             raise KeyboardInterrupt
         return encode_images(*arguments, **settings)
 
-    monkeypatch.setattr("tbps.gallery.intake.encode_images", fail_third)
+    monkeypatch.setattr("tbps.gallery.ingest.encode_images", fail_third)
     with pytest.raises(KeyboardInterrupt):
         gallery.add(folder, batch_size=2)
     assert reopen().count() == 4

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.evaluation import SplitVectors, embed_split
-from tbps.fingerprint import identify
+from tbps.evaluation.fingerprint import identify
+from tbps.evaluation.retrieval import SplitVectors, embed_split
 from tbps.gallery.calibration import Calibration, calibrate
 
 

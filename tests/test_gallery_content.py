@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tbps import TBPSImageProcessor, TextBasedPersonSearchPipeline
-from tbps.cli import main
+from tbps.cli.main import main
 from tbps.data.images import open_image
-from tbps.encoding import encode_images, encode_texts
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.encoding import encode_images, encode_texts
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, Query
+from tbps.gallery.ingest import thumbnail
 from tbps.gallery.sources import Item, read_items
-from tbps.gallery.thumbnails import thumbnail
 from tbps.report import QueryResult, write_search_page, write_search_sheet
 
 SENTENCE = "a person with a red coat"
@@ -109,7 +109,7 @@ def test_files_overwritten_while_they_are_added(model_and_processor, contents, u
 
         patch.setattr(Item, "open", open_later)
         # the model is not what is tested here, and telling it from others takes a second
-        patch.setattr("tbps.gallery.opening.identify", lambda model, processor: IDENTITY)
+        patch.setattr("tbps.gallery.open_store.identify", lambda model, processor: IDENTITY)
         gallery = Gallery.open(Path(directory) / "gallery", model, processor)
         options = {"skip_bad": True, "thumbnails": True, "update": update, "progress": False}
         first = gallery.add(files, batch_size=2, commit_every=commit_every, **options)
@@ -143,7 +143,7 @@ def test_pictures_are_shrunk_before_the_next_is_opened(tmp_path, model_and_proce
         given_sizes.extend(image.size for image in images)
         return encode_images(model, processor, images, **options)
 
-    monkeypatch.setattr("tbps.gallery.intake.encode_images", noting)
+    monkeypatch.setattr("tbps.gallery.ingest.encode_images", noting)
     gallery = Gallery.open(tmp_path / "gallery", model, processor)
     gallery.add(tmp_path, progress=False)
     assert given_sizes == [(16, 32)] * 4
@@ -223,7 +223,7 @@ def test_a_file_replaced_between_the_check_and_the_showing(reused, monkeypatch):
 def test_a_search_reads_no_file_before_its_image_is_asked_for(reused, monkeypatch):
     gallery, _ = reused
     monkeypatch.setattr("tbps.gallery.stored_image.read_image_file", lambda path: pytest.fail("read"))
-    monkeypatch.setattr("tbps.gallery.content.read_image_file", lambda path: pytest.fail("read"))
+    monkeypatch.setattr("tbps.gallery.stored_image.read_image_file", lambda path: pytest.fail("read"))
     hits = gallery.search(SENTENCE, k=6)
     assert "image=" not in repr(hits[0])
 

@@ -12,16 +12,16 @@ from gallery_places import PLACES, new_place
 from hypothesis import given, settings
 from PIL import Image
 
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery
-from tbps.gallery.errors import GalleryError
+from tbps.gallery.checks import GalleryError
+from tbps.gallery.copy import copy_rows
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.homes import existing_home, open_home
-from tbps.gallery.manifest import Layout
-from tbps.gallery.rows import make_row
-from tbps.gallery.store import Store
-from tbps.gallery.transfer import copy_rows
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.metadata import make_row
+from tbps.gallery.open_store import existing_home, open_home
+from tbps.gallery.store import Row, Wanted
 
 WIDTH = 16
 MODEL = ModelIdentity("a model", "0" * 32, WIDTH)

@@ -12,7 +12,7 @@ from handmade_gallery import append, assert_no_trace, assert_only_its_files, new
 from kill_at import kill_at
 
 from tbps.gallery import GalleryError
-from tbps.gallery.store import Store
+from tbps.gallery.folder.store import Store
 
 STEPS = ("fsync", "replace", "unlink")
 BEFORE = list(range(16))

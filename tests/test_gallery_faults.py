@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tbps.files import checksum
-from tbps.fingerprint import ModelIdentity, identify
+from tbps.data.atomic_files import checksum
+from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import Layout
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 QUERY = "a person with a red coat"
 LAYOUT = Layout("float32", 24, 3, 8)

@@ -11,14 +11,13 @@ from filter_oracle import IMAGES, filters, meets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery
 from tbps.gallery.filters import Filter, filter_of
-from tbps.gallery.home import Wanted
-from tbps.gallery.manifest import Layout
-from tbps.gallery.metadata import checked
-from tbps.gallery.rows import make_row
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.metadata import checked, make_row
+from tbps.gallery.store import Wanted
 
 
 @settings(max_examples=50, deadline=None)

@@ -11,12 +11,12 @@ from handmade_gallery import IDENTITY, append, layout, new_store, numbers_in, ro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.files import atomic_file, broken_link, finished_name, write_atomically
+from tbps.data.atomic_files import atomic_file, broken_link, finished_name, write_atomically
 from tbps.gallery import GalleryError
-from tbps.gallery.home import Wanted
-from tbps.gallery.leftovers import is_half_written, remove_leftovers
-from tbps.gallery.manifest import Manifest
-from tbps.gallery.store import Store
+from tbps.gallery.folder.leftovers import is_half_written, remove_leftovers
+from tbps.gallery.folder.manifest import Manifest
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Wanted
 
 POSIX = pytest.mark.skipif(
     sys.platform == "win32", reason="needs links, modes and folders that can be moved while open"

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_gallery_ranking import make_store, numbers
 
-from tbps.cli import main
+from tbps.cli.main import main
 from tbps.gallery import Filter, GalleryError
-from tbps.gallery.blocks import block_checksums
-from tbps.gallery.codes import directions
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.index import WORTH_IT, pays
-from tbps.gallery.store import Store
+from tbps.gallery.folder.checked_file import block_checksums
+from tbps.gallery.folder.faiss_index import WORTH_IT, pays
+from tbps.gallery.folder.int8 import directions
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.standard_normal((20, 32))
@@ -37,7 +37,7 @@ def store(tmp_path):
 @pytest.fixture
 def however_few(monkeypatch):
     """An index is used for galleries of any size, whatever part of it is read."""
-    monkeypatch.setattr("tbps.gallery.index.pays", lambda entry, left: True)
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.pays", lambda entry, left: True)
 
 
 def best(vectors, k=5):
@@ -182,9 +182,9 @@ def test_an_index_is_asked_only_where_it_pays(store, rows, left, probes, asked):
 
 def test_an_index_of_which_most_was_removed_is_not_asked(store, monkeypatch):
     """Of what is left its lists read hold less than was measured; beside it rows were added."""
-    monkeypatch.setattr("tbps.gallery.index.WORTH_IT", 100)
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.WORTH_IT", 100)
     asked = []
-    monkeypatch.setattr("tbps.gallery.index.Index.candidates", lambda self, *given: asked.append(0) or [])
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.Index.candidates", lambda self, *given: asked.append(0) or [])
     with store.writing():
         store.replace([Row(str(n), None, "{}") for n in range(100)])
         store.remove([str(n) for n in range(100, 1500)])
@@ -195,7 +195,7 @@ def test_an_index_of_which_most_was_removed_is_not_asked(store, monkeypatch):
 
 
 def test_few_images_are_searched_exactly(store, monkeypatch):
-    monkeypatch.setattr("tbps.gallery.index.Index.candidates", None)  # nothing asks it
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.Index.candidates", None)  # nothing asks it
     np.testing.assert_array_equal(numbers(store.search(QUERIES, BY_INDEX)), best(VECTORS))
 
 

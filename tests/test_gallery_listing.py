@@ -9,13 +9,13 @@ from filter_oracle import filters, meets, some_images
 from gallery_places import PLACES, new_place
 from hypothesis import given, settings
 
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
-from tbps.gallery.homes import open_home
-from tbps.gallery.manifest import Layout
-from tbps.gallery.retention import remove_where
-from tbps.gallery.rows import make_row
-from tbps.gallery.shards import Shard
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.shards import Shard
+from tbps.gallery.listing import remove_where
+from tbps.gallery.metadata import make_row
+from tbps.gallery.open_store import open_home
 from tbps.gallery.values import listed, values_of
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)

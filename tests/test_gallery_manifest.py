@@ -11,11 +11,11 @@ from forging import forge, places, replaced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tbps.fingerprint import ModelIdentity
+from tbps.data.strict_json import build, parse
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
-from tbps.gallery.manifest import IndexEntry, Layout, Manifest, ShardEntry
-from tbps.gallery.store import Store
-from tbps.strict_json import build, parse
+from tbps.gallery.folder.manifest import IndexEntry, Layout, Manifest, ShardEntry
+from tbps.gallery.folder.store import Store
 
 BLOCK = 1 << 18
 MANIFEST = Manifest(

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps.gallery import GalleryError
-from tbps.gallery.manifest import ShardEntry
-from tbps.gallery.merging import FAN_OUT, FULL, ROWS_PER_FILE, due, even_size, moved, portions, room_needed, tier
-from tbps.gallery.store import Store
-from tbps.gallery.transfer import copy_rows
+from tbps.gallery.copy import copy_rows
+from tbps.gallery.folder.manifest import ShardEntry
+from tbps.gallery.folder.merging import FAN_OUT, FULL, ROWS_PER_FILE, due, even_size, moved, portions, room_needed, tier
+from tbps.gallery.folder.store import Store
 
 Usage = namedtuple("Usage", "total used free")
 COMMITS = st.lists(
@@ -216,7 +216,7 @@ def test_a_commit_every_ten_minutes_for_a_week(tmp_path, few_descriptors):
 
 def test_without_room_files_are_not_joined_and_a_compaction_is_not_begun(tmp_path, monkeypatch):
     store, size, free = new_store(tmp_path / "gallery"), 1 << 40, 1 << 20
-    monkeypatch.setattr("tbps.gallery.room.shutil.disk_usage", lambda path: Usage(size, 0, free))
+    monkeypatch.setattr("tbps.gallery.folder.disk_space.shutil.disk_usage", lambda path: Usage(size, 0, free))
     with store.writing():
         for number in range(10):
             append(store, [number])

@@ -16,18 +16,18 @@ from gallery_places import NO_SERVER, TOKEN, URI, new_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.fingerprint import ModelIdentity
-from tbps.gallery.errors import GalleryError
+from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.gallery.checks import GalleryError
+from tbps.gallery.copy import copy_rows
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.homes import existing_home, open_home
-from tbps.gallery.manifest import Layout
-from tbps.gallery.milvus_address import Address, parse_address
-from tbps.gallery.milvus_filters import expression
-from tbps.gallery.milvus_rows import to_entity, to_row
-from tbps.gallery.milvus_tags import beginnings, digest, ordered, tags
-from tbps.gallery.rows import changed_row, make_row
-from tbps.gallery.transfer import copy_rows
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.metadata import changed_row, make_row
+from tbps.gallery.milvus.client import Address, parse_address
+from tbps.gallery.milvus.expressions import expression
+from tbps.gallery.milvus.rows import to_entity, to_row
+from tbps.gallery.milvus.tags import beginnings, digest, ordered, tags
+from tbps.gallery.open_store import existing_home, open_home
+from tbps.gallery.store import Row, Wanted
 
 MODEL = ModelIdentity("a model", "0" * 32, 4)
 LAYOUT = Layout("float16", 2, 1, 2)
@@ -272,7 +272,7 @@ def test_texts_of_numbers_have_their_order_and_ranges_hold_what_they_should(numb
 
 KILLED = """
 import os, signal
-from tbps.gallery.milvus_client import Collection
+from tbps.gallery.milvus.client import Collection
 from test_gallery_milvus import MODEL, LAYOUT, many_rows, new_rows, open_home
 import numpy as np
 

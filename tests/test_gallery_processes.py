@@ -10,13 +10,13 @@ import pytest
 from launch import torchrun
 
 from tbps import Gallery
-from tbps.encoding import encode_images
-from tbps.fingerprint import ModelIdentity
-from tbps.gallery.content import content_id
-from tbps.gallery.errors import GalleryError
-from tbps.gallery.home import Row
-from tbps.gallery.manifest import Layout
-from tbps.gallery.store import Store
+from tbps.evaluation.encoding import encode_images
+from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.gallery.checks import GalleryError
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row
+from tbps.gallery.stored_image import content_id
 
 
 def test_two_processes_share_the_work_and_write_each_image_once(tmp_path, pictures, tiny_model, tiny_processor):
@@ -97,7 +97,7 @@ def test_a_folder_that_another_process_is_removing_is_busy(tmp_path, monkeypatch
     def acquire(lock, timeout):
         raise error("the folder")
 
-    monkeypatch.setattr("tbps.files.FileLock.acquire", acquire)
+    monkeypatch.setattr("tbps.data.atomic_files.FileLock.acquire", acquire)
     with pytest.raises(GalleryError, match="Another process is writing"), new_store(tmp_path / "gallery").writing():
         pass
 

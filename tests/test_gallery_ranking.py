@@ -8,15 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
-from tbps.gallery.codes import directions, learn_steps, products, quantise
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import Layout
-from tbps.gallery.picking import same_person
-from tbps.gallery.ranking import rank
-from tbps.gallery.store import Store
-from tbps.gallery.transfer import copy_rows
+from tbps.gallery.copy import copy_rows
+from tbps.gallery.folder.int8 import directions, learn_steps, products, quantise
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.search import rank
+from tbps.gallery.folder.store import Store
+from tbps.gallery.grouping import same_person
+from tbps.gallery.store import Row, Wanted
 
 
 def make_store(directory, vectors, cuts=(), dtype="float32"):
@@ -256,7 +256,9 @@ def test_the_bound_leaves_few_rows_to_score_in_full(tmp_path, monkeypatch):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store = make_store(tmp_path / "store", vectors)
     scored = []
-    monkeypatch.setattr("tbps.gallery.ranking.row_scores", lambda rows, query: scored.append(len(rows)) or rows @ query)
+    monkeypatch.setattr(
+        "tbps.gallery.folder.search.row_scores", lambda a, query: scored.append(len(a)) or a @ query
+    )
     store.search(vectors[:5], Wanted(10))
     assert len(scored) == 5
     assert max(scored) < 150

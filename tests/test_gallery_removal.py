@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from kill_at import kill_at
 
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import Layout
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 IDENTITY, LAYOUT = ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4)
 VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)

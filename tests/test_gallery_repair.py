@@ -14,15 +14,15 @@ import pytest
 from kill_at import kill_at
 from PIL import Image
 
-from tbps import regular_file_tbps
-from tbps.cli import main
-from tbps.files import checksum
-from tbps.fingerprint import ModelIdentity
+from tbps import files_tbps
+from tbps.cli.main import main
+from tbps.data.atomic_files import checksum
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, GalleryError, blocks
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import Layout, Manifest
-from tbps.gallery.repair import FROM_SHARDS, Repair, repair
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import Layout, Manifest
+from tbps.gallery.folder.repair import FROM_SHARDS, Repair, repair
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
 ROWS = [Row(f"{n:02d}", f"/{n}.png", json.dumps({"n": n}), f"c{n % 2}", float(n)) for n in range(40)]
@@ -306,7 +306,7 @@ def test_a_file_that_only_this_process_cannot_read_is_not_set_aside(folder, monk
     with store.writing():
         store.build_index(lists=2, progress=False)
     before = {path.name for path in folder.iterdir()}
-    for module in (blocks, regular_file_tbps):
+    for module in (blocks, files_tbps):
         monkeypatch.setattr(module, "open_regular", failing(module.open_regular, name, error))
     with pytest.raises((GalleryError, MemoryError)):
         repair(folder)

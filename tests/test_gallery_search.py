@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tbps.encoding import encode_images, encode_texts
+from tbps.evaluation.encoding import encode_images, encode_texts
 from tbps.gallery import Filter, Gallery, GalleryError, Query
-from tbps.gallery.home import Row
-from tbps.gallery.manifest import DTYPES, Manifest
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import DTYPES, Manifest
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row
 
 SENTENCE = "a person with a red coat"
 

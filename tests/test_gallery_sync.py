@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tbps.cli import main
-from tbps.commands.syncing import show_synced
-from tbps.fingerprint import ModelIdentity
+from tbps.cli.main import main
+from tbps.cli.search import show_synced
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
-from tbps.gallery.content import content_id
-from tbps.gallery.homes import open_home
-from tbps.gallery.manifest import Layout
-from tbps.gallery.rows import make_row
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.metadata import make_row
+from tbps.gallery.open_store import open_home
+from tbps.gallery.stored_image import content_id
 from tbps.gallery.syncing import apply, compare
 from tbps.gallery.values import listed
 

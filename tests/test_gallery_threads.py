@@ -13,10 +13,10 @@ import pytest
 import torch
 from handmade_gallery import WIDTH, append, new_store, number_of, numbers_in, row, vector, vectors
 
-from tbps.gallery.home import Wanted
-from tbps.gallery.picking import same_person
+from tbps.gallery.folder.store import Store
+from tbps.gallery.grouping import same_person
 from tbps.gallery.searching import Options, find
-from tbps.gallery.store import Store
+from tbps.gallery.store import Wanted
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def status_within(child, seconds):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_forked_after_a_search_searches_and_writes(tmp_path, two_threads, monkeypatch):
-    monkeypatch.setattr("tbps.gallery.index.WORTH_IT", 0)
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.WORTH_IT", 0)
     modes = ["exact", "int8", *(["index"] if find_spec("faiss") else [])]
     store, queries = new_store(tmp_path / "gallery"), vectors(range(64))
     with store.writing():

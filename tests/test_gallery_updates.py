@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from kill_at import kill_at
 
-from tbps.encoding import encode_images
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.encoding import encode_images
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
-from tbps.gallery.manifest import Layout
-from tbps.gallery.rows import make_row
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.store import Store
+from tbps.gallery.metadata import make_row
 
 SENTENCE = "a person with a red coat"
 
@@ -78,7 +78,7 @@ def test_adding_again_updates_only_when_asked_and_never_encodes(gallery, crops, 
         encoded.extend(images)
         return encode_images(model, processor, images, **settings)
 
-    monkeypatch.setattr("tbps.gallery.intake.encode_images", counting)
+    monkeypatch.setattr("tbps.gallery.ingest.encode_images", counting)
     moved = crops.rename(tmp_path / "moved")
     cameras = [{"camera": "a"} if n < 2 else {"camera": "b", "n": n} for n in range(6)]
     assert gallery.add(moved, cameras).unchanged == 6

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from test_training import arguments
 
 from tbps import TBPSProcessor, TBPSTrainer
-from tbps.data.length_groups import LengthGroupedSampler
-from tbps.data.sampler import IdentitySampler
+from tbps.data.samplers import IdentitySampler, LengthGroupedSampler
 
 
 def samplers(ids: np.ndarray, lengths: np.ndarray, batch: int, group: int = 1, window: int = 4):

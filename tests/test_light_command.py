@@ -43,7 +43,7 @@ def test_the_installed_program_is_as_light() -> None:
         ("BESIDE/pytest", [], False),
         ("", [], False),
         ("-m", ["-m", "tbps", "search"], True),
-        ("-m", ["-X", "utf8", "-m", "tbps.cli", "index"], True),
+        ("-m", ["-X", "utf8", "-m", "tbps.cli.main", "index"], True),
         ("-m", ["-m", "pytest", "-m", "tbps"], False),
         ("-c", ["-c", "import tbps", "-m", "tbps"], False),
     ],

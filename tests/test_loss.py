@@ -11,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps.loss_tbps import instance_loss
-from tbps.matching_tbps import image_text_contrast, similarity_distribution_matching, triplet_alignment
-from tbps.part_losses_tbps import part_independence, part_matching, part_spread
+from tbps.matching_losses_tbps import (
+    image_text_contrast,
+    part_independence,
+    part_matching,
+    part_spread,
+    similarity_distribution_matching,
+    triplet_alignment,
+)
 
 SCALE = 10.0
 

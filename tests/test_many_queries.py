@@ -10,7 +10,7 @@ import pytest
 from conftest import make_rows
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import main
+from tbps.cli.main import main
 
 FIRST, SECOND, THIRD = "a person with a red coat", "a man – größer", "a bag"
 

@@ -21,7 +21,7 @@ from benchmarks.method.retrieval import measure, scores
 from benchmarks.method.start import TOWER_NAMES, WEIGHTS, from_start, new_model
 from benchmarks.method.statistics import spread
 from tbps import TBPSProcessor
-from tbps.evaluation import SplitVectors
+from tbps.evaluation.retrieval import SplitVectors
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.metrics import RetrievalMetrics, retrieval_metrics
+from tbps.evaluation.metrics import RetrievalMetrics, retrieval_metrics
 
 KEYS = ["rank_1", "rank_5", "rank_10", "mAP", "mINP"]
 
@@ -63,7 +63,7 @@ def test_literal_matrix():
 @given(problem=retrieval_problems())
 def test_equals_the_slow_loop(few_matches, problem):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tbps.metrics.FEW_MATCHES", few_matches)
+        patch.setattr("tbps.evaluation.metrics.FEW_MATCHES", few_matches)
         assert metrics_of(*problem) == pytest.approx(slow_metrics(*problem))
 
 

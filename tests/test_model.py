@@ -10,8 +10,7 @@ from torch import nn
 from transformers import BatchFeature
 
 from tbps import TBPSConfig, TBPSModel, TBPSProcessor
-from tbps.text_towers_tbps import content_mask
-from tbps.towers_tbps import ConvStem
+from tbps.towers_tbps import ConvStem, content_mask
 
 D, K, D_PART = 24, 3, 8
 Factory = Callable[..., TBPSModel]

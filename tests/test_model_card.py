@@ -9,12 +9,12 @@ from hub_store import validate_card
 from huggingface_hub import ModelCard
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainingArguments
-from tbps.fingerprint import identify
+from tbps.evaluation.fingerprint import identify
 from tbps.sharing.card import NO_REPO, make_card
 from tbps.sharing.errors import SharingError
-from tbps.sharing.results import read_results
+from tbps.sharing.push import read_results
+from tbps.training.card_facts import start_facts, training_facts
 from tbps.training.recipe import ModelArguments
-from tbps.training.stated import start_facts, training_facts
 
 METRICS = {"rank_1": 0.25, "rank_5": 0.5, "rank_10": 0.75, "mAP": 0.3125, "mINP": 0.125}
 

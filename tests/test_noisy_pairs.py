@@ -13,8 +13,7 @@ from test_training import StopAfterEpoch, arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.training import mixture
-from tbps.training.mixture import lower_of_two
-from tbps.training.noisy_pairs import NoisyPairs, pair_losses, suspects
+from tbps.training.noisy_pairs import NoisyPairs, lower_of_two, pair_losses, suspects
 
 Factory = Callable[..., TBPSModel]
 

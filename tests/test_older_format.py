@@ -8,10 +8,10 @@ from format2 import write_gallery
 from test_gallery_repair import ROWS, VECTORS, flip, ids
 
 from tbps.gallery import Filter, GalleryError
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import DTYPES
-from tbps.gallery.repair import repair
-from tbps.gallery.store import Store
+from tbps.gallery.folder.manifest import DTYPES
+from tbps.gallery.folder.repair import repair
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

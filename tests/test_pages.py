@@ -15,8 +15,8 @@ import pytest
 from conftest import make_rows
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import main, parse
-from tbps.gallery.store import Store
+from tbps.cli.main import main, parse
+from tbps.gallery.folder.store import Store
 
 ROOT = Path(__file__).parent.parent
 PAGES = {

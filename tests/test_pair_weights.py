@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from tbps.commonality_tbps import COMMONALITY
 from tbps.loss_tbps import instance_loss
-from tbps.matching_tbps import MATCHING
-from tbps.part_losses_tbps import part_matching
-from tbps.ranking_tbps import NEGATIVES, POSITIVES, commonality_margin_ranking
+from tbps.matching_losses_tbps import MATCHING, part_matching
+from tbps.ranking_loss_tbps import NEGATIVES, POSITIVES, commonality_margin_ranking
 
 SCALE = 8.0
 Loss = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]

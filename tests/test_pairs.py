@@ -13,7 +13,7 @@ from tbps import TBPSProcessor
 from tbps.data.augment import Augmentation
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator, PersonPairs
-from tbps.data.sampler import IdentitySampler
+from tbps.data.samplers import IdentitySampler
 
 
 def test_every_caption_is_a_pair(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:

@@ -10,9 +10,8 @@ from PIL import Image, ImageFilter
 
 from tbps import TBPSImageProcessor
 from tbps.data import fast_jpeg, pixels
-from tbps.data.fast_jpeg import is_plain_jpeg, read_jpeg, torchvision_io
 from tbps.data.images import BadImageError
-from tbps.data.pixels import PixelPreparation, stack_pixels
+from tbps.data.preprocessing import PixelPreparation, is_plain_jpeg, read_jpeg, stack_pixels, torchvision_io
 
 SIZE = {"height": 48, "width": 16}
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from test_model_card import make_results
 
 from tbps import TBPSModel
-from tbps.cli import main
+from tbps.cli.main import main
 from tbps.data.benchmarks import BENCHMARKS, Size
 from tbps.data.loading import load_benchmark
 from tbps.data.provenance import provenance, size_of
 from tbps.data.splits import hold_out_identities
+from tbps.data.toypedes import generate
 from tbps.sharing.card import make_card
-from tbps.toypedes import generate
 
 CUHK = BENCHMARKS["CUHK-PEDES"]
 LAYOUTS = ("CUHK-PEDES", "ICFG-PEDES", "RSTPReid")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps.commonality_tbps import COMMONALITY
-from tbps.ranking_tbps import NEGATIVES, POSITIVES, commonality_margin, commonality_margin_ranking
+from tbps.ranking_loss_tbps import NEGATIVES, POSITIVES, commonality_margin, commonality_margin_ranking
 
 
 def draw(ids: list[int], parts: int = 2, dim: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,18 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tbps.commands.metadata_lines import read_metadata
-from tbps.data.annotations import read_annotation
-from tbps.data.benchmarks import find_benchmark
+from tbps.cli.metadata_file import read_metadata
+from tbps.data.atomic_files import content_hash, file_checksum
+from tbps.data.benchmarks import find_benchmark, read_annotation
 from tbps.data.corpora.formats import Entry
-from tbps.data.corpora.json_pieces import pieces
-from tbps.data.corpora.parquet_rows import parquet_rows
-from tbps.data.corpora.rows import read_row
-from tbps.data.fast_jpeg import read_jpeg
+from tbps.data.corpora.readers import parquet_rows, pieces
+from tbps.data.corpora.writer import read_row
 from tbps.data.images import open_image
-from tbps.files import content_hash, file_checksum
+from tbps.data.preprocessing import read_jpeg
+from tbps.files_tbps import open_regular, read_regular
 from tbps.gallery.calibration import Calibration
-from tbps.regular_file_tbps import open_regular, read_regular
 from tbps.training.recipe import read_recipe
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs, devices and sockets")

@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from tbps import TBPSModel, TBPSProcessor, TextBasedPersonSearchPipeline
 from tbps.data.images import BadImageError, open_image
-from tbps.data.pixels import PixelPreparation
-from tbps.encoding import encode_images
+from tbps.data.preprocessing import PixelPreparation
+from tbps.evaluation.encoding import encode_images
 from tbps.gallery import Gallery
 
 HEIGHT, WIDTH = 21, 12

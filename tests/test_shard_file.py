@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tbps.fingerprint import ModelIdentity
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
-from tbps.gallery.blocks import CheckedFile, block_checksums
-from tbps.gallery.home import Row, Wanted
-from tbps.gallery.manifest import Layout, Origin, ShardEntry
-from tbps.gallery.shard_file import check_seal, described_rows, stream_of
-from tbps.gallery.shards import Shard, make_batch
-from tbps.gallery.store import Store
+from tbps.gallery.folder.checked_file import CheckedFile, block_checksums
+from tbps.gallery.folder.manifest import Layout, Origin, ShardEntry
+from tbps.gallery.folder.shard_file import check_seal, described_rows, stream_of
+from tbps.gallery.folder.shards import Shard, make_batch
+from tbps.gallery.folder.store import Store
+from tbps.gallery.store import Row, Wanted
 
 WIDTH = 16
 ORIGIN = Origin(ModelIdentity("m", "f", WIDTH), Layout("float32", 8, 2, 4), "0.1.0", 3)

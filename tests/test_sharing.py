@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor
-from tbps.fingerprint import identify
+from tbps.evaluation.fingerprint import identify
 
 TRAIN = """
 import logging, sys
@@ -128,7 +128,7 @@ def run(command: list[str], hub: HubServer, home: Path, **environment: str) -> s
 
 @pytest.fixture(scope="module")
 def pushed(hub: HubServer, folder: Path, run_dir: Path) -> subprocess.CompletedProcess[str]:
-    command = ["-m", "tbps.cli", "push", str(run_dir), "someone/model", "--revision", "tried"]
+    command = ["-m", "tbps.cli.main", "push", str(run_dir), "someone/model", "--revision", "tried"]
     return run(command, hub, folder / "home", HF_TOKEN=TOKEN, HF_DEBUG="1")
 
 

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig
 
 import train_hf
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
-from tbps.cli import main
+from tbps.cli.main import main
 from tbps.sharing.errors import SharingError
 from tbps.training.recipe import RecipeError
 

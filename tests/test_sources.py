@@ -13,9 +13,9 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 import train_hf
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import main
-from tbps.fingerprint import identify
-from tbps.toypedes import generate
+from tbps.cli.main import main
+from tbps.data.toypedes import generate
+from tbps.evaluation.fingerprint import identify
 
 
 def made(path: Path, *files: tuple[str, str]) -> Path:

@@ -14,13 +14,12 @@ from transformers import BatchFeature
 
 from tbps import TBPSModel, TBPSProcessor
 from tbps.data.pairs import PersonPairs
-from tbps.data.split_rows import as_captions, captions_of, people_of
-from tbps.encoding import encode_texts
-from tbps.evaluation import embed_split, evaluate_retrieval
+from tbps.data.splits import as_captions, captions_of, people_of
+from tbps.evaluation.encoding import encode_texts
+from tbps.evaluation.metrics import RetrievalMetrics, id_vector, retrieval_metrics
+from tbps.evaluation.retrieval import embed_split, evaluate_retrieval
 from tbps.gallery.calibration import calibrate
-from tbps.metrics import RetrievalMetrics, id_vector, retrieval_metrics
-from tbps.training.setup import from_scratch
-from tbps.training.vocabulary import train_tokenizer
+from tbps.training.build import from_scratch, train_tokenizer
 
 Factory = Callable[..., TBPSModel]
 

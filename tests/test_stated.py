@@ -18,7 +18,7 @@ from test_towers import adapted, words
 from transformers import AutoModel, AutoTokenizer
 
 from tbps import TBPSConfig, TBPSModel
-from tbps.training.setup import continued, from_clip
+from tbps.training.build import continued, from_clip
 
 STATED = {
     "num_parts": 3, "part_dim": 6, "part_attention": "tokens", "part_image_layer": 1, "part_image_key_layer": 0,

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from tbps.data.augment import Augmentation
 from tbps.data.corpora.corpus import Corpus
-from tbps.data.corpora.errors import CorpusError
+from tbps.data.corpora.index import CorpusError
 from tbps.data.corpora.stream import START, Place, endless_rows
 from tbps.data.corpora.writer import write_corpus
 from tbps.data.images import BadImageError

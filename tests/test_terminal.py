@@ -21,10 +21,10 @@ from test_cli import all_commands
 import demo
 import train_hf
 from tbps import TBPSModel, TBPSProcessor
-from tbps.cli import build_parser, main
-from tbps.commands.terminal import safe_streams, show, show_error
-from tbps.gallery.errors import GalleryError
-from tbps.printable_tbps import printable, printable_lines
+from tbps.cli.main import build_parser, main
+from tbps.cli.terminal import safe_streams, show, show_error
+from tbps.files_tbps import printable, printable_lines
+from tbps.gallery.checks import GalleryError
 from tbps.report import QueryResult, RankedImage, write_search_page
 from tbps.training.program import run
 

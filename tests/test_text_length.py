@@ -12,9 +12,9 @@ from test_training import arguments
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.text_length_tbps import KEPT, stretch_positions
+from tbps.tower_weights_tbps import KEPT, stretch_positions
+from tbps.training.build import build_model
 from tbps.training.recipe import ModelArguments, RecipeError, parse_recipe
-from tbps.training.setup import build_model
 
 POSITIONS, LONGER = 24, 96
 PARTS = {"num_parts": 2, "part_dim": 4, "decoder_layers": 1, "decoder_attention_heads": 2}

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, BatchFeature, CLIPConfig, CLIPMo
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.training.setup import make_processor
+from tbps.training.build import make_processor
 
 WIDTH = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SENTENCES = ["a red bag", "a person with a blue coat, black trousers and a bag"]

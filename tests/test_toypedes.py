@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from tbps import toypedes
-from tbps.toypedes import dataset
-from tbps.toypedes.dataset import split_ids
-from tbps.toypedes.people import write_person
+from tbps.data.toypedes import dataset
+from tbps.data.toypedes.dataset import split_ids
+from tbps.data.toypedes.people import write_person
 
 PEOPLE, IMAGES = 20, 2
 

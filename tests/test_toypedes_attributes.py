@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tbps.toypedes.attributes import LAYERED, NONE, VALUES, draw_person
+from tbps.data.toypedes.attributes import LAYERED, NONE, VALUES, draw_person
 
 PEOPLE = [draw_person(0, person) for person in range(600)]
 

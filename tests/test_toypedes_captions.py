@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.toypedes import lexicon
-from tbps.toypedes.attributes import NONE, Person, draw_person
-from tbps.toypedes.captions import Caption, write_caption
-from tbps.toypedes.marks import mark, unmark
-from tbps.toypedes.palette import COLOURS
-from tbps.toypedes.regions import BODY, Region
+from tbps.data.toypedes import lexicon
+from tbps.data.toypedes.attributes import NONE, Person, draw_person
+from tbps.data.toypedes.captions import Caption, write_caption
+from tbps.data.toypedes.palette import COLOURS
+from tbps.data.toypedes.regions import BODY, Region, mark, unmark
 
 NOUNS = {
     Region.UPPER: lexicon.UPPERS,

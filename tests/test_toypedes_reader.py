@@ -5,10 +5,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from tbps.toypedes.attributes import NONE, draw_person
-from tbps.toypedes.captions import write_caption
-from tbps.toypedes.reader import ceiling
-from tbps.toypedes.regions import BODY, Region
+from tbps.data.toypedes.attributes import NONE, draw_person
+from tbps.data.toypedes.captions import write_caption
+from tbps.data.toypedes.reader import ceiling
+from tbps.data.toypedes.regions import BODY, Region
 
 PEOPLE = {
     1: {"gender": "man", "shoes": "boots"},

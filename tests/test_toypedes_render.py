@@ -9,12 +9,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tbps.toypedes.attributes import LAYERED, NONE, VALUES, Person, draw_person
-from tbps.toypedes.camera import Camera, camera_names, draw_camera
-from tbps.toypedes.palette import COLOURS
-from tbps.toypedes.people import region_pixels, visible_regions
-from tbps.toypedes.regions import BODY, Region
-from tbps.toypedes.render import paint, render
+from tbps.data.toypedes.attributes import LAYERED, NONE, VALUES, Person, draw_person
+from tbps.data.toypedes.camera import Camera, camera_names, draw_camera
+from tbps.data.toypedes.palette import COLOURS
+from tbps.data.toypedes.people import region_pixels, visible_regions
+from tbps.data.toypedes.regions import BODY, Region
+from tbps.data.toypedes.render import paint, render
 
 CHANGES = {
     "shoes": Region.SHOES,

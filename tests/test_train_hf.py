@@ -12,12 +12,12 @@ from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 import train_hf
-from tbps.cli import main as tbps_command
+from tbps.cli.main import main as tbps_command
 from tbps.data.benchmarks import BENCHMARKS
 from tbps.data.images import BadImageError
 from tbps.data.loading import load_benchmark
-from tbps.evaluation import evaluate_retrieval
-from tbps.toypedes import generate
+from tbps.data.toypedes import generate
+from tbps.evaluation.retrieval import evaluate_retrieval
 from tbps.training.recipe import RecipeError
 
 RECIPES = Path(train_hf.__file__).parent / "recipes"

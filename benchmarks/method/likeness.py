@@ -8,8 +8,8 @@ from benchmarks.method.parts import IMAGES_A_PERSON, Parts, image_batch
 from benchmarks.method.regions import BODY, REPAINTED, is_stated, value
 from tbps import TBPSModel, TBPSProcessor
 from tbps.commonality_tbps import COMMONALITY, AnchorRows, Estimate, own_cosine
-from tbps.toypedes import GroundTruth, rerender
-from tbps.toypedes.attributes import NONE, VALUES
+from tbps.data.toypedes import GroundTruth, rerender
+from tbps.data.toypedes.attributes import NONE, VALUES
 
 BATCH = 128  # people at a time, as in training
 REPAINTED_IMAGES = 150

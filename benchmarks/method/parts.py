@@ -11,8 +11,8 @@ from PIL import Image
 from benchmarks.method.regions import BODY
 from tbps import TBPSModel, TBPSProcessor
 from tbps.data.images import open_image
-from tbps.toypedes import GroundTruth, Person
-from tbps.toypedes.phrases import Stated
+from tbps.data.toypedes import GroundTruth, Person
+from tbps.data.toypedes.phrases import Stated
 
 IMAGES_A_PERSON = 3  # of ToyPEDES as the study renders it
 SEEN = 20  # mask pixels from which a region counts as seen

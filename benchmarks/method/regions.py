@@ -1,9 +1,9 @@
 """What the rendered people are known to wear, region by region: the truth that parts are measured against."""
 
-from tbps.toypedes import Person, Region
-from tbps.toypedes.attributes import NONE
-from tbps.toypedes.phrases import Stated
-from tbps.toypedes.regions import BODY
+from tbps.data.toypedes import Person, Region
+from tbps.data.toypedes.attributes import NONE
+from tbps.data.toypedes.phrases import Stated
+from tbps.data.toypedes.regions import BODY
 
 ITEM = {Region.UPPER: "upper", Region.LOWER: "lower", Region.SHOES: "shoes", Region.BAG: "bag"}
 REPAINTED = {  # the attribute that a counterfactual picture changes

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from tbps import TBPSModel
-from tbps.evaluation import SplitVectors
-from tbps.metrics import RetrievalMetrics
+from tbps.evaluation.metrics import RetrievalMetrics
+from tbps.evaluation.retrieval import SplitVectors
 
 WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # part weights w, of which val chooses one
 KEPT = ("rank_1", "rank_5", "mAP")

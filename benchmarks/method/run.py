@@ -34,10 +34,10 @@ from benchmarks.method.start import SETTINGS, from_start
 from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.commonality_tbps import COMMONALITY
-from tbps.evaluation import embed_split
-from tbps.toypedes import read_ground_truth
+from tbps.data.toypedes import read_ground_truth
+from tbps.evaluation.retrieval import embed_split
 from tbps.training.arguments import TBPSTrainingArguments
-from tbps.training.setup import make_processor
+from tbps.training.build import make_processor
 
 LEARNING_RATE = 2e-3
 PICTURED_SEED = 1  # of whose runs there is a picture of where the parts look

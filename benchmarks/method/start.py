@@ -9,10 +9,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, set
 from benchmarks.method.methods import NO_PARTS, TEXT, TOWERS
 from benchmarks.method.worlds import START_SEED, splits, with_clauses, world
 from tbps import TBPSConfig, TBPSModel, TBPSTrainer
-from tbps.pretrained_tbps import put_towers
+from tbps.tower_weights_tbps import put_towers
 from tbps.training.arguments import TBPSTrainingArguments
-from tbps.training.setup import make_processor
-from tbps.training.vocabulary import train_tokenizer
+from tbps.training.build import make_processor, train_tokenizer
 
 TOWER_NAMES = ("stem.", "vision_model.", "text_model.", "visual_projection.", "text_projection.")
 WEIGHTS = "towers.safetensors"

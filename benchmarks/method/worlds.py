@@ -8,7 +8,7 @@ import numpy as np
 from filelock import FileLock
 
 from tbps.data.loading import load_benchmark
-from tbps.toypedes import generate
+from tbps.data.toypedes import generate
 
 START_SEED = 100  # the world of the starting checkpoint: other people than in the worlds of the seeds 0, 1, ...
 CLAUSE = re.compile(r"[.,]| and | wearing | carrying ")

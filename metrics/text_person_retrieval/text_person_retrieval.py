@@ -1,10 +1,10 @@
-"""Text-to-image person retrieval metrics for `evaluate`: an adapter over `tbps.metrics`, where the arithmetic is."""
+"""Text-to-image person retrieval metrics for `evaluate`: an adapter over `tbps.evaluation.metrics`."""
 
 import datasets
 import evaluate
 import torch
 
-from tbps.metrics import retrieval_metrics
+from tbps.evaluation.metrics import retrieval_metrics
 
 _DESCRIPTION = """
 Text-based person search: every caption ranks the whole gallery of images by inner product; a match is an image of the

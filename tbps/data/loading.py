@@ -8,10 +8,16 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
-from tbps.data.annotations import AnnotatedImage, read_annotation
-from tbps.data.benchmarks import BenchmarkError, MissingDataError, find_annotation, find_benchmark
-from tbps.file_names import name_as_text, name_on_disk
-from tbps.printable_tbps import printable
+from tbps.data.benchmarks import (
+    AnnotatedImage,
+    BenchmarkError,
+    MissingDataError,
+    find_annotation,
+    find_benchmark,
+    read_annotation,
+)
+from tbps.data.paths import name_as_text, name_on_disk
+from tbps.files_tbps import printable
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,9 @@
-"""Training pairs: one (image, caption) an item, tokenised once, augmented from (seed, epoch, index)."""
+"""Training pairs: one (image, caption) an item, tokenised once, augmented from (seed, epoch, index).
+
+Token ids of many captions in one flat array.
+
+What pairs of a split and pairs of a stream have in common: how a picture is prepared, and a pair augmented.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +14,68 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
-from tbps.data.augment import Augmentation
-from tbps.data.augmented_pairs import AugmentedPairs
-from tbps.data.cells import ImageCells
-from tbps.data.images import BadImageError
-from tbps.data.pixels import PixelPreparation, stack_pixels
-from tbps.data.reading_log import ReadingLog
-from tbps.data.split_rows import captions_of, people_of
-from tbps.data.stand_ins import stand_ins
-from tbps.data.token_table import TokenTable
+from tbps.data.augment import Augmentation, augment_pair
+from tbps.data.bad_samples import ReadingLog, stand_ins
+from tbps.data.images import BadImageError, ImageCells
+from tbps.data.preprocessing import PixelPreparation, stack_pixels
+from tbps.data.splits import captions_of, people_of
 from tbps.processing_tbps import TBPSProcessor
+
+
+class TokenTable:
+    """Captions of different lengths, 4 bytes a token; as lists of Python numbers they took ten times as much, and
+    again in every loader process.
+
+    Attributes:
+        lengths: (captions,) tokens of each, special ones included.
+    """
+
+    def __init__(self, captions: Sequence[Sequence[int]]) -> None:
+        self.lengths = np.fromiter((len(ids) for ids in captions), dtype=np.int64, count=len(captions))
+        self.ends = self.lengths.cumsum()
+        total = int(self.ends[-1]) if len(captions) else 0
+        self.tokens = np.fromiter((token for ids in captions for token in ids), dtype=np.int32, count=total)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> list[int]:
+        """The token ids of one caption."""
+        end = int(self.ends[index])
+        return self.tokens[end - int(self.lengths[index]) : end].tolist()
+
+
+class AugmentedPairs:
+    """The settings of `PersonPairs` and `StreamedPairs`, which describe them.
+
+    Raises:
+        ValueError: another way of `on_bad_sample`; an image processor or a backend that `PixelPreparation` refuses.
+    """
+
+    def __init__(
+        self,
+        processor: TBPSProcessor,
+        augmentation: Augmentation | None,
+        word_dropout: float,
+        clean_epochs: int,
+        seed: int,
+        on_bad_sample: str,
+        image_backend: str,
+    ) -> None:
+        if on_bad_sample not in ("raise", "skip"):
+            raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
+        self.processor, self.seed, self.on_bad_sample = processor, seed, on_bad_sample
+        self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
+        self.preparation = PixelPreparation(processor.image_processor, image_backend)
+
+    def augmented(
+        self, pixels: np.ndarray, input_ids: list[int], epoch: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[int]]:
+        """A picture (H, W, 3) uint8 and a caption as they are in an epoch: unchanged in the first `clean_epochs`."""
+        if epoch < self.clean_epochs:
+            return pixels, input_ids
+        return augment_pair(pixels, input_ids, rng, self.preparation.blank, self.augmentation, self.word_dropout)
+
 
 logger = logging.get_logger(__name__)
 

@@ -8,9 +8,8 @@ from typing import Any, Literal
 import datasets
 import numpy as np
 
-from tbps.data.annotations import AnnotatedImage, read_annotation
-from tbps.data.benchmarks import Benchmark, Size, find_annotation, find_benchmark
-from tbps.data.split_rows import captions_of, people_of
+from tbps.data.benchmarks import AnnotatedImage, Benchmark, Size, find_annotation, find_benchmark, read_annotation
+from tbps.data.splits import captions_of, people_of
 
 Standing = Literal["published", "incomplete", "other"]
 

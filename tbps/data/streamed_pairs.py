@@ -11,12 +11,11 @@ import torch
 from transformers.utils import logging
 
 from tbps.data.augment import Augmentation
-from tbps.data.augmented_pairs import AugmentedPairs
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.stream import Place, endless_rows
 from tbps.data.images import BadImageError
-from tbps.data.pairs import PairCollator
-from tbps.data.split_rows import as_captions
+from tbps.data.pairs import AugmentedPairs, PairCollator
+from tbps.data.splits import as_captions
 from tbps.processing_tbps import TBPSProcessor
 
 logger = logging.get_logger(__name__)

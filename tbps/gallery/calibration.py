@@ -15,12 +15,12 @@ from typing import Any
 import datasets
 import numpy as np
 
-from tbps.evaluation import embed_split
-from tbps.files import write_atomically
-from tbps.fingerprint import identify
+from tbps.data.atomic_files import write_atomically
+from tbps.evaluation.fingerprint import identify
+from tbps.evaluation.retrieval import embed_split
+from tbps.files_tbps import MOST_TEXT, read_regular
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
-from tbps.regular_file_tbps import MOST_TEXT, read_regular
 
 _SHARES = (0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25)  # of the split's people, each drawn anew: smaller galleries
 _FEWEST_PEOPLE = 20

@@ -1,10 +1,26 @@
-"""Checks of what callers of a gallery give."""
+"""Checks of what callers of a gallery give.
+
+The error of a gallery that cannot be used as it is.
+"""
 
 import math
 import sys
 from collections.abc import Collection
 from numbers import Real
 from typing import Any
+
+from tbps.files_tbps import printable
+
+
+class GalleryError(ValueError):
+    """A gallery is damaged, busy, empty or another model's; the message names it and says what to do.
+
+    What it quotes of a stranger's gallery is spelt out where it would steer a terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 _SHOWN = 200  # letters of a value in a message
 

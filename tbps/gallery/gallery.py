@@ -10,25 +10,24 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tbps.fingerprint import identify
-from tbps.gallery.add_result import AddResult
+from tbps.evaluation.distributed import is_first, wait_for_all
+from tbps.evaluation.fingerprint import identify
 from tbps.gallery.checks import check_positive
 from tbps.gallery.crops import warn_of_shapes
 from tbps.gallery.filters import Filter
-from tbps.gallery.hits import Hit
-from tbps.gallery.home import Home, Mode, View
-from tbps.gallery.intake import Intake
+from tbps.gallery.folder.manifest import Dtype, Layout
+from tbps.gallery.ingest import Intake
 from tbps.gallery.listing import Listing
-from tbps.gallery.manifest import Dtype, Layout
-from tbps.gallery.opening import check_dtype, check_keeps, open_by_model
+from tbps.gallery.open_store import check_dtype, check_keeps, open_by_model
 from tbps.gallery.queries import Query, as_query, query_vectors
+from tbps.gallery.results import AddResult, Hit
 from tbps.gallery.searching import Options, check_k, find
 from tbps.gallery.sources import listed, read_items
+from tbps.gallery.store import Home, Mode, View
 from tbps.gallery.stored_image import real_roots
 from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
-from tbps.spread import is_first, wait_for_all
 
 _DEFAULT_K = 10
 

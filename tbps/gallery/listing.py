@@ -1,24 +1,53 @@
-"""What is kept of the images of a gallery: counted, given by id, changed, removed."""
+"""What is kept of the images of a gallery: counted, given by id, changed, removed.
+
+Removal of all images that meet a filter, as rules about how long images may be kept need it.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tbps.encoding import batches
+from tbps.evaluation.encoding import batches
 from tbps.gallery.checks import check_ids, shown
 from tbps.gallery.crops import check_box_fits
 from tbps.gallery.filters import Filter, check_filter
-from tbps.gallery.hits import Hit, make_hit
-from tbps.gallery.home import Found, Home
-from tbps.gallery.metadata import checked
-from tbps.gallery.retention import remove_where
-from tbps.gallery.rows import changed_row
+from tbps.gallery.ingest import UpdateResult, update_rows
+from tbps.gallery.metadata import changed_row, checked
+from tbps.gallery.results import Hit, make_hit
+from tbps.gallery.store import Found, Home
 from tbps.gallery.stored_image import StoredImage
 from tbps.gallery.syncing import SyncResult, apply, compare
-from tbps.gallery.updates import UpdateResult, update_rows
 from tbps.gallery.values import listed, values_of, why_none
+
+_AT_ONCE = 65536  # ids in one commit
+
+
+def check_asks(where: Filter) -> None:
+    """
+    Refuse a filter that asks for nothing: a variable that was empty by mistake would empty the gallery.
+
+    Raises:
+        ValueError: every image meets it.
+    """
+    if where.is_empty:
+        raise ValueError("The filter asks for nothing, so that every image would be removed: name what is to go.")
+
+
+def remove_where(home: Home, where: Filter) -> int:
+    """
+    Take out all rows of a home, open for writing, that meet a filter; their number.
+
+    Raises:
+        ValueError: a filter that asks for nothing.
+    """
+    check_asks(where)
+    found = chain.from_iterable(home.listed(["id"], where))
+    ids = [row["id"] for row in found]  # before the first removal: what is being walked over does not change
+    return sum(home.remove(some) for some in batches(ids, _AT_ONCE))
+
 
 _UPDATED_AT_ONCE = 4096
 

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from tbps.file_names import name_as_text
+from tbps.data.paths import name_as_text
 from tbps.gallery.checks import check_text, shown
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tbps.data.images import ImageSource
-from tbps.encoding import encode_images, encode_texts
+from tbps.evaluation.encoding import encode_images, encode_texts
 from tbps.gallery.checks import check_text, shown
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor

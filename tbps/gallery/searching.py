@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tbps.gallery.checks import check_finite, check_ids, check_positive, shown
-from tbps.gallery.errors import GalleryError
+from tbps.gallery.checks import GalleryError, check_finite, check_ids, check_positive, shown
 from tbps.gallery.filters import Filter, check_filter
-from tbps.gallery.home import MODES, Found, Mode, View, Wanted
-from tbps.gallery.picking import one_per_group, same_person
+from tbps.gallery.grouping import one_per_group, same_person
+from tbps.gallery.store import MODES, Found, Mode, View, Wanted
 
 _LEAST_CANDIDATES = 100
 _LARGEST_COSINE = 1.001  # a measured one may be 1 and a little, by rounding

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tbps.addresses import local_path
 from tbps.data.images import BadImageError, ImageFolder, ImageSource, find_images, shown
-from tbps.file_names import name_as_text
-from tbps.gallery.add_result import Skipped
+from tbps.data.paths import local_path, name_as_text
 from tbps.gallery.checks import is_text
-from tbps.gallery.content import content_id, open_content
 from tbps.gallery.crops import check_box_fits
-from tbps.gallery.home import Row
-from tbps.gallery.metadata import checked
-from tbps.gallery.rows import make_row
+from tbps.gallery.metadata import checked, make_row
+from tbps.gallery.results import Skipped
+from tbps.gallery.store import Row
+from tbps.gallery.stored_image import content_id, open_content
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -1,347 +1,160 @@
-"""The home of a gallery in a folder: shards of rows under a manifest."""
+"""What a gallery needs of the place that keeps its vectors: a folder, or a Milvus collection.
+
+Scores of whole vectors.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-import pyarrow as pa
-from tqdm.auto import tqdm
 
-from tbps.files import locked_folder
-from tbps.fingerprint import ModelIdentity
-from tbps.forks import ForkLock
-from tbps.gallery.copying import Source, joined, with_rows
-from tbps.gallery.current_manifest import current_manifest
-from tbps.gallery.errors import GalleryError
+from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder import Folder
-from tbps.gallery.home import Found, Row, Wanted
-from tbps.gallery.identity import check_model
-from tbps.gallery.indexing import TARGET_RECALL, write_index
-from tbps.gallery.leftovers import LOCK_NAME, check_free, holds_data, in_use, nothing_left, remove_leftovers
-from tbps.gallery.manifest import COPY_NAME, MANIFEST_NAME, Layout, Manifest, ShardEntry, file_name
-from tbps.gallery.merging import ROWS_PER_FILE, Piece, crowded, due, even_size, is_full, moved, portions, room_needed
-from tbps.gallery.room import check_room, has_room, named_when_full
-from tbps.gallery.shards import make_batch, write_batch
-from tbps.gallery.snapshot import Snapshot
+from tbps.gallery.folder.manifest import Layout
+
+_AT_ONCE = 128  # rows: what is computed in between stays in the processor's cache
 
 
-class Store:
-    """A `Home` in a folder; it holds no vector in memory.
+def row_scores(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """The inner products (n,) float64 of vectors (n, E) with a query (E,), each summed alone: a matrix product may give
+    equal rows scores that differ in the last bit, and their order would no longer be that of insertion. A product of
+    two float32 numbers is exact in float64 and does not overflow there."""
+    scores, exact = np.empty(len(vectors), np.float64), query.astype(np.float64)
+    for start in range(0, len(vectors), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        scores[part] = np.einsum("ij,j->i", vectors[part].astype(np.float64), exact)
+    return scores
 
-    A reader sees the rows that were there when it opened the store. One process at a time may write; threads that share
-    a store take turns. A new store is on disk from its first rows on: what fails before leaves nothing behind.
+
+def cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """The cosines (n,) float64 of the angles between vectors (n, E) and a query (E,); 0 where one of the two is 0."""
+    lengths = np.concatenate([
+        np.linalg.norm(vectors[start : start + _AT_ONCE].astype(np.float64), axis=1)
+        for start in range(0, len(vectors), _AT_ONCE)
+    ])  # fmt: skip
+    divisor = lengths * np.linalg.norm(query.astype(np.float64))
+    return row_scores(vectors, query) / np.where(divisor > 0, divisor, 1)
+
+
+Mode = Literal["exact", "int8", "prefix", "index"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is kept of an image besides its vector.
+
+    `metadata` is a JSON object as text; `camera`, `timestamp` (seconds since 1970, UTC) and `source` are its entries of
+    these names in the type that filters compare. `thumbnail` is a small JPEG file, if one was asked for.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest, is_new: bool = False) -> None:
-        self._folder = Folder(directory)
-        self._is_new = is_new
-        self._writers = ForkLock()  # held while changes are made
-        self._state = ForkLock()  # held while the manifest on disk and the snapshot may differ
-        self._snapshot = _take_up(self._folder, manifest)
-        if not is_new:
-            self._folder.hold()
+    id: str
+    path: str | None
+    metadata: str
+    camera: str | None = None
+    timestamp: float | None = None
+    source: str | None = None
+    thumbnail: bytes | None = None
 
-    @classmethod
-    def open(cls, directory: Path, model: ModelIdentity, layout: Layout) -> "Store":
-        """
-        The store in `directory`, or a new one with this layout. Files' lengths are checked now, their contents when
-        they are first read.
 
-        Raises:
-            GalleryError: it is damaged, belongs to another model, or the folder holds something else.
-        """
-        if not Folder(directory).has(MANIFEST_NAME):
-            from tbps import __version__  # not at the top: tbps itself imports the gallery
+@dataclass(frozen=True)
+class Found:
+    """A row that fits a query, its score, and its vector (E,) float32 as it is stored."""
 
-            check_free(directory)
-            return cls(directory, Manifest(model, layout, __version__), is_new=True)
-        store = cls.read(directory)
-        check_model(str(directory), store.manifest.model, model)
-        return store
+    row: Row
+    score: float
+    vector: np.ndarray
 
-    @classmethod
-    def read(cls, directory: Path) -> "Store":
-        """
-        An existing store, for work that needs no model.
 
-        Raises:
-            GalleryError: there is none, or it is damaged.
-        """
-        if directory.exists() and not directory.is_dir():
-            raise GalleryError(f"{directory} is a file: expected a gallery's folder.")
-        if not Folder(directory).has(MANIFEST_NAME):
-            raise GalleryError(
-                f"{directory} is no gallery: it holds no {MANIFEST_NAME}. `tbps index` makes one; where it was lost, "
-                f"`tbps gallery repair {directory}` makes it again."
-            )
-        return cls(directory, current_manifest(directory))
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a search besides the vectors.
+
+    Args:
+        k: how many rows; fewer come where fewer fit.
+        mode: "exact"; "int8", the `candidates` best by 8-bit codes, then by whole vectors; "prefix", the same by the
+            first D numbers, the global embedding; "index", the same by the approximate index of a folder.
+        candidates: at least k, for the modes that need it. probes: lists that an index reads; None leaves it to it.
+        filter: rows that may be found; with one, an index is not used, so that none is missed.
+        excluded: ids of rows that may not be found.
+        cosine: rank by the cosine with the query instead of the inner product; mode "exact" only.
+    """
+
+    k: int
+    mode: Mode = "exact"
+    candidates: int = 0
+    probes: int | None = None
+    filter: Filter | None = None
+    excluded: frozenset[str] = frozenset()
+    cosine: bool = False
+
+
+class View(Protocol):
+    """The rows of a home to be read. Rows are ordered by insertion; an id is there once."""
 
     @property
     def where(self) -> str:
-        """The folder."""
-        return str(self._folder)
+        """The home's folder or address, for messages."""
 
-    @property
-    def _directory(self) -> Path:
-        return self._folder.path
+    def count(self, filter: Filter | None = None) -> int:
+        """The number of rows, or of those that meet a filter."""
 
-    @property
-    def manifest(self) -> Manifest:
-        """What the store consists of."""
-        return self._snapshot.manifest
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are there."""
+
+    def get(self, ids: Sequence[str]) -> list[Found | None]:
+        """The row and the vector of each id, with a score of 0; None where it is not there."""
+
+    def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
+        """All rows and vectors (n, E) float32, some at a time, in order of insertion."""
+
+    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Some fields of `Row` of the rows that meet a filter, some rows at a time, in order of insertion. No vector
+        is read."""
+
+    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+        """For each query (Q, E) float32 the rows of the largest inner product, or cosine, best first; of equal ones the
+        row inserted first comes first."""
+
+
+class Home(View, Protocol):
+    """Where rows and vectors are."""
 
     @property
     def model(self) -> ModelIdentity:
         """Whose vectors they are."""
-        return self.manifest.model
 
     @property
     def layout(self) -> Layout:
         """How the vectors are stored."""
-        return self.manifest.layout
 
-    def snapshot(self) -> Snapshot:
-        """What is there now; nothing changes it."""
-        return self._snapshot
+    def snapshot(self) -> View:
+        """What is there now: of a folder, one state that nothing changes, for questions whose answers must fit
+        together while others write; of a server, which keeps no states, the home itself."""
 
-    def count(self, filter: Filter | None = None) -> int:
-        """The number of rows, or of those that meet a filter."""
-        return self._snapshot.count(filter)
-
-    def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are in the store."""
-        return self._snapshot.known(ids)
-
-    def get(self, ids: Sequence[str]) -> list[Found | None]:
-        """The row and the vector of each id, with a score of 0; None where it is not there."""
-        return self._snapshot.get(ids)
-
-    def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
-        """All rows and vectors, some thousand at a time, in order of insertion."""
-        return self._snapshot.scan()
-
-    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
-        """Some fields of the rows that meet a filter, some thousand at a time, in order of insertion."""
-        return self._snapshot.listed(columns, filter)
-
-    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
-        """The best rows for each query."""
-        return self._snapshot.search(queries, wanted)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """
-        Around every change: keeps other writers out, takes up what they did before, removes what killed ones left.
+    def writing(self) -> AbstractContextManager[None]:
+        """Around `append`, `replace` and `remove`.
 
         Raises:
-            GalleryError: another process is writing, or the folder cannot be written to.
+            GalleryError: another process is writing.
         """
-        with self._writers.lock, ExitStack() as stack:
-            directory = self._directory
-            self._folder.check_own(MANIFEST_NAME, COPY_NAME, LOCK_NAME)
-            try:
-                stack.enter_context(locked_folder(directory, LOCK_NAME, in_use(directory)))
-                self._catch_up()
-            except OSError as error:
-                raise GalleryError(f"The gallery {directory} cannot be written to: {error}.") from error
-            was_new = self._is_new
-            try:
-                yield
-            finally:
-                if was_new and not holds_data(directory):
-                    self._unmake(directory)  # nothing was written: a file without its manifest would be lost
 
     def refresh(self) -> None:
-        """Take up what other processes have written."""
-        if self._is_new and not self._folder.has(MANIFEST_NAME):
-            return
-        with self._state.lock:
-            manifest = current_manifest(self._directory)
-            check_model(self.where, manifest.model, self.model)  # another process may have made it in the meantime
-            self._is_new = False
-            self._folder.hold()
-            if manifest != self.manifest:
-                self._snapshot = _take_up(self._folder, manifest, self._snapshot)
-
-    def _catch_up(self) -> None:
-        self.refresh()
-        remove_leftovers(self._directory, self.manifest)
+        """Take up what others have written."""
 
     @property
     def steps(self) -> np.ndarray | None:
         """Those (E,) of the codes that are the vectors; None where vectors are kept whole, or there are none."""
-        shards = self._snapshot.shards
-        return shards[0].steps if shards and self.layout.dtype == "int8" else None
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray, steps: np.ndarray | None = None) -> None:
-        """Commit N rows and their vectors (N, E): afterwards they outlive anything; before, none of them is there."""
-        if self._is_new:
-            self._make()
-        if self.layout.dtype != "int8" or self.steps is not None:
-            steps = self.steps
-        self._put(self.manifest, make_batch(rows, vectors, self.manifest.origin, steps))
+        """Commit N rows, none of them known, and their vectors (N, E) float32. Where they are decoded from codes of
+        some steps, a home that keeps codes alone, and has none yet, gets the same codes."""
 
     def replace(self, rows: Sequence[Row]) -> None:
-        """Commit N known rows in the place of what is there, all in one step; their vectors stay. What was there stays
-        in the files until these are joined with others, or until `compact`."""
-        left, _ = self._snapshot.without([row.id for row in rows])
-        self._put(left, with_rows(self._snapshot.batch([row.id for row in rows]), rows))
-
-    def _put(self, left: Manifest, batch: pa.RecordBatch) -> None:
-        """Commit what is left of the shards and a batch of rows after them, joined with those of the last shards that
-        are due, if there is room for that."""
-        before = self.manifest.files()
-        count = due([entry.rows for entry in left.shards[left.indexed :]], len(batch))
-        if not has_room(self._directory, 2 * sum(entry.size for entry in left.shards[len(left.shards) - count :])):
-            count = 0
-        stay, last = left.shards[: len(left.shards) - count], left.shards[len(left.shards) - count :]
-        sources = [*map(Source, self._snapshot.shards_of(last)), Source(batch)]
-        kept = list(map(len, sources))
-        parts = portions(kept, even_size(sum(kept)) if count else len(batch))
-        if count:
-            self._commit(self.manifest.reserving(len(parts)))
-        with nothing_left(self._directory) as written:
-            new = replace(left, shards=stay)
-            for part in parts:
-                new = new.with_shard(self._write(new.next_name(), sources, part, written))
-            self._commit(new)
-        self._erase(before)
-
-    def _make(self) -> None:
-        """The manifest comes before any shard, so shards without one mean that it was lost."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._commit(self.manifest)
-        self._is_new = False
-        self._folder.hold()
-
-    def _unmake(self, directory: Path) -> None:
-        self._is_new = True
-        self._folder.let_go()
-        for name in (MANIFEST_NAME, COPY_NAME):
-            (directory / name).unlink(missing_ok=True)
-
-    def _write(self, name: str, sources: Sequence[Source], part: Sequence[Piece], written: list[str]) -> ShardEntry:
-        path = self._directory / name
-        written.append(name)
-        with named_when_full(path):
-            return write_batch(path, joined(sources, part, self.manifest.origin))
-
-    def _commit(self, manifest: Manifest) -> None:
-        """Put a manifest on disk, and take it up."""
-        directory = self._directory
-        with self._state.lock:
-            try:
-                with named_when_full(directory / MANIFEST_NAME):
-                    manifest.write(directory)
-                self._snapshot = Snapshot(directory, manifest, self._snapshot)
-            except BaseException:
-                with suppress(GalleryError, OSError):  # it may be on disk nevertheless
-                    self.refresh()
-                raise
+        """Commit N rows, all of them known, in the place of what is there; their vectors stay. From then on they are
+        the last in the order of insertion. A reader, or a kill, finds each of them old or new."""
 
     def remove(self, ids: Collection[str]) -> int:
-        """Take rows out of every search, in one step; their bytes stay in the files until `compact`."""
-        before = self.manifest
-        left, count = self._snapshot.without(ids)
-        if count:
-            whole = replace(before, shards=tuple(entry for entry in before.shards if entry.file in left.files()))
-            try:
-                self._commit(left)
-            except GalleryError:  # on a full disk first those whose files can go: that makes room to note the others
-                if whole == self.manifest or self.manifest != before:
-                    raise
-                self._commit(whole)
-                self._erase(before.files())
-                self._commit(self._snapshot.without(ids)[0])
-            self._erase(before.files())
-        return count
-
-    def _erase(self, before: set[str]) -> None:
-        """Delete what is not named any more."""
-        if before - self.manifest.files():
-            remove_leftovers(self._directory, self.manifest)
-
-    def compact(self, rows_per_shard: int, progress: bool = True) -> None:
-        """
-        Copy all rows into few large files without those that were removed, and erase the old files, and the index with
-        them, which names rows by their places. Files that are as they should be from the first on stay.
-
-        It goes file by file, from the last one on, and needs the room of one or two of them. Wherever it is cut short,
-        all rows are there, and the next one goes on.
-
-        Raises:
-            GalleryError: there is not room enough; nothing was changed.
-        """
-        fit = [not entry.removed and entry.rows == rows_per_shard for entry in self.manifest.shards]
-        self._rewrite(fit.index(False) if False in fit else len(fit), rows_per_shard, progress)
-
-    def _rewrite(self, first: int, rows_per_shard: int, progress: bool) -> None:
-        """Copy the rows of all shards from one on."""
-        old = self.manifest
-        sources = [Source(shard) for shard in self._snapshot.shards[first:]]
-        kept = list(map(len, sources))
-        parts = portions(kept, rows_per_shard)
-        check_room(self._directory, room_needed(parts, kept, [entry.size for entry in old.shards[first:]]))
-        self._commit(replace(old.reserving(len(parts) + 1), index=None))
-        outputs: tuple[ShardEntry, ...] = ()
-        with tqdm(total=sum(kept), desc="rows", disable=not progress) as bar:
-            for number, part in reversed(list(enumerate(parts))):
-                with nothing_left(self._directory) as written:
-                    name = file_name(old.next_file + number, "shard")
-                    outputs = (self._write(name, sources, part, written), *outputs)
-                    left = moved(old.shards[first:], part[0]) if number else ()
-                    self._commit(replace(self.manifest, shards=(*old.shards[:first], *left, *outputs)))
-                remove_leftovers(self._directory, self.manifest)
-                bar.update(outputs[0].rows)
-        if not parts:
-            self._commit(replace(self.manifest, shards=old.shards[:first]))
-        self._catch_up()
-
-    def build_index(
-        self, lists: int | None = None, target_recall: float = TARGET_RECALL, progress: bool = True
-    ) -> None:
-        """Make an approximate index of all rows, in the place of an older one; rows added later are searched beside it.
-
-        Raises:
-            GalleryError: there are no rows. ValueError: more lists than rows, or a share out of range.
-            ImportError: FAISS is not installed.
-        """
-        if not self.count():
-            raise GalleryError(f"The gallery {self.where} is empty: add images before making an index.")
-        sizes = [entry.rows for entry in self.manifest.shards]
-        if crowded(sizes):  # what the last index covered was not joined
-            self._rewrite(next(place for place, size in enumerate(sizes) if not is_full(size)), ROWS_PER_FILE, progress)
-        path = self._directory / self.manifest.next_name("index")
-        with nothing_left(path.parent) as written:
-            written.append(path.name)
-            with named_when_full(path):
-                entry = write_index(path, self._snapshot.shards, lists, target_recall, progress)
-            self._commit(self.manifest.with_index(entry))
-        self._catch_up()
-
-    def check(self, progress: bool = True) -> None:
-        """
-        Read every byte.
-
-        Raises:
-            GalleryError: a file is damaged; the message names it.
-        """
-        now = self._snapshot
-        for _ in tqdm(now.verify(), desc="files", total=len(now.manifest.files()), disable=not progress):
-            pass
-
-
-def _take_up(folder: Folder, manifest: Manifest, before: Snapshot | None = None) -> Snapshot:
-    """The files of a manifest; or of a newer one, where they were replaced while they were being opened."""
-    while True:
-        try:
-            return Snapshot(folder.path, manifest, before)
-        except GalleryError:
-            newer = current_manifest(folder.path)
-            if newer == manifest:
-                raise
-            manifest = newer
+        """Take rows out; the number of those that were there."""

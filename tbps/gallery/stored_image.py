@@ -1,17 +1,60 @@
-"""What may be shown of an image that was found: its file while that is still the image which was added."""
+"""What may be shown of an image that was found: its file while that is still the image which was added.
 
+The id of an image, which is a hash of its content, and the picture of that very content.
+"""
+
+import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 
-from tbps.addresses import local_path
-from tbps.data.images import BadImageError, decode_image, open_image, read_image_file
-from tbps.file_names import name_on_disk
-from tbps.gallery.content import content_id
+from tbps.data.images import BadImageError, ImageSource, decode_image, open_image, read_image_file
+from tbps.data.paths import local_path, name_on_disk
+
+
+def content_id(source: ImageSource) -> str | None:
+    """The same content gets the same id in every run and under every name: of a file its bytes, of a picture in memory
+    its pixels. None where it cannot be read."""
+    if isinstance(source, Image.Image):
+        with suppress(BadImageError):
+            return _pixel_id(open_image(source))
+    elif isinstance(source, bytes):
+        return _hash(source) if source else None
+    elif isinstance(source, str | Path):
+        with suppress(BadImageError):
+            return content_id(read_image_file(source))
+    return None
+
+
+def open_content(source: ImageSource, name: str) -> tuple[str, Image.Image]:
+    """The id and the picture, RGB, of the same bytes: a file may be overwritten at any time, and is read once.
+
+    Args:
+        name: what messages call it.
+
+    Raises:
+        BadImageError: it cannot be read.
+    """
+    if isinstance(source, str | Path):
+        source = read_image_file(source)
+    if isinstance(source, bytes):
+        return _hash(source), decode_image(source, name)
+    picture = open_image(source)
+    return _pixel_id(picture), picture
+
+
+def _pixel_id(picture: Image.Image) -> str:
+    return _hash(f"{picture.size}".encode() + picture.tobytes())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
 
 FileState = Literal["unchanged", "changed", "gone", "unreadable"]
 _NOTES = {None: "", "unchanged": "", "changed": "the file has changed", "gone": "the file is gone",

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tbps.gallery.codes import directions
-from tbps.gallery.errors import GalleryError
-from tbps.gallery.home import Row
-from tbps.gallery.manifest import Dtype
+from tbps.gallery.checks import GalleryError
+from tbps.gallery.folder.int8 import directions
+from tbps.gallery.folder.manifest import Dtype
+from tbps.gallery.store import Row
 
 _MOST = 1e30  # length of a vector: far from where float32 ends, so that no product by codes does
 _HALF_LOSES = 0.1  # share of a vector that float16 may lose: by far more than of any that it was made for

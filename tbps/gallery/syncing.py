@@ -7,17 +7,16 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from tbps.addresses import local_path
 from tbps.data.images import BadImageError, list_images
-from tbps.encoding import batches
-from tbps.file_names import name_as_text, name_on_disk
-from tbps.gallery.content import content_id
-from tbps.gallery.errors import GalleryError
+from tbps.data.paths import local_path, name_as_text, name_on_disk
+from tbps.evaluation.encoding import batches
+from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import Home, View
+from tbps.gallery.ingest import update_rows
+from tbps.gallery.metadata import changed_row
 from tbps.gallery.paths import full_path
-from tbps.gallery.rows import changed_row
-from tbps.gallery.updates import update_rows
+from tbps.gallery.store import Home, View
+from tbps.gallery.stored_image import content_id
 from tbps.gallery.values import listed
 
 _AT_ONCE = 4096  # rows of one commit

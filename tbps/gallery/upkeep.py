@@ -4,17 +4,15 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from tbps.gallery.checks import check_finite, check_positive
-from tbps.gallery.errors import GalleryError
-from tbps.gallery.home import Home
-from tbps.gallery.homes import existing_home, open_home
-from tbps.gallery.indexing import TARGET_RECALL
-from tbps.gallery.leftovers import not_erased
-from tbps.gallery.manifest import Dtype
-from tbps.gallery.merging import ROWS_PER_FILE
-from tbps.gallery.opening import check_dtype, check_keeps
-from tbps.gallery.store import Store
-from tbps.gallery.transfer import copy_rows
+from tbps.gallery.checks import GalleryError, check_finite, check_positive
+from tbps.gallery.copy import copy_rows
+from tbps.gallery.folder.build_index import TARGET_RECALL
+from tbps.gallery.folder.leftovers import not_erased
+from tbps.gallery.folder.manifest import Dtype
+from tbps.gallery.folder.merging import ROWS_PER_FILE
+from tbps.gallery.folder.store import Store
+from tbps.gallery.open_store import check_dtype, check_keeps, existing_home, open_home
+from tbps.gallery.store import Home
 
 
 class Upkeep:

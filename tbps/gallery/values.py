@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tbps.files_tbps import printable
 from tbps.gallery.checks import check_text, shown
 from tbps.gallery.filters import Filter
-from tbps.gallery.home import View
 from tbps.gallery.metadata import parsed
 from tbps.gallery.scalars import written_alike
-from tbps.printable_tbps import printable
+from tbps.gallery.store import View
 
 COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp", "thumbnail")
 _MOST_VALUES = 100_000  # of one name: further ones are left out, so that memory is bounded

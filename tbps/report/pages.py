@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from tbps.addresses import local_path
-from tbps.files import write_atomically
-from tbps.printable_tbps import printable
+from tbps.data.atomic_files import write_atomically
+from tbps.data.paths import local_path
+from tbps.files_tbps import printable
 from tbps.report.curves import Curve, draw_curve, training_curves
 from tbps.report.results import QueryResult, RankedHit
 

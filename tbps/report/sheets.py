@@ -8,9 +8,9 @@ from pathlib import Path
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from tbps.addresses import local_path
-from tbps.files import write_atomically
-from tbps.printable_tbps import printable
+from tbps.data.atomic_files import write_atomically
+from tbps.data.paths import local_path
+from tbps.files_tbps import printable
 from tbps.report.results import QueryResult, RankedHit
 
 # pixels

@@ -12,8 +12,8 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints, sort_checkpoints
 from transformers.utils import logging
 
-from tbps.checkpoint_tbps import refuse_broken
-from tbps.files import write_atomically
+from tbps.data.atomic_files import write_atomically
+from tbps.files_tbps import refuse_broken
 
 logger = logging.get_logger(__name__)
 

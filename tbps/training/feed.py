@@ -7,14 +7,13 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tbps.data.augment import Augmentation
+from tbps.data.bad_samples import dead_workers_named, skipped_everywhere
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.pairs import PersonPairs
-from tbps.data.reading_log import dead_workers_named
 from tbps.data.streamed_pairs import StreamedPairs
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.hub import HubTrainer
-from tbps.training.skipped import skipped_everywhere
 from tbps.training.streaming import check_streamed
 
 

@@ -9,14 +9,13 @@ from huggingface_hub import HfApi, ModelCard
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 
-from tbps.fingerprint import identify
+from tbps.evaluation.fingerprint import identify
 from tbps.modeling_tbps import TBPSModel
 from tbps.sharing.card import CARD, NO_REPO, make_card
 from tbps.sharing.errors import hub_errors
-from tbps.sharing.push import upload, write_shared
-from tbps.sharing.results import read_results
+from tbps.sharing.push import read_results, upload, write_shared
 from tbps.training.arguments import TBPSTrainingArguments
-from tbps.training.stated import training_facts
+from tbps.training.card_facts import training_facts
 
 
 class HubTrainer(Trainer):

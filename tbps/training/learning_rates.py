@@ -9,7 +9,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.utils import logging
 
-from tbps.files import write_atomically
+from tbps.data.atomic_files import write_atomically
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointError
 

@@ -9,13 +9,12 @@ from typing import Any, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
-from tbps.addresses import checkpoint_name, local_path
 from tbps.data.benchmarks import find_benchmark
-from tbps.pretrained_tbps import did_you_mean
-from tbps.regular_file_tbps import read_regular
+from tbps.data.paths import checkpoint_name, local_path
+from tbps.files_tbps import read_regular
+from tbps.tower_weights_tbps import did_you_mean
 from tbps.training.arguments import TBPSTrainingArguments
-from tbps.training.program import OneLineErrors
-from tbps.training.summary import METRICS
+from tbps.training.program import METRICS, OneLineErrors
 from tbps.training.values import check_limits, fits, spelt
 
 

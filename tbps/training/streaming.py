@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy
 
+from tbps.data.atomic_files import write_atomically
+from tbps.data.bad_samples import skipped_everywhere
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.stream import Place
 from tbps.data.streamed_pairs import StreamCollator, StreamedPairs
-from tbps.files import write_atomically
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointError
-from tbps.training.skipped import skipped_everywhere
 
 # what needs an index of all pairs, and the value at which it asks for nothing
 UNSTREAMED = {"samples_per_identity": 1, "length_group_window": 0, "cache_images": False, "noisy_pairs": "ignore"}

@@ -12,22 +12,20 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.utils import logging
 
 from tbps.data.corpora.corpus import Corpus
-from tbps.data.length_groups import LengthGroupedSampler
 from tbps.data.pairs import PairCollator, PersonPairs
-from tbps.data.sampler import IdentitySampler
+from tbps.data.samplers import IdentitySampler, LengthGroupedSampler
 from tbps.data.streamed_pairs import StreamedPairs
-from tbps.evaluation import evaluate_retrieval
+from tbps.evaluation.retrieval import evaluate_retrieval
 from tbps.modeling_tbps import Gather, TBPSModel
-from tbps.outputs_tbps import TBPSOutput
+from tbps.pretrained_model_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointTrainer
+from tbps.training.distributed import ShardedFeatures, gather_pairs, keep_scale_whole
 from tbps.training.diverged import refuse_loss
 from tbps.training.feed import FedTrainer, training_pairs
-from tbps.training.gather import gather_pairs
 from tbps.training.learning_rates import GroupedTrainer
 from tbps.training.noisy_pairs import NoisyPairs
-from tbps.training.sharded import ShardedFeatures, keep_scale_whole
 from tbps.training.streaming import CorpusEpoch, StreamTrainer
 
 logger = logging.get_logger(__name__)

@@ -9,10 +9,9 @@ import pyarrow.parquet as pq
 from datasets.distributed import split_dataset_by_node
 from datasets.iterable_dataset import ArrowExamplesIterable
 
-from tbps.data.corpora.errors import CorpusError
-from tbps.data.corpora.index import INDEX, read_index
+from tbps.data.atomic_files import checksum
+from tbps.data.corpora.index import INDEX, CorpusError, read_index
 from tbps.data.loading import FEATURES
-from tbps.files import checksum
 
 
 class Corpus:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tbps.data.corpora.errors import CorpusError
-from tbps.data.corpora.index import INDEX, CorpusIndex, read_index
-from tbps.files import broken_link, finished_name, locked
+from tbps.data.atomic_files import broken_link, finished_name, locked
+from tbps.data.corpora.index import INDEX, CorpusError, CorpusIndex, read_index
 
 LOCK = "corpus.lock"
 OWN_FILE = re.compile(r"shard-\d{5,}\.parquet|" + re.escape(INDEX))

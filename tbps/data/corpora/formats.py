@@ -10,10 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tbps.data.corpora.captions_by_image import captions_by_image
-from tbps.data.corpora.errors import CorpusError
-from tbps.data.corpora.json_pieces import members, pieces
-from tbps.data.corpora.parquet_rows import parquet_rows
+from tbps.data.corpora.index import CorpusError
+from tbps.data.corpora.readers import captions_by_image, members, parquet_rows, pieces
 from tbps.data.images import shown
 
 

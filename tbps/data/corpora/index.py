@@ -1,4 +1,7 @@
-"""`corpus.json`: which shards a corpus has, what they hold, and of which files they were made."""
+"""`corpus.json`: which shards a corpus has, what they hold, and of which files they were made.
+
+What goes wrong with a corpus.
+"""
 
 import json
 import re
@@ -9,10 +12,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tbps.data.corpora.errors import CorpusError
-from tbps.files import content_hash, file_checksum, write_atomically
-from tbps.regular_file_tbps import MOST_TEXT, read_regular
-from tbps.strict_json import build, parse
+from tbps.data.atomic_files import content_hash, file_checksum, write_atomically
+from tbps.data.strict_json import build, parse
+from tbps.files_tbps import MOST_TEXT, read_regular
+
+
+class CorpusError(ValueError):
+    """A corpus is not as expected; the message names the file and the entry or shard at fault."""
+
 
 INDEX = "corpus.json"
 _SHARD = re.compile(r"shard-[0-9]{5,}\.parquet")

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 
 from tbps.data.corpora.corpus import share
-from tbps.data.corpora.errors import CorpusError
+from tbps.data.corpora.index import CorpusError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,251 @@
+"""`tbps gallery`: what a gallery holds, and its upkeep. None of it needs the model but calibration.
+
+`tbps gallery repair`: a gallery that was damaged, or made by an earlier version, is made usable again.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tbps.cli.listing import add_list, add_remove
+from tbps.cli.options import (
+    WHERE,
+    Commands,
+    add_benchmark,
+    add_command,
+    check_output,
+    load,
+    load_splits,
+    path,
+    positive,
+    token,
+)
+from tbps.cli.terminal import show, show_error
+
+if TYPE_CHECKING:
+    from tbps.gallery.folder.manifest import Manifest
+    from tbps.gallery.folder.store import Store
+
+
+def repair(options: argparse.Namespace) -> None:
+    """`tbps gallery repair`"""
+    from tbps.gallery.checks import GalleryError
+    from tbps.gallery.folder.repair import repair as repair_folder
+    from tbps.gallery.open_store import place_of
+
+    place = place_of(options.gallery)
+    if isinstance(place, str):
+        raise GalleryError(f"{options.gallery} is in Milvus, which looks after its files itself: name a folder.")
+    done = repair_folder(place)
+    if options.json:
+        show(json.dumps(asdict(done)))
+        return
+    made = f", made again from {done.source}" if done.changed else ", all files as they were written"
+    show(f"{options.gallery}: {done.images} images{made}")
+    for fault in done.set_aside:
+        now = "which is missing" if fault.now is None else f"now {fault.now}: {fault.reason}"
+        show(f"not usable: {fault.file}, {now}")
+    for what, lines in (("added", done.added), ("lost", done.lost)):
+        for line in lines:
+            show(f"{what}: {line}")
+
+
+def add_repair(gallery: Commands) -> None:
+    """The command."""
+    command = add_command(gallery, "repair", "make a damaged gallery usable again, or convert one of an earlier format",
+                          "tbps gallery repair people",
+                          "Reads every file. Sound ones are kept, others get a name that ends in .damaged; a lost "
+                          "gallery.json is made from its copy or from the shards. No image is encoded, and nothing is "
+                          "deleted but files of an earlier format that were converted.")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
+    command.add_argument("--json", action="store_true", help="print what was done as JSON")
+    command.set_defaults(run=repair)
+
+
+def folder(options: argparse.Namespace) -> "Store":
+    """The gallery in a folder that the command names.
+
+    Raises:
+        GalleryError: it is in Milvus, or none, or damaged.
+    """
+    from tbps.gallery.checks import GalleryError
+    from tbps.gallery.folder.store import Store
+    from tbps.gallery.open_store import place_of
+
+    place = place_of(options.gallery)
+    if isinstance(place, str):
+        raise GalleryError(f"{options.gallery} is in Milvus, which does this by itself: name a gallery in a folder.")
+    return Store.read(place)
+
+
+def info(options: argparse.Namespace) -> None:
+    """`tbps gallery info`"""
+    from tbps.gallery.folder.store import Store
+    from tbps.gallery.open_store import existing_home
+
+    home = existing_home(options.gallery, token())
+    layout = home.layout
+    facts = {
+        "images": home.count(),
+        "model": home.model.name,
+        "revision": home.model.revision,
+        "fingerprint": home.model.fingerprint,
+        "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
+    }
+    if isinstance(home, Store):
+        facts |= file_facts(home.manifest)
+    if options.json:
+        show(json.dumps(facts))
+        return
+    for name, fact in facts.items():
+        show(f"{name:24}{'none' if fact is None else fact}")
+
+
+def file_facts(manifest: "Manifest") -> dict[str, Any]:
+    """What only a folder has."""
+    size = sum(entry.size for entry in (*manifest.shards, manifest.index) if entry is not None)
+    return {
+        "removed, until compact": sum(len(shard.removed) for shard in manifest.shards),
+        "files": len(manifest.files()),
+        "bytes": size,
+        "bytes an image": round(size / manifest.rows) if manifest.rows else None,
+        **index_facts(manifest),
+        "made by": f"tbps {manifest.tbps_version}",
+    }
+
+
+def index_facts(manifest: "Manifest") -> dict[str, Any]:
+    """What is known of an approximate index."""
+    from tbps.gallery.folder.faiss_index import pays
+
+    entry = manifest.index
+    if entry is None:
+        return {"index": None}
+    used = "" if pays(entry, manifest.left_of_indexed) else "; mode index searches exactly, which is better here"
+    return {
+        "index": f"{entry.held} images in {entry.lists} lists, of which a search reads {entry.probes}{used}",
+        "index recall@10": round(entry.recall, 4),
+        "index target": entry.target_recall,
+        "index measured with": f"{entry.queries} altered vectors of the gallery's images; sentences may find fewer",
+    }
+
+
+def check(options: argparse.Namespace) -> None:
+    """`tbps gallery check`"""
+    store = folder(options)
+    store.check()
+    show(f"{options.gallery}: {store.count()} images, all files as they were written")
+
+
+def compact(options: argparse.Namespace) -> None:
+    """`tbps gallery compact`"""
+    from tbps.gallery.folder.leftovers import not_erased
+
+    store = folder(options)
+    with store.writing():
+        store.compact(options.rows_per_file)
+    show(f"{options.gallery}: {store.count()} images in {len(store.manifest.shards)} files")
+    if left := not_erased(Path(store.where)):
+        show_error(left)
+
+
+def make_index(options: argparse.Namespace) -> None:
+    """`tbps gallery index`"""
+    store = folder(options)
+    with store.writing():
+        store.build_index(options.lists, options.target_recall)
+    for name, fact in index_facts(store.manifest).items():
+        show(f"{name:24}{fact}")
+    entry = store.manifest.index
+    if entry is not None and entry.recall < entry.target_recall:
+        show_error("with all lists the index misses its target: mode index searches exactly")
+
+
+def export(options: argparse.Namespace) -> None:
+    """`tbps gallery export` and, the other way round, `tbps gallery import`"""
+    from tbps.gallery.copy import copy_rows
+    from tbps.gallery.open_store import existing_home, open_home
+
+    where, to = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
+    source = existing_home(where, token())
+    target = open_home(to, source.model, source.layout, token())
+    show(f"{copy_rows(source, target)} images copied, {target.count()} in {to}")
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """`tbps gallery calibrate`"""
+    from tbps.data.splits import select_split
+    from tbps.gallery import calibration
+
+    check_output("OUT", options.out)
+    rows = select_split(load_splits(options), options.benchmark, options.split)
+    found = calibration.calibrate(*load(options.model), rows, options.false_accepts)
+    found.save(options.out)
+    show(f"threshold {found.score:.4f} for {found.gallery_size} images, {found.growth:+.4f} for each e-fold more")
+    show(f"{100 * found.false_accept_rate:.1f} % of questions for an absent person get a hit; of {found.captions} "
+          f"captions whose person is there, {100 * found.accept_rate:.1f} % find them above the threshold")  # fmt: skip
+
+
+def add_gallery(commands: Commands) -> None:
+    """The commands of a gallery's upkeep."""
+    gallery = commands.add_parser("gallery", help="upkeep of a gallery").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    command = add_command(gallery, "info", "say what a gallery holds", "tbps gallery info people")
+    command.add_argument("gallery", metavar="GALLERY", help=WHERE)
+    command.add_argument("--json", action="store_true", help="print it as JSON")
+    command.set_defaults(run=info)
+
+    command = add_command(gallery, "check", "read every file and compare all checksums", "tbps gallery check people")
+    command.add_argument("gallery", metavar="GALLERY")
+    command.set_defaults(run=check)
+
+    command = add_command(gallery, "index", "make an approximate index, for `tbps search --mode index`",
+                          "tbps gallery index people", "It replaces an older one. Needs FAISS.")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY")
+    command.add_argument(
+        "--lists", type=positive, help="parts that images are sorted into (default: one in a thousand)"
+    )
+    command.add_argument("--target-recall", type=float, default=0.99,
+                         help="share of the ten best images that a search should find (default 0.99)")  # fmt: skip
+    command.set_defaults(run=make_index)
+
+    add_list(gallery)
+    add_remove(gallery)
+    command = add_command(gallery, "compact", "erase what was removed, and join many small files",
+                          "tbps gallery compact people")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY")
+    command.add_argument("--rows-per-file", type=positive, default=65536, help="(default 65536)")
+    command.set_defaults(run=compact)
+    add_repair(gallery)
+    add_transfer(gallery)
+    add_calibrate(gallery)
+
+
+def add_transfer(gallery: Commands) -> None:
+    """The two commands that copy a gallery."""
+    for name, other, help, inwards in (
+        ("export", "TO", "copy all images of a gallery to another folder or into Milvus", False),
+        ("import", "FROM", "copy all images of another folder or of Milvus into a gallery", True),
+    ):
+        example = f"tbps gallery {name} people copy" if not inwards else f"tbps gallery {name} copy people"
+        command = add_command(gallery, name, help, example, "Cut off, the same command goes on where it was.")
+        command.add_argument("gallery", metavar="GALLERY", help=WHERE)
+        command.add_argument("other", metavar=other, help=WHERE)
+        command.set_defaults(run=export, inwards=inwards)
+
+
+def add_calibrate(gallery: Commands) -> None:
+    """The command that learns a threshold."""
+    command = add_command(gallery, "calibrate", "learn from a benchmark when to say that nobody fits",
+                          "tbps gallery calibrate model ToyPEDES data calibration.json --false-accepts 0.1",
+                          "Every caption is asked with its own person removed; a share of those questions still gets a "
+                          "hit above the threshold.")  # fmt: skip
+    command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
+    add_benchmark(command)
+    command.add_argument("out", metavar="OUT", type=path, help="JSON file for `tbps search --calibration`")
+    command.add_argument("--split", default="val", help="(default val)")
+    command.add_argument("--false-accepts", type=float, default=0.05, help="the share (default 0.05)")
+    command.set_defaults(run=calibrate)

@@ -1,0 +1,135 @@
+"""`tbps gallery list` and `tbps gallery remove`: images by filters or ids, named and taken out."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from tbps.cli.filters import add_filter_options, filter_of
+from tbps.cli.options import WHERE, Commands, add_command, text, token
+from tbps.cli.terminal import show, show_error
+
+if TYPE_CHECKING:
+    from tbps.gallery.filters import Filter
+    from tbps.gallery.store import Home
+
+_COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp")
+
+
+def list_images(options: argparse.Namespace) -> None:
+    """`tbps gallery list`"""
+    from tbps.gallery.open_store import existing_home
+    from tbps.gallery.values import listed, values_of
+
+    columns = options.columns.split(",")
+    unknown = [name for name in columns if name not in _COLUMNS]
+    if unknown:
+        raise ValueError(f"--columns: {unknown[0]!r} is none; expected some of {','.join(_COLUMNS)}.")
+    view, where = existing_home(options.gallery, token()).snapshot(), filter_of(options)
+    if options.count:
+        show(str(view.count(where)))
+    elif options.values:
+        for value, count in values_of(view, options.values, where):
+            line = f"{count:8}  {json.dumps(value, ensure_ascii=False)}"
+            show(json.dumps({"value": value, "count": count}) if options.json else line)
+    else:
+        for row in listed(view, where, columns):
+            texts = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in row.values())
+            show(json.dumps(row) if options.json else "  ".join(texts))
+
+
+def remove(options: argparse.Namespace) -> None:
+    """`tbps gallery remove`"""
+    from tbps.gallery.open_store import existing_home
+
+    home, where = existing_home(options.gallery, token()), filter_of(options)
+    if bool(options.ids) == (where is not None):
+        raise ValueError("Which images? Give IDs, or a filter such as --until 30d, and not both.")
+    if where is not None:
+        _remove_where(home, where, options)
+    else:
+        _remove_ids(home, list(dict.fromkeys(options.ids)), options)
+
+
+def _remove_where(home: "Home", where: "Filter", options: argparse.Namespace) -> None:
+    """Nothing is removed before its number was seen, or `--yes` says that it need not be."""
+    from tbps.gallery.listing import check_asks, remove_where
+
+    check_asks(where)
+    if not (options.yes or options.dry_run):
+        raise ValueError(
+            f"{home.count(where)} of {home.count()} images meet the filter; none was removed. Repeat the command with "
+            "--yes to remove them."
+        )
+    if options.dry_run:
+        count = home.count(where)
+        text = f"{count} of {home.count()} images would be removed"
+    else:
+        with home.writing():
+            count = remove_where(home, where)
+        text = f"{count} images removed, {home.count()} left"
+    show(json.dumps({"removed": 0 if options.dry_run else count, "found": count}) if options.json else text)
+    _show_timeless(home, where)
+
+
+def _show_timeless(home: "Home", where: "Filter") -> None:
+    """Images without a timestamp are never old enough."""
+    from tbps.gallery.filters import Filter
+    from tbps.gallery.moments import FIRST
+
+    if any(one.end is not None for one in where.flat) and (count := home.count(Filter(none_of=[Filter(since=FIRST)]))):
+        show_error(f"{count} images have no timestamp, and stay whatever --until says.")
+
+
+def _remove_ids(home: "Home", ids: list[str], options: argparse.Namespace) -> None:
+    if options.dry_run:
+        known = home.known(ids)
+        count = 0
+    else:
+        with home.writing():
+            known = home.known(ids)
+            count = home.remove(known)
+    unknown = [id for id in ids if id not in known]
+    if options.json:
+        show(json.dumps({"removed": count, "unknown": unknown}))
+    elif known:
+        done = f"{count} images removed, {home.count()} left"
+        show(f"{len(known)} of {home.count()} images would be removed" if options.dry_run else done)
+    if not known:
+        raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` gives ids.")
+    if unknown:
+        show_error(f"not in {options.gallery}: {', '.join(unknown)}")
+
+
+def add_list(gallery: Commands) -> None:
+    """The command that names what there is."""
+    command = add_command(gallery, "list", "list images, or the values of their metadata",
+                          "tbps gallery list people --camera c1 --since 2026-05-01 --columns id,path\n"
+                          "tbps gallery list people --values camera\n"
+                          "tbps gallery list people --metadata 'floor>=2' --count")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY", help=WHERE)
+    add_filter_options(command)
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--columns", default="id,path,metadata", metavar="NAMES",
+                      help=f"of {', '.join(_COLUMNS)} (default id,path,metadata)")  # fmt: skip
+    what.add_argument("--count", action="store_true", help="only say how many there are")
+    what.add_argument("--values", type=text, metavar="NAME", help="count the values of this metadata name instead")
+    command.add_argument("--json", action="store_true", help="print each image, or each value, as a line of JSON")
+    command.set_defaults(run=list_images)
+
+
+def add_remove(gallery: Commands) -> None:
+    """The command that takes images out."""
+    command = add_command(gallery, "remove", "take images out by ids or by a filter; `compact` erases them",
+                          "tbps gallery remove people 94be3ad433dd6e8feda11b894f3c6d0d\n"
+                          "tbps gallery remove people --until 30d --camera c1 --dry-run\n"
+                          "tbps gallery remove people --until 30d --camera c1 --yes",
+                          "Ids that are not there are named; where none is, that is an error. Images that meet a "
+                          "filter are counted, and removed only with --yes. Those without a timestamp stay, whatever "
+                          "--until says.")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY", help=WHERE)
+    command.add_argument("ids", metavar="ID", nargs="*", help="as `tbps search --json` gives them")
+    add_filter_options(command)
+    command.add_argument("--dry-run", action="store_true", help="only say how many images would be removed")
+    command.add_argument("--yes", action="store_true", help="remove all images that meet the filter")
+    command.add_argument("--json", action="store_true", help="print how many were removed, and the other ids, as JSON")
+    command.set_defaults(run=remove)

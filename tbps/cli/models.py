@@ -1,0 +1,63 @@
+"""`tbps evaluate` and `tbps push`: what is done with a checkpoint."""
+
+import argparse
+import json
+import sys
+
+from tbps.cli.options import Commands, add_benchmark, add_command, load, load_splits, path, positive, say
+from tbps.cli.terminal import show
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """`tbps evaluate`"""
+    from tbps.data.provenance import provenance, remark
+    from tbps.data.splits import select_split
+    from tbps.evaluation.retrieval import evaluate_retrieval
+
+    splits = load_splits(options)
+    rows = select_split(splits, options.benchmark, options.split)
+    model, processor = load(options.model)
+    metrics = evaluate_retrieval(model, processor, rows, batch_size=options.batch_size)
+    if options.json:
+        say(json.dumps(metrics))
+    else:
+        say(f"{options.benchmark} {options.split}: {len(rows)} images, text to image, {options.model}")
+        say("".join(f"{name:>9}" for name in metrics))
+        say("".join(f"{100 * value:9.2f}" for value in metrics.values()))
+    known = provenance(options.benchmark, options.root, splits)[options.split]
+    if said := remark(options.benchmark, options.split, known):
+        say(f"tbps: no result on {options.benchmark}: {said}", file=sys.stderr)
+
+
+def push(options: argparse.Namespace) -> None:
+    """`tbps push`"""
+    from tbps.sharing.push import push_run
+
+    address = push_run(
+        options.run_dir, options.repo, private=options.private, revision=options.revision, license=options.license
+    )
+    show(f"pushed {options.run_dir} to {address}")
+
+
+def add_evaluate(commands: Commands) -> None:
+    """The command that measures a model."""
+    command = add_command(commands, "evaluate", "text-to-image retrieval of a checkpoint on a benchmark",
+                          "tbps evaluate model ToyPEDES data --split test")  # fmt: skip
+    command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
+    add_benchmark(command)
+    command.add_argument("--split", default="test", help="train, val or test (default test)")
+    command.add_argument("--batch-size", type=positive, default=64, help="images at a time (default 64)")
+    command.add_argument("--json", action="store_true", help="print the metrics as JSON, in [0, 1]")
+    command.set_defaults(run=evaluate)
+
+
+def add_push(commands: Commands) -> None:
+    """The command that shares a model."""
+    command = add_command(commands, "push", "share a trained model on the Hugging Face Hub, with a model card",
+                          "tbps push model me/tbps-toy --private")  # fmt: skip
+    command.add_argument("run_dir", metavar="RUN_DIR", type=path, help="output directory of train_hf.py, a checkpoint")
+    command.add_argument("repo", metavar="NAME/MODEL", help="repository on the Hub; made if it is not there")
+    command.add_argument("--private", action="store_true", default=None, help="make a private one")
+    command.add_argument("--revision", metavar="BRANCH", help="branch to push to; made if it is not there")
+    command.add_argument("--license", help="licence of the weights for the card, such as apache-2.0")
+    command.set_defaults(run=push)

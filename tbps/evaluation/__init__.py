@@ -1,0 +1,1 @@
+"""Encoding of many images and texts, retrieval metrics, evaluation of a checkpoint."""

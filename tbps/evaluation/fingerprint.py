@@ -1,0 +1,168 @@
+"""Which model made a vector: vectors of two models must never be compared."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import xxhash
+from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+from tbps.evaluation.probes import SENTENCES, probe, vectors_of
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSProcessor
+
+SETTINGS = ("tokenizer", "model", "sentences", "pictures")  # traits that are a JSON object of settings
+ROUNDED = {torch.float16: "weights in float16", torch.bfloat16: "weights in bfloat16"}
+_LONGEST = 60  # characters of a value that is kept as it is; of others a hash is
+_MOST = 1_000_000  # characters of the settings in a file that is read
+
+# what of a configuration changes no embedding: training, precision, the form of an output, and bookkeeping
+_NO_PART_OF_AN_EMBEDDING = re.compile(
+    r"num_identities|commonality|cmr_.*|part_matching_.*|.*_loss|.*_loss_weight|.*logit_scale.*|initializer.*"
+    r"|.*dropout.*|drop_path.*|layerdrop|dtype|id2label|label2id|num_labels|problem_type|transformers_version"
+    r"|tbps_version|architectures|auto_map|custom_pipelines|_name_or_path|_.*|output_.*|return_dict|torchscript"
+    r"|gradient_checkpointing|chunk_size_feed_forward|tie_word_embeddings"
+    r"|use_cache"  # of generation; Trainer sets it and saving leaves it out
+)
+# of a tokenizer's own description what says nothing of the ids of a sentence, and what each call sets
+_NO_PART_OF_IDS = ("version", "truncation", "padding", "decoder")
+_SENTENCE_SETTINGS = ("padding_side", "truncation_side", "model_max_length", "model_input_names")
+_NO_PART_OF_PIXELS = ("image_processor_type", "processor_class", "auto_map", "data_format", "return_tensors", "device")
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """`name` for people to read, `fingerprint` (hex) of all that decides the vectors, `embedding_dim` E, `revision`
+    (commit) on the Hub if it came from there.
+
+    `traits` say what the fingerprint is made of, so that a difference can be named: hashes of the weights as they are
+    and rounded, the settings as JSON, the `precision`, and the `probes` (see `tbps.evaluation.probes`). Galleries of
+    format 2 have none.
+    """
+
+    name: str
+    fingerprint: str
+    embedding_dim: int
+    revision: str | None = None
+    traits: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.traits:  # they may have been read from a file that somebody else wrote
+            check_traits(self.traits)
+
+    def __str__(self) -> str:
+        return f"{self.name!r} (fingerprint {self.fingerprint[:12]})"
+
+
+def identify(model: TBPSModel, processor: TBPSProcessor) -> ModelIdentity:
+    """The identity of what turns an image into a vector; reads all weights once and embeds a few probes."""
+    settings = {
+        "tokenizer": _tokenizer_settings(processor.tokenizer) | {"ids of no words": model.config.masked_token_ids},
+        "model": _model_settings(model.config.to_dict()),
+        "sentences": {name: getattr(processor.tokenizer, name) for name in _SENTENCE_SETTINGS},
+        "pictures": _picture_settings(processor.image_processor.to_dict()),
+    }
+    weights = _weights(model)
+    described = {name: _text({key: _short(value) for key, value in settings[name].items()}) for name in SETTINGS}
+    whole = xxhash.xxh3_128_hexdigest(_text({"weights": weights["weights"], **described}).encode())
+    effects = {"precision": str(model.dtype).removeprefix("torch."), "probes": probe(model, processor)}
+    name = model.config.name_or_path or "unnamed model"
+    revision = getattr(model.config, "_commit_hash", None)
+    return ModelIdentity(name, whole, model.config.embedding_dim, revision, weights | described | effects)
+
+
+def check_traits(traits: dict[str, str]) -> None:
+    """
+    Refuse what `identify` does not write.
+
+    Raises:
+        ValueError: names the first trait that is missing, unknown or of another form.
+    """
+    known = {"weights", *ROUNDED.values(), *SETTINGS, "precision", "probes"}
+    if wrong := sorted(traits.keys() ^ known):
+        raise ValueError(f"traits of a model: {wrong[0]!r:.80} is missing or unknown")
+    for name in SETTINGS:
+        try:
+            if type(json.loads(traits[name])) is not dict or len(traits[name]) > _MOST:
+                raise ValueError("it is no object of at most a million characters")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"traits of a model: the settings of {name} cannot be read ({error!s:.80})") from None
+    try:
+        vectors_of(traits["probes"])
+    except ValueError as error:
+        raise ValueError(f"traits of a model: the probes cannot be read ({error!s:.80})") from None
+
+
+def _weights(model: TBPSModel) -> dict[str, str]:
+    """Hashes of the weights' values, and of those that they round to in half precision."""
+    hashes = {name: xxhash.xxh3_128() for name in ("weights", *ROUNDED.values())}
+    for name, tensor in _tensors(model):
+        shape = f"{name} {tuple(tensor.shape)}\n".encode()
+        for kept in hashes.values():
+            kept.update(shape)
+        number = tensor.is_floating_point()
+        hashes["weights"].update(_bytes(tensor.float() if number else tensor))
+        for dtype, kept_as in ROUNDED.items():
+            hashes[kept_as].update(_bytes(tensor.to(dtype).float() if number else tensor))
+    return {name: kept.hexdigest() for name, kept in hashes.items()}
+
+
+def _tensors(model: TBPSModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """What embeddings pass through, by the names that it has where nothing is compiled or offloaded."""
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    state = get_state_dict_offloaded_model(model) if on_meta else model.state_dict()
+    for name, tensor in sorted((name.replace("_orig_mod.", ""), tensor) for name, tensor in state.items()):
+        if not name.startswith(("id_head.", "logit_scale")):  # of losses and scores, not of vectors
+            yield name, tensor.detach().cpu()
+
+
+def _bytes(tensor: torch.Tensor) -> Any:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _model_settings(config: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """What of a configuration and its sub-configurations an embedding may depend on, by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if _NO_PART_OF_AN_EMBEDDING.fullmatch(str(name)):
+            continue
+        if isinstance(value, dict):
+            found |= _model_settings(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
+    """All that decides which ids a sentence gets: by the tokenizer's own description where it has one, else by what is
+    known of it and what it does."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        own = {name: value for name, value in vars(tokenizer).items() if name.startswith("do_")}
+        ids = tokenizer(list(SENTENCES), verbose=False)["input_ids"]
+        return {**own, "class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab(), "ids": ids}
+    described = json.loads(backend.to_str())
+    words = {f"model.{name}": value for name, value in described.pop("model").items()}
+    kept = {name: value for name, value in described.items() if name not in _NO_PART_OF_IDS}
+    return kept | words | {"split_special_tokens": tokenizer.split_special_tokens}
+
+
+def _picture_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in settings.items()
+        if value is not None and name not in _NO_PART_OF_PIXELS and not name.startswith("_")
+    }
+
+
+def _short(value: Any) -> Any:
+    """A value as it is where it is short, else its hash."""
+    text = _text(value)
+    return json.loads(text) if len(text) <= _LONGEST else f"#{xxhash.xxh3_64_hexdigest(text.encode())}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

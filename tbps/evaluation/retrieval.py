@@ -1,0 +1,68 @@
+"""Text-to-image retrieval of a model on a benchmark split, by the field's protocol."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import datasets
+import torch
+
+from tbps.data.images import ImageCells
+from tbps.data.splits import captions_of, people_of
+from tbps.evaluation.distributed import encode_spread, from_first
+from tbps.evaluation.encoding import encode_images, encode_texts
+from tbps.evaluation.metrics import retrieval_metrics
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSProcessor
+
+
+class SplitVectors(NamedTuple):
+    """A split's retrieval vectors: captions `texts` (T, E) and `images` (I, E), float32, with the person id of each."""
+
+    texts: torch.Tensor
+    images: torch.Tensor
+    query_ids: torch.Tensor
+    gallery_ids: torch.Tensor
+
+
+def embed_split(
+    model: TBPSModel, processor: TBPSProcessor, rows: datasets.Dataset, *, batch_size: int = 64, progress: bool = True
+) -> SplitVectors:
+    """Embed all captions and all images of a split of `load_benchmark`; processes of a launch share the work.
+
+    Raises:
+        ValueError: rows without the columns image, captions and person_id, or whose captions or ids are none.
+    """
+    captions, gallery_ids = captions_of(rows), torch.from_numpy(people_of(rows))
+    query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions], dtype=torch.int64))
+    cells = ImageCells(rows)
+
+    def encode_rows(places: Sequence[int]) -> torch.Tensor:
+        return encode_images(model, processor, cells.chosen(places), batch_size=batch_size, progress=progress)
+
+    images = encode_spread(encode_rows, range(len(rows)), batch_size)
+    sentences = [caption for row in captions for caption in row]
+    text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
+    texts = encode_spread(text_encoder, sentences, 4 * batch_size)
+    return SplitVectors(texts, images, query_ids, gallery_ids)
+
+
+def evaluate_retrieval(
+    model: TBPSModel,
+    processor: TBPSProcessor,
+    rows: datasets.Dataset,
+    *,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Every caption of the split is a query, every image of it is in the gallery, a hit is an image of the same
+    person (the caption's own image included). Where there are several processes, all of them must call this: each
+    embeds its share, and all get the numbers that one process alone would get.
+
+    Args:
+        rows: split of `load_benchmark`: columns image, captions, person_id. batch_size: images at a time.
+    Returns:
+        rank_1, rank_5, rank_10, mAP, mINP in [0, 1].
+    """
+    vectors = embed_split(model, processor, rows, batch_size=batch_size, progress=progress)
+    return from_first(partial(retrieval_metrics, *vectors))

@@ -1,0 +1,162 @@
+"""A gallery belongs to one model: vectors of two must never be compared.
+
+The fingerprint that galleries of format 2 have of their model.
+"""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import torch
+
+from tbps.evaluation.fingerprint import ROUNDED, SETTINGS, ModelIdentity
+from tbps.evaluation.probes import distance
+from tbps.gallery.checks import GalleryError
+from tbps.modeling_tbps import TBPSModel
+from tbps.processing_tbps import TBPSProcessor
+
+# The distance of two vectors of one input, relative to their length, that rounding makes: a ViT-B/16 of random weights
+# was 3e-7 off by another number of threads, 8e-7 by another kernel, 1.5e-3 in float16, 1.4e-2 in bfloat16; a weight of
+# a part query 1e-3 off makes 1e-4 to 6e-4, which the hash of the weights tells.
+_EFFECT_OF_NOTHING = 1e-5
+_EFFECT_OF_ROUNDING = {"float32": 5e-3, "float16": 1e-2, "bfloat16": 5e-2}  # float32 on a GPU may be TF32
+
+_READ_BY = {"tokenizer": "the tokenizer", "model": "the model", "sentences": "the tokenizer", "pictures": "the image "
+            "processor"}  # fmt: skip
+
+
+class OlderIdentityError(GalleryError):
+    """A gallery that was converted from format 2 knows its model by the fingerprint of then."""
+
+
+def check_model(where: str, made_by: ModelIdentity, opened_with: ModelIdentity) -> None:
+    """
+    Refuse a model whose vectors are not those of the gallery.
+
+    Args:
+        where: the gallery's folder or address, for the message.
+
+    Raises:
+        GalleryError: the model's weights, its settings or what it makes of the probes differ; the first difference is
+            named. OlderIdentityError: that cannot be told, as the gallery keeps a fingerprint of format 2.
+    """
+    found = difference(made_by, opened_with)
+    if found is None:
+        return
+    kind = OlderIdentityError if opened_with.traits and not made_by.traits else GalleryError
+    raise kind(
+        f"The gallery {where} was made with {made_by} and is opened with {opened_with}: {found}, so the scores would "
+        "mean nothing. Open it with the model that made it, or add the images to a new gallery in another place."
+    )
+
+
+def difference(made_by: ModelIdentity, opened_with: ModelIdentity) -> str | None:
+    """What first sets the vectors of two models apart, in words; None where they are the same, but for rounding.
+
+    Weights and words must be equal, as probes cannot reach all of them: a weight may also be the other's in half
+    precision. Other settings may differ as long as they change no probe.
+    """
+    old, new = made_by.traits, opened_with.traits
+    if made_by.embedding_dim != opened_with.embedding_dim:
+        return f"vectors of {made_by.embedding_dim} numbers there are {opened_with.embedding_dim} here"
+    if not (old and new):
+        same = made_by.fingerprint == opened_with.fingerprint
+        older = ", one of which is by the rule of format 2" if old or new else ""
+        return None if same else f"their fingerprints differ{older} (weights, part_weight or the image processor)"
+    rounded = _rounding(old, new)
+    if rounded is None:
+        return "their weights differ"
+    changes = [change for name in SETTINGS for change in _changes(name, old[name], new[name])]
+    certain = [told for told, sure in changes if sure or not (old["probes"] and new["probes"])]
+    if certain:
+        return certain[0]
+    return _effect(old, new, {rounded, old["precision"], new["precision"]}, [told for told, _ in changes])
+
+
+def _rounding(old: dict[str, str], new: dict[str, str]) -> str | None:
+    """Between equal weights "float32"; where one's are the other's rounded, to what; None where they are others."""
+    if old["weights"] == new["weights"]:
+        return "float32"
+    for dtype, name in ROUNDED.items():
+        if old["weights"] == new[name] or new["weights"] == old[name]:
+            return str(dtype).removeprefix("torch.")
+    return None
+
+
+def _changes(name: str, old: str, new: str) -> list[tuple[str, bool]]:
+    """The settings of a group that differ, in words, and whether that alone makes another model: those of the tokenizer
+    do, and those of a tower that both have. A version of Transformers may know more settings than another."""
+    before, now = json.loads(old), json.loads(new)
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return [
+        (
+            f"{key:.80} of {_READ_BY[name]} {_told(before.get(key, 'not set'), now.get(key, 'not set'))}",
+            name == "tokenizer" or (name == "model" and "." in key and key in before and key in now),
+        )
+        for key in changed
+    ]
+
+
+def _told(before: Any, now: Any) -> str:
+    """Two values of a setting, where they were short enough to be kept."""
+    hashed = any(isinstance(value, str) and value.startswith("#") for value in (before, now))
+    return "differs" if hashed else f"is {before!s:.80} there and {now!s:.80} here"
+
+
+def _effect(old: dict[str, str], new: dict[str, str], roundings: set[str], changes: list[str]) -> str | None:
+    """What the probes say of two models of the same weights and words, but for what rounding may do."""
+    if not (old["probes"] and new["probes"]):
+        return None
+    allowed = max(_EFFECT_OF_ROUNDING.get(one, _EFFECT_OF_NOTHING) for one in roundings)
+    allowed = _EFFECT_OF_NOTHING if changes else allowed
+    found = distance(old["probes"], new["probes"])
+    if found <= allowed:
+        return None
+    why = changes[0] if changes else "no setting that is known here differs"
+    return f"the same pictures and sentences get vectors that are {found:.2g} apart ({why})"
+
+
+_PIXEL_SETTINGS = (
+    "size",
+    "resample",
+    "image_mean",
+    "image_std",
+    "rescale_factor",
+    "do_resize",
+    "do_rescale",
+    "do_normalize",
+    "do_convert_rgb",
+)
+_NO_PART_OF_AN_EMBEDDING = re.compile(
+    r"num_identities|commonality|cmr_.*|part_matching_.*|.*_loss|.*_loss_weight|.*logit_scale.*|initializer.*"
+    r"|.*_dropout|dtype|id2label|label2id|transformers_version|tbps_version|architectures|auto_map|_name_or_path|_.*"
+    r"|use_cache"
+)
+# what had no business in it, as it is by default
+_DEFAULTS = {"output_hidden_states": False, "output_attentions": False, "return_dict": True}
+
+
+def old_fingerprint(model: TBPSModel, processor: TBPSProcessor) -> str:
+    """Of weights, of most settings, and of the tokenizer's vocabulary alone; reads all weights once."""
+    digest = hashlib.blake2b(digest_size=16)
+    weights = {name.replace("_orig_mod.", ""): tensor for name, tensor in model.state_dict().items()}
+    for name, tensor in sorted(weights.items()):
+        if name.startswith("id_head."):
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    settings = processor.image_processor.to_dict()
+    pixels = {name: settings.get(name) for name in _PIXEL_SETTINGS}
+    words = [processor.tokenizer.get_vocab(), processor.tokenizer.model_max_length]
+    described = [_embedding_settings(model.config.to_dict()), pixels, words]
+    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _embedding_settings(config: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        str(name): _embedding_settings(value) if isinstance(value, dict) else _DEFAULTS.get(name, value)
+        for name, value in config.items()
+        if not _NO_PART_OF_AN_EMBEDDING.fullmatch(str(name))
+    }

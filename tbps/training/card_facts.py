@@ -1,0 +1,54 @@
+"""What of a run's settings a model card states: a list of names, so that no token and no path of a machine is among
+them."""
+
+from enum import Enum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tbps.files_tbps import VERSION
+from tbps.training.arguments import TBPSTrainingArguments
+from tbps.training.recipe import ModelArguments
+
+STATED = (
+    "seed",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "world_size",
+    "learning_rate",
+    "new_module_lr_multiplier",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "bf16",
+    "fp16",
+    "samples_per_identity",
+    "augment",
+    "random_erasing",
+    "word_dropout",
+    "clean_epochs",
+    "part_loss_delay",
+    "noisy_pairs",
+    "noisy_pairs_warmup",
+    "metric_for_best_model",
+)
+
+
+def training_facts(arguments: TBPSTrainingArguments) -> dict[str, Any]:
+    """The settings of a training that was run, and the versions that ran it."""
+    values = {name: getattr(arguments, name) for name in STATED}
+    return {
+        "training_arguments": {name: v.value if isinstance(v, Enum) else v for name, v in values.items()},
+        "versions": {"tbps": VERSION, **{name: version(name) for name in ("transformers", "torch")}},
+    }
+
+
+def start_facts(arguments: ModelArguments) -> dict[str, Any]:
+    """Where the weights started from: random ones, a model on the Hub, or neither where it was a directory."""
+    source = arguments.model_name_or_path or arguments.clip_checkpoint
+    on_hub = source is not None and not Path(source).exists()
+    return {"from_scratch": source is None, "base_model": source if on_hub else None}
