@@ -19,7 +19,7 @@ class TBPSProcessorTest(ProcessorTesterMixin, unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         # Saving a class with code for the Hub leaves `auto_map` in the processor that was saved, not in the loaded one,
-        # which the tests compare. tests/test_checkpoints.py saves and loads with the code.
+        # which the tests compare. tests/model/test_checkpoints.py saves and loads with the code.
         cls.enterClassContext(patch.object(TBPSProcessor, "_auto_class", None))
         super().setUpClass()
 

@@ -16,7 +16,8 @@ from transformers.utils import logging
 
 from tbps.data.augment import Augmentation, augment_pair
 from tbps.data.bad_samples import ReadingLog, stand_ins
-from tbps.data.images import BadImageError, ImageCells
+from tbps.data.image_column import ImageCells
+from tbps.data.images import BadImageError
 from tbps.data.preprocessing import PixelPreparation, stack_pixels
 from tbps.data.splits import captions_of, people_of
 from tbps.processing_tbps import TBPSProcessor

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import datasets
 import torch
 
-from tbps.data.images import ImageCells
+from tbps.data.image_column import ImageCells
 from tbps.data.splits import captions_of, people_of
 from tbps.evaluation.distributed import encode_spread, from_first
 from tbps.evaluation.encoding import encode_images, encode_texts

@@ -1,0 +1,357 @@
+"""A gallery in Milvus: what it refuses, and what its errors say. What it does is in test_gallery_contract.py."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from gallery_places import NO_SERVER, TOKEN, URI, new_place
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.gallery.checks import GalleryError
+from tbps.gallery.copy import copy_rows
+from tbps.gallery.filters import Filter
+from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.metadata import changed_row, make_row
+from tbps.gallery.milvus.client import Address, parse_address
+from tbps.gallery.milvus.expressions import expression
+from tbps.gallery.milvus.rows import to_entity, to_row
+from tbps.gallery.milvus.tags import beginnings, digest, ordered, tags
+from tbps.gallery.open_store import existing_home, open_home
+from tbps.gallery.store import Row, Wanted
+
+MODEL = ModelIdentity("a model", "0" * 32, 4)
+LAYOUT = Layout("float16", 2, 1, 2)
+HOSTILE = ['"] or id != "', "\\", "x\\", '"', "'", "%", "{x}", "\x00", "\n", "名"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    with new_place("lite", tmp_path) as new:
+        yield new
+
+
+@pytest.fixture
+def home(place):
+    return open_home(place.where, MODEL, LAYOUT)
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]  # bound, and nobody listens
+
+
+def test_addresses():
+    assert parse_address("https://host:443/people") == Address("https://host:443", "", "people")
+    assert parse_address("http://[::1]:19530/site/people") == Address("http://[::1]:19530", "site", "people")
+    lite = parse_address("some/where.db")
+    assert (lite.collection, lite.is_lite) == ("gallery", True)
+    assert lite.uri.endswith("/some/where.db")
+    assert lite.uri.startswith("/")
+
+
+@pytest.mark.parametrize(
+    "where", ["http://host:1", "http://host:1/", "http://host/a/b/c", "http:///people", "http://host/people?x=1",
+              "http://host/9people", "http://host/pe-ople", "http://host/a.b/people"],
+)  # fmt: skip
+def test_an_address_that_names_no_collection_is_refused(where):
+    with pytest.raises(GalleryError, match=r"expected https://host:port/collection|is no name in Milvus"):
+        parse_address(where)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(GalleryError, match="token='user:password'") as caught:
+        parse_address("https://root:hunter2@host:443/people")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_nobody_answers_and_the_token_is_not_in_the_message(closed_port):
+    with pytest.raises(GalleryError, match=rf"127.0.0.1:{closed_port}.*Check that the server runs") as caught:
+        open_home(f"http://127.0.0.1:{closed_port}/people", MODEL, LAYOUT, "root:hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(not (URI and TOKEN), reason=f"{NO_SERVER}, with a token that it checks")
+def test_a_wrong_token_is_refused_and_not_in_the_message():
+    with pytest.raises(GalleryError, match="the token") as caught:
+        open_home(f"{URI}/people", MODEL, LAYOUT, "root:hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["pymilvus", "milvus_lite"])
+def test_without_the_client_the_error_says_what_to_install(missing, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=r"pip install 'tbps\[milvus\]'"):
+        open_home(tmp_path / "people.db", MODEL, LAYOUT)
+
+
+def test_a_collection_of_something_else_is_refused(place):
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(place.where)
+    client.create_collection("gallery", dimension=4)
+    client.close()
+    with pytest.raises(GalleryError, match="is no gallery: something else is kept there"):
+        open_home(place.where, MODEL, LAYOUT)
+
+
+def describe_as(place, change):
+    """Another description of the gallery, as an earlier or later version, or a stranger, may have left it."""
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(place.where)
+    described = json.loads(client.describe_collection("gallery")["properties"]["tbps.gallery"])
+    assert described["layout"]["dtype"] == "float32", "whatever was asked for"
+    client.alter_collection_properties("gallery", properties={"tbps.gallery": change(described)})
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda described: json.dumps({**described, "format": 9}),
+        lambda described: json.dumps({**described, "format": [2]}),
+        lambda described: json.dumps({**described, "layout": 3}),
+        lambda described: json.dumps({**described, "model": {"name": "x"}}),
+        lambda described: json.dumps({**described, "layout": {**described["layout"], "num_parts": -1}}),
+        lambda described: "[]",
+        lambda described: "[" * 5000,
+        lambda described: "{",
+        lambda described: json.dumps({}),
+    ],
+)
+def test_a_description_of_another_kind_is_refused(home, place, change):
+    describe_as(place, change)
+    with pytest.raises(GalleryError, match="cannot be used by this tbps"):
+        open_home(place.where, MODEL, LAYOUT)
+    with pytest.raises(GalleryError, match="cannot be used by this tbps"):
+        existing_home(place.where)
+
+
+def test_the_earlier_format_can_be_copied_and_nothing_else(home, place, tmp_path):
+    rows = [make_row(f"{n}", f"/a/{n}.jpg", {"camera": n % 2, "timestamp": n}) for n in range(5)]
+    home.append(rows, np.eye(5, 4, dtype=np.float32))
+    model = {name: value for name, value in asdict(MODEL).items() if name != "traits"}  # as it was written then
+    describe_as(place, lambda described: json.dumps({**described, "format": 1, "model": model}))
+    with pytest.raises(GalleryError, match="format 1, which is no longer searched or changed: `tbps gallery export"):
+        open_home(place.where, MODEL, LAYOUT)
+    earlier = existing_home(place.where)
+    with pytest.raises(GalleryError, match="format 1"):
+        earlier.count(Filter(camera=1))
+    with pytest.raises(GalleryError, match="format 1"), earlier.writing():
+        pass
+    copy = open_home(tmp_path / "copy", MODEL, LAYOUT)
+    assert copy_rows(earlier, copy, progress=False) == 5
+    assert [row for some, _ in copy.scan() for row in some] == rows
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (make_row("a b", None, {}), "The id 'a b'"),
+        (make_row('x" or "', None, {}), "The id"),
+        (make_row("a" * 257, None, {}), "expected 1 to 256 letters"),
+        (make_row("a", "/x.png", {"note": "é" * 11000}), "metadata of /x.png has 66012 bytes: Milvus holds 65535"),
+        (Row("a", None, "{}", thumbnail=bytes(50000)), "thumbnail of a has 66668 bytes"),
+        (Row("a", None, json.dumps(dict.fromkeys(map(str, range(4097)), 0))), "too many entries: Milvus holds 4096"),
+    ],
+)
+def test_what_milvus_cannot_hold_is_refused_before_anything_is_written(home, row, said):
+    with pytest.raises(GalleryError, match=said):
+        home.append([make_row("good", None, {}), row], np.eye(4, dtype=np.float32)[:2])
+    assert home.count() == 0
+
+
+def test_the_longest_metadata_that_milvus_holds(home):
+    row = make_row("a", None, {"note": "x" * (65535 - len('{"note": ""}'))})
+    home.append([row], np.eye(4, dtype=np.float32)[:1])
+    assert home.get(["a"])[0].row == row
+
+
+@pytest.mark.parametrize("mode", ["int8", "prefix", "index"])
+def test_every_mode_is_exact(home, mode):
+    vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    home.append([Row(f"{n}", None, "{}") for n in range(50)], vectors)
+    [found] = home.search(vectors[:1], Wanted(5, mode, candidates=5, probes=1))
+    assert [int(one.row.id) for one in found] == np.argsort(-vectors @ vectors[0])[:5].tolist()
+
+
+def test_more_hits_than_a_server_gives_are_refused(home):
+    home.append([make_row("a", None, {})], np.eye(4, dtype=np.float32)[:1])
+    assert len(home.search(np.eye(4, dtype=np.float32), Wanted(16384))) == 4
+    with pytest.raises(GalleryError, match="at most 16384"):
+        home.search(np.eye(4, dtype=np.float32), Wanted(16385))
+
+
+def test_what_an_earlier_version_took_is_read_as_far_as_it_can_be(home, tmp_path):
+    kept = '{"camera": 3.0, "timestamp": 1777645800000, "source": [1], "floor": 2}'
+    folder = open_home(tmp_path / "folder", MODEL, LAYOUT)
+    folder.append([Row("a", None, kept, "3.0", 1777645800000.0, "[1]")], np.ones((1, 4), np.float32))
+    assert copy_rows(folder, home, progress=False) == 1
+    [[row]] = [rows for rows, _ in home.scan()]
+    assert row == Row("a", None, kept, "3", None, None)
+    for filter, count in ((Filter(camera=3), 1), (Filter(since=0), 0), (Filter(metadata={"floor": {">": 1}}), 1)):
+        assert home.count(filter) == count
+    with pytest.raises(GalleryError, match="The metadata of the image 'a': timestamp=1777645800000: expected a moment"):
+        changed_row(row, None, {"floor": 3, "source": "x"})
+    assert changed_row(row, None, {"timestamp": 1777645800, "source": None}).timestamp == 1777645800
+
+
+@pytest.mark.parametrize("change", [{"path": "{"}, {"path": "3"}, {"path": "[" * 9999}, {"thumbnail": "a"},
+                                    {"metadata": "[]"}, {"metadata": "nil"}], ids=str)  # fmt: skip
+def test_an_entity_of_a_stranger_is_named(change):
+    entity = to_entity(make_row("a", "/x", {"camera": 1}), np.ones(4), 1)
+    with pytest.raises(GalleryError, match=r"'a'.*remove"):
+        to_row({**entity, **change})
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_users_gets_into_an_expression(text):
+    asked = expression(Filter(camera=text, source=[text], metadata={text: text}), {text, "abc"})
+    known = expression(Filter(camera="x", source=["x"], metadata={"x": "x"}), {"abc"})
+    assert len(asked) == len(known), "digests alone differ"
+    assert text in ("%", "{x}", "'", '"', "x\\") or text not in asked
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_found_as_what_they_are(home, text):
+    home.append(
+        [make_row("mine", None, {"camera": text}), make_row("other", None, {"camera": "north"})], np.ones((2, 4))
+    )
+    found = home.search(np.ones((1, 4), np.float32), Wanted(2, filter=Filter(camera=text)))[0]
+    assert [one.row.id for one in found] == ["mine"]
+    assert found[0].row.camera == text
+
+
+def test_numbers_texts_and_truth_values_have_digests_of_their_own():
+    def digests(value):
+        return tags(make_row("a", None, {"x": value}))
+
+    distinct = [True, False, 1, 0, "1", "True", 0.5, "0.5", 2**53 + 1, float(2**53), -1, "", float("inf")]
+    assert len({tuple(digests(value)) for value in distinct}) == len(distinct)
+    assert digests(1) == digests(1.0)
+    assert digests(-0.0) == digests(0)
+    for unasked in (None, [1], {"a": 1}, float("nan")):
+        assert digests(unasked) == []
+    assert digest("row", "camera", "x") != digest("row", "source", "x")
+    one, other = (to_entity(make_row("a", None, {"camera": camera}), np.ones(4), 0) for camera in ("", None))
+    assert one["camera_digest"] != other["camera_digest"]
+
+
+NUMBERS = st.one_of(
+    st.integers(-(10**5), 10**5),
+    st.integers(-(2**60), 2**60),
+    st.builds(lambda base, step: base + step, st.sampled_from([2**53, -(2**53), 10**30, -(10**400), 10**308]),
+              st.integers(-3, 3)),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 2.0**53, sys.float_info.max, -sys.float_info.max, 5e-324]),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(NUMBERS, NUMBERS)
+def test_texts_of_numbers_have_their_order_and_ranges_hold_what_they_should(number, bound):
+    text, other = ordered(number), ordered(bound)
+    assert ((text < other), (text == other)) == ((number < bound), (number == bound))
+    assert text == other or not other.startswith(text)
+    expected = {">=": number >= bound, ">": number > bound, "<=": number <= bound, "<": number < bound}
+    for sign, fits in expected.items():
+        assert any(text.startswith(start) for start in beginnings(sign, bound)) == fits
+
+
+KILLED = """
+import os, signal
+from tbps.gallery.milvus.client import Collection
+from test_milvus_store import MODEL, LAYOUT, many_rows, new_rows, open_home
+import numpy as np
+
+call, calls = Collection.call, []
+
+def killing(self, name, **arguments):
+    calls.append(name)
+    if calls.count("upsert") == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(self, name, **arguments)
+
+Collection.call = killing
+open_home({where!r}, MODEL, LAYOUT).append({rows}(), np.ones((1500, 4)))
+"""
+
+
+OPENING = """
+from test_milvus_store import MODEL, LAYOUT, open_home
+
+open_home({where!r}, MODEL, LAYOUT)
+"""
+
+
+def run_elsewhere(code):
+    """In another process."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def many_rows():
+    return [Row(f"{n}", None, "{}") for n in range(1500)]
+
+
+def new_rows():
+    return [make_row(f"{n}", None, {"camera": "new"}) for n in range(1500)]
+
+
+def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_twice(place):
+    killed = run_elsewhere(KILLED.format(where=place.where, rows="many_rows"))
+    assert killed.returncode == -signal.SIGKILL
+    home = open_home(place.where, MODEL, LAYOUT)
+    known = home.known([row.id for row in many_rows()])
+    assert known == {row.id for row in many_rows()[:1000]}
+    left = [row for row in many_rows() if row.id not in known]
+    home.append(left, np.ones((500, 4)))
+    assert home.count() == 1500
+    assert [row for rows, _ in home.scan() for row in rows] == many_rows()
+
+
+def test_killed_in_the_middle_of_an_update_every_row_is_old_or_new_and_it_can_be_repeated(place):
+    home = open_home(place.where, MODEL, LAYOUT)
+    home.append(many_rows(), np.ones((1500, 4)))
+    place.stop()
+    assert run_elsewhere(KILLED.format(where=place.where, rows="new_rows")).returncode == -signal.SIGKILL
+    home = open_home(place.where, MODEL, LAYOUT)
+    assert home.count() == 1500
+    found = {row.id: row for rows, _ in home.scan() for row in rows}
+    assert list(found.values()) == many_rows()[1000:] + new_rows()[:1000]
+    home.replace(new_rows())
+    assert [row for rows, _ in home.scan() for row in rows] == new_rows()
+
+
+def test_a_file_in_use_by_another_process_says_so(home, place):
+    other = run_elsewhere(OPENING.format(where=place.where))
+    assert other.returncode == 1
+    assert "GalleryError" in other.stderr
+    assert "One process at a time may have a file of Milvus Lite open" in other.stderr
+
+
+@pytest.mark.parametrize("kind", ["lite", "server"])
+def test_who_opens_or_adds_at_the_same_time_makes_one_gallery_and_no_row_twice(kind, tmp_path):
+    def add(worker: int) -> None:
+        home = open_home(place.where, MODEL, LAYOUT, place.token)
+        home.append(many_rows()[worker : worker + 6], np.ones((6, 4)))
+
+    with new_place(kind, tmp_path) as place:
+        if kind == "lite":
+            open_home(place.where, MODEL, LAYOUT)  # its server can be started by one thread only
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(4)))
+        home = open_home(place.where, MODEL, LAYOUT, place.token)
+        assert home.count() == 9
+        assert sorted(row.id for rows, _ in home.scan() for row in rows) == [str(n) for n in range(9)]

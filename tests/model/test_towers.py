@@ -1,0 +1,279 @@
+"""Towers of every family: from tiny random checkpoints on disk, written and read by their own classes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny import TEXT_LENGTH, make_tokenizer
+from transformers import AutoConfig, AutoModel, BatchFeature, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from tbps import TBPSModel, TBPSProcessor
+from tbps.training.build import make_processor
+
+WIDTH = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+SENTENCES = ["a red bag", "a person with a blue coat, black trousers and a bag"]
+Factory = Callable[..., TBPSModel]
+
+
+def save_tower(folder: Path, model_type: str, **fields: Any) -> Path:
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.for_model(model_type, **WIDTH, **fields)).save_pretrained(folder)
+    return folder
+
+
+def save_text_tower(folder: Path, model_type: str, **fields: Any) -> Path:
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(folder)
+    return save_tower(folder, model_type, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **fields)
+
+
+@pytest.fixture
+def siglip(tmp_path: Path) -> Path:
+    """A tiny SigLIP of 16x16 pixels, whose configuration names special tokens that its vocabulary does not have."""
+    tokenizer = make_tokenizer()
+    text = {**WIDTH, "vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH, "projection_size": 24}
+    vision = {**WIDTH, "image_size": 16, "patch_size": 4}
+    torch.manual_seed(0)
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
+    model.logit_scale.data.fill_(2.0)
+    model.save_pretrained(tmp_path / "siglip")
+    tokenizer.save_pretrained(tmp_path / "siglip")
+    return tmp_path / "siglip"
+
+
+def adapted(vision: Path, text: Path | None = None, **fields: Any) -> TBPSModel:
+    sizes = {"num_parts": 2, "part_dim": 4, "decoder_layers": 1, "decoder_attention_heads": 2}
+    return TBPSModel.from_vision_text_pretrained(vision, text, **{**sizes, **fields}).eval()
+
+
+def words(model: TBPSModel, sentences: list[str], padding: Any = True) -> BatchFeature:
+    return make_processor(model.config, make_tokenizer())(text=sentences, padding=padding, return_tensors="pt")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("patch", "image_size"), [(16, (384, 128)), (32, (384, 128)), (14, (336, 112))])
+def test_clip_at_224_gives_clip_embeddings_and_any_size_runs(
+    patch: int, image_size: tuple[int, int], tmp_path: Path
+) -> None:
+    """B/16, B/32 and L/14 by their grids, of tiny width."""
+    tokenizer = make_tokenizer()
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text = {**WIDTH, **special, "vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH}
+    vision = {**WIDTH, "image_size": 224, "patch_size": patch}
+    torch.manual_seed(0)
+    source = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).eval()
+    source.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = adapted(tmp_path)
+    batch = words(model, SENTENCES)
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    expected, out = source(**batch, pixel_values=pixels), model(**batch, pixel_values=pixels)
+    assert (out.text_global_embeds - expected.text_embeds).abs().max() < 1e-5
+    assert (out.image_global_embeds - expected.image_embeds).abs().max() < 1e-5
+    other = adapted(tmp_path, image_size=image_size)
+    rows, columns = (size // patch for size in image_size)
+    assert other.vision_model.embeddings.position_embedding.weight.shape == (rows * columns + 1, 24)
+    assert other(pixel_values=torch.zeros(1, 3, *image_size)).image_embeds.isfinite().all()
+
+
+@torch.no_grad()
+def test_siglip_towers_give_siglip_embeddings_however_the_batch_is_padded(siglip: Path) -> None:
+    model, source = adapted(siglip), SiglipModel.from_pretrained(siglip).eval()
+    pixels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    tokenizer = make_tokenizer()
+    ids = tokenizer(SENTENCES, padding="max_length", return_tensors="pt")["input_ids"]  # as SigLIP was trained
+    expected = source(input_ids=ids, pixel_values=pixels)
+    for padding in (True, "max_length"):
+        out = model(**words(model, SENTENCES, padding), pixel_values=pixels)
+        assert (out.text_global_embeds - expected.text_embeds).abs().max() < 1e-5
+        assert (out.image_global_embeds - expected.image_embeds).abs().max() < 1e-5
+    cosines = expected.text_embeds @ expected.image_embeds.T
+    assert (out.logits_per_text - cosines * source.logit_scale.exp()).abs().max() < 1e-4  # SigLIP's bias ranks nothing
+    alone = model(**words(model, SENTENCES[:1]))
+    assert (alone.text_embeds - out.text_embeds[:1]).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_siglip_position_table_is_resized_once(siglip: Path, tmp_path: Path) -> None:
+    model = adapted(siglip, image_size=(24, 8))
+    old = SiglipModel.from_pretrained(siglip).vision_model.embeddings.position_embedding.weight
+    new = model.vision_model.embeddings.position_embedding.weight
+    grid = F.interpolate(old.T.reshape(1, 24, 4, 4), (6, 2), mode="bicubic", align_corners=False)
+    assert torch.allclose(new, grid[0].flatten(1).T)
+    model.save_pretrained(tmp_path / "adapted")
+    pixels = torch.randn(1, 3, 24, 8, generator=torch.Generator().manual_seed(0))
+    loaded = AutoModel.from_pretrained(tmp_path / "adapted").eval()
+    assert (loaded(pixel_values=pixels).image_embeds - model(pixel_values=pixels).image_embeds).abs().max() < 1e-6
+
+
+FAMILIES = {
+    "ViT and BERT": ("vit", "bert", {"max_position_embeddings": TEXT_LENGTH}),
+    "DeiT and XLM-RoBERTa": ("deit", "xlm-roberta", {"max_position_embeddings": TEXT_LENGTH + 2}),
+    "ViT and RoBERTa": ("vit", "roberta", {"max_position_embeddings": TEXT_LENGTH + 2}),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_towers(family: str, tmp_path: Path) -> None:
+    vision_type, text_type, fields = FAMILIES[family]
+    vision = save_tower(tmp_path / "vision", vision_type, image_size=16, patch_size=4)
+    text = save_text_tower(tmp_path / "text", text_type, **fields)
+    model = adapted(vision, text, projection_dim=16, image_size=(24, 8))
+    own = AutoModel.from_pretrained(text).eval()
+    longest = " ".join(["bag"] * 40)
+    batch = words(model, [*SENTENCES, longest])
+    assert batch["input_ids"].shape[1] == TEXT_LENGTH  # cut to what the position table holds
+    pixels = torch.randn(3, 3, 24, 8, generator=torch.Generator().manual_seed(0))
+    out = model(**batch, pixel_values=pixels, output_part_attentions=True)
+    pooled = model.text_projection(own(**batch).pooler_output)
+    assert (out.text_global_embeds - F.normalize(pooled, dim=1)).abs().max() < 1e-5
+    assert out.image_part_attentions.shape == (3, 2, 6, 2)
+    special = (batch["input_ids"] < 2) | (batch["attention_mask"] == 0)  # begin and end of the tiny vocabulary
+    assert out.text_part_attentions.masked_fill(~special[:, None], 0).abs().max() == 0
+    model.save_pretrained(tmp_path / "both")
+    loaded = AutoModel.from_pretrained(tmp_path / "both").eval()(**batch, pixel_values=pixels)
+    assert (loaded.logits_per_text - out.logits_per_text).abs().max() < 1e-4
+
+
+def test_mean_and_max_pooling_of_a_tower_without_a_pooler(tmp_path: Path) -> None:
+    """Multilingual E5 is an XLM-RoBERTa whose embedding is the mean over its words."""
+    vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
+    text = save_text_tower(tmp_path / "text", "xlm-roberta", max_position_embeddings=TEXT_LENGTH + 2)
+    for pooling in ("mean", "max"):
+        model = adapted(vision, text, projection_dim=16, pooling=pooling)
+        out = model(**words(model, SENTENCES), pixel_values=torch.zeros(2, 3, 16, 16))
+        assert out.logits_per_text.isfinite().all()
+
+
+# -- bad input
+
+
+def test_a_text_tower_without_special_tokens_is_named(tmp_path: Path) -> None:
+    vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
+    text = save_tower(tmp_path / "text", "bert", vocab_size=50)
+    with pytest.raises(ValueError, match=r"no tokenizer.*special_token_ids"):
+        adapted(vision, text)
+    assert adapted(vision, text, projection_dim=16, special_token_ids=[0, 1]).config.masked_token_ids == [0, 1]
+
+
+def test_sizes_that_do_not_fit_are_both_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
+    with pytest.raises(ValueError, match=r"visual_projection\.weight of size \(24, 24\).* asks for \(12, 24\)"):
+        adapted(siglip, projection_dim=12)
+    model_factory().save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"part_decoder\.place_bias of size \(3, 8\).* asks for \(4, 8\)"):
+        TBPSModel.from_pretrained(tmp_path / "model", num_parts=4)
+    assert (
+        TBPSModel.from_pretrained(tmp_path / "model", num_parts=4, ignore_mismatched_sizes=True).config.num_parts == 4
+    )
+
+
+def test_another_number_of_people_starts_a_new_head(
+    tmp_path: Path, model_factory: Factory, caplog: pytest.LogCaptureFixture, propagate: None
+) -> None:
+    model = model_factory(num_identities=5)
+    model.save_pretrained(tmp_path / "model")
+    loaded = AutoModel.from_pretrained(tmp_path / "model", num_identities=7)
+    assert loaded.id_head.out_features == 7
+    assert torch.equal(loaded.part_decoder.queries, model.part_decoder.queries)
+    said = [record.message for record in caplog.records if "id_head" in record.message or "head for" in record.message]
+    assert len(said) == 1
+    assert "head for 5 people, 7 are asked for" in said[0]
+
+
+def test_the_scale_stays_fixed_when_a_checkpoint_is_loaded(tmp_path: Path, model_factory: Factory) -> None:
+    for learnt in (False, True):
+        model_factory(learn_logit_scale=learnt).save_pretrained(tmp_path)
+        assert AutoModel.from_pretrained(tmp_path).logit_scale.requires_grad == learnt
+
+
+@torch.no_grad()
+def test_an_end_token_that_is_not_the_last_of_the_vocabulary(tmp_path: Path) -> None:
+    """As in CLIP's published configurations, end id 2, whose user added tokens."""
+    tokenizer = make_tokenizer()
+    size = len(tokenizer) + 2
+    text = {**WIDTH, "vocab_size": size, "max_position_embeddings": TEXT_LENGTH, "bos_token_id": 0, "eos_token_id": 2}
+    vision = {**WIDTH, "image_size": 16, "patch_size": 4}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = adapted(tmp_path)
+    assert model.config.text_config.eos_token_id == tokenizer.eos_token_id
+    texts = model(**words(model, SENTENCES)).text_global_embeds
+    assert texts[0] @ texts[1] < 0.999
+
+
+@torch.no_grad()
+def test_the_processor_of_two_towers_fits_them(siglip: Path, tmp_path: Path) -> None:
+    SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(siglip)
+    model = adapted(siglip, image_size=(24, 8))
+    assert not model.training
+    processor = TBPSProcessor.from_vision_text_pretrained(siglip, image_size=(24, 8))
+    picture = Image.new("RGB", (30, 50), (255, 255, 255))
+    batch = processor(text=["bag " * 60], images=[picture], padding=True, return_tensors="pt")
+    assert batch["input_ids"].shape == (1, TEXT_LENGTH)
+    assert batch["pixel_values"].max() == pytest.approx(1)  # SigLIP's mean and deviation are 0.5
+    assert model(**batch).logits_per_text.shape == (1, 1)
+
+
+def test_siglip_is_exported_up_to_its_full_length(siglip: Path) -> None:
+    model = adapted(siglip)
+    rows, length = torch.export.Dim("rows", min=1, max=64), torch.export.Dim("length", min=2, max=TEXT_LENGTH)
+    inputs = {**words(model, SENTENCES), "pixel_values": torch.zeros(2, 3, 16, 16)}
+    sizes = {"input_ids": {0: rows, 1: length}, "attention_mask": {0: rows, 1: length}, "pixel_values": {0: rows}}
+    exported = torch.export.export(model, (), inputs, dynamic_shapes=sizes, strict=False).module()
+    for padding in (True, "max_length"):
+        batch = {**words(model, SENTENCES * 2, padding), "pixel_values": torch.zeros(4, 3, 16, 16)}
+        assert (exported(**batch).logits_per_text - model(**batch).logits_per_text).abs().max() < 1e-4
+
+
+def test_what_is_no_tower_is_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
+    vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
+    text = save_text_tower(tmp_path / "text", "bert", max_position_embeddings=TEXT_LENGTH)
+    with pytest.raises(ValueError, match=r"BertModel, which reads input_ids: expected a vision tower"):
+        adapted(text, vision)
+    with pytest.raises(ValueError, match=r"ViTModel, which reads pixel_values: expected a text tower"):
+        adapted(vision, vision)
+    with pytest.raises(ValueError, match=r"no num_part\. Did you mean num_parts\?"):
+        adapted(siglip, num_part=3)
+    with pytest.raises(ValueError, match=r"interpolation='cubic': expected one of bicubic, bilinear"):
+        adapted(siglip, image_size=(24, 8), interpolation="cubic")
+    with pytest.raises(ValueError, match=r"\[99\] are not in the vocabulary"):
+        adapted(siglip, special_token_ids=[0, 99])
+    model_factory().save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"a whole TBPSModel"):
+        adapted(tmp_path / "model")
+    distil = save_tower(tmp_path / "distil", "distilbert", vocab_size=50, dim=24, n_heads=4, max_position_embeddings=24)
+    with pytest.raises(ValueError, match=r"pooling='mean'"):
+        adapted(vision, distil, special_token_ids=[0], projection_dim=16)(input_ids=torch.ones(1, 3, dtype=torch.long))
+
+
+def test_a_tower_checkpoint_that_is_not_finite_is_named(siglip: Path) -> None:
+    weights = load_file(siglip / "model.safetensors")
+    weights["text_model.final_layer_norm.weight"][0] = torch.nan
+    save_file(weights, siglip / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"NaN or infinite weights in text_model\.final_layer_norm\.weight"):
+        adapted(siglip)
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path: Path, model_factory: Factory) -> None:
+    model_factory().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(OSError, match=r"are damaged .*get the checkpoint again"):
+        AutoModel.from_pretrained(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_named_at_load(tmp_path: Path, model_factory: Factory) -> None:
+    model_factory().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["part_decoder.final_norm.weight"][3] = torch.nan
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"NaN or infinite weights in part_decoder\.final_norm\.weight"):
+        AutoModel.from_pretrained(tmp_path)

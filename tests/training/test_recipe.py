@@ -1,0 +1,56 @@
+"""Recipes: parsed, overridden, checked; every recipe that we ship is valid."""
+
+from pathlib import Path
+
+import pytest
+from repository import ROOT
+
+from tbps.training.recipe import RecipeError, parse_recipe
+
+CPU = ["--use_cpu", "true", "--bf16", "false"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid(path: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe([str(path), *CPU, "--output_dir", str(tmp_path)])
+    assert recipe.training.load_best_model_at_end
+    assert recipe.training.metric_for_best_model == "rank_1"  # on val: eval_dataset is the val split
+    first = path.read_text().splitlines()[0]
+    assert first.startswith(f"# .venv/bin/python train_hf.py recipes/{path.name}")
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"output_dir: {tmp_path}\nclip_checkpoint: x\nlearning_rate: 1e-4\nseed: 5\nimage_size: [64, 32]\n")
+    recipe = parse_recipe([str(path), "--seed", "7", *CPU])
+    assert recipe.training.seed == 7
+    assert recipe.training.learning_rate == pytest.approx(1e-4)  # YAML reads 1e-4 as text
+    assert recipe.model.image_size == [64, 32]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1\n", "unknown keys: learning_rat. Did you mean learning_rate"),
+        ("- a\n- b\n", "holds a list: expected a mapping"),
+        ("output_dir: x\n", "none of them"),
+        ("output_dir: x\nclip_checkpoint: a\nmodel_name_or_path: b\n", "model_name_or_path and clip_checkpoint"),
+    ],
+)
+def test_bad_recipes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe([str(path), *CPU])
+
+
+def test_an_unknown_key_on_the_command_line_is_named() -> None:
+    with pytest.raises(
+        RecipeError, match=r"command line has unknown keys: learning_rates\. Did you mean learning_rate"
+    ):
+        parse_recipe(["--clip_checkpoint", "x", "--output_dir", "y", "--learning_rates=3", *CPU])
+
+
+def test_missing_recipe_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml is not there"):
+        parse_recipe(["nowhere.yaml"])
