@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.method.localisation import pointed_at
 from benchmarks.method.parts import Parts
 from benchmarks.method.regions import BODY, ITEM
-from tbps.toypedes.attributes import NONE
+from tbps.data.toypedes.attributes import NONE
 
 
 def by_item(test: Parts, assignment: dict[int, int]) -> dict[int, dict[str, dict[str, Any]]]:

@@ -15,7 +15,7 @@ import torch
 from benchmarks.method.regions import BODY, value
 from benchmarks.method.results import is_finished, read_result
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
-from tbps.toypedes import GroundTruth, read_ground_truth
+from tbps.data.toypedes import GroundTruth, read_ground_truth
 
 REPLACED = "resembling_pair"  # the estimate that the oracle replaces
 

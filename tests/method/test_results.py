@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_method_command import write_run
+from repository import ROOT
+from test_command import write_run
 
 from benchmarks.method.collect import collect
 from benchmarks.method.plan import Planned
@@ -116,7 +117,7 @@ def test_an_incomplete_table_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_the_committed_report_is_that_of_the_committed_table(tmp_path: Path) -> None:
-    committed = Path(__file__).parents[1] / "benchmarks" / "results" / "method_study"
+    committed = ROOT / "benchmarks" / "results" / "method_study"
     (tmp_path / TABLE).write_bytes((committed / TABLE).read_bytes())
     main(["--report", "--results", str(tmp_path)])
     assert (tmp_path / "report.md").read_bytes() == (committed / "report.md").read_bytes()
