@@ -1,15 +1,17 @@
-# `make demo` and `make test` work on a machine with python3, make and pip; everything else is installed into .venv.
+# Every target works on a machine with python3, make and pip. Everything else is installed into .venv: for the demo the
+# package and what draws its pages, for all other targets the tools of development too.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo pages docs test conformance check format clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed-demo
 	$(RUN) demo.py
 
 # What the pages show: outputs of their commands, figures and picture of the demonstration.
-pages: runs/demo/answers.png
+pages: $(VENV)/.installed runs/demo/answers.png
 	$(RUN) docs/rewrite_outputs.py
 
 runs/demo/answers.png:
@@ -37,10 +39,16 @@ format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+$(VENV)/.installed: pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) -e ".[dev]"
+	touch $@ $@-demo
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) -e ".[report]"
 	touch $@
+
+$(RUN):
+	$(PYTHON) -m venv $(VENV)
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache

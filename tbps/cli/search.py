@@ -113,6 +113,8 @@ def search(options: argparse.Namespace) -> int:
     """`tbps search`"""
     check_output("--png", options.png, options.gallery)
     check_output("--html", options.html, options.gallery)
+    if options.png or options.html:
+        import tbps.report  # noqa: F401 - says that its extra is missing before the search, not after it
     asked = read_sentences(options)
     gallery = open_gallery(options)
     how = search_options(options, gallery)

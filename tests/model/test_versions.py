@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ def rewrite(checkpoint: Path, **fields: object) -> None:
 
 
 def test_the_version_is_one(checkpoint: Path) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == tbps.__version__
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert pyproject["project"]["dynamic"] == ["version"]
+    assert pyproject["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "tbps.files_tbps.VERSION"}
+    assert metadata.version("tbps") == tbps.__version__
     assert json.loads((checkpoint / "config.json").read_text())["tbps_version"] == tbps.__version__
 
 

@@ -11,7 +11,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,13 +21,26 @@ from tbps.files_tbps import check_regular, open_regular
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+def import_ijson() -> Any:
+    """Import ijson, which only corpora in JSON need.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import ijson
+    except ImportError as error:
+        raise ImportError("Reading annotations in JSON needs ijson: pip install 'tbps[corpora]'.") from error
+    return ijson
+
+
 def pieces(source: Path, prefix: str) -> Iterator[Any]:
     """The elements at a place: "item" for those of a list.
 
     Raises:
         CorpusError: the file is not JSON, or it ends too soon.
     """
-    yield from read(source, ijson.items, prefix)
+    yield from read(source, import_ijson().items, prefix)
 
 
 def members(source: Path, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -37,7 +49,7 @@ def members(source: Path, prefix: str) -> Iterator[tuple[str, Any]]:
     Raises:
         CorpusError: as `pieces`.
     """
-    yield from read(source, ijson.kvitems, prefix)
+    yield from read(source, import_ijson().kvitems, prefix)
 
 
 def read(source: Path, way: Callable[..., Iterator[Any]], prefix: str) -> Iterator[Any]:
@@ -47,7 +59,7 @@ def read(source: Path, way: Callable[..., Iterator[Any]], prefix: str) -> Iterat
             file.seek(0)
         try:
             yield from way(file, prefix)
-        except (ijson.JSONError, UnicodeDecodeError) as error:
+        except (import_ijson().JSONError, UnicodeDecodeError) as error:
             said = error.args[0] if error.args else error
             text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)  # yajl's are bytes
             reason = " ".join(text.split("\n")[0].split())

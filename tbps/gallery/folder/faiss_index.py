@@ -35,7 +35,7 @@ def import_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ImportError("The index needs FAISS: `pip install tbps[faiss]`.") from error
+        raise ImportError("The index needs FAISS: pip install 'tbps[faiss]'.") from error
     return faiss
 
 
