@@ -30,8 +30,8 @@ from tbps.data.provenance import provenance
 from tbps.evaluation.fingerprint import identify
 from tbps.training.build import build_model, load_splits
 from tbps.training.card_facts import start_facts, training_facts
-from tbps.training.checkpoints import last_whole_checkpoint
-from tbps.training.distributed import unsharded
+from tbps.training.checkpoints import last_complete_checkpoint
+from tbps.training.distributed import gather_full_model
 from tbps.training.noisy_pairs import suspects
 from tbps.training.program import run, summary
 from tbps.training.recipe import Recipe, parse_recipe
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     started = time.perf_counter()
     if recipe.training.do_train:
         trainer.train(resume_from_checkpoint=last_checkpoint(recipe))
-        trainer.model = unsharded(trainer.model)
+        trainer.model = gather_full_model(trainer.model)
         note_suspects(trainer, splits["train"])
     results = {
         "benchmark": recipe.data.benchmark,
@@ -88,7 +88,7 @@ def last_checkpoint(recipe: Recipe) -> str | None:
     if str(wanted).lower() == "false":
         return None
     if str(wanted).lower() == "true":
-        return last_whole_checkpoint(recipe.training.output_dir)
+        return last_complete_checkpoint(recipe.training.output_dir)
     return wanted
 
 

@@ -100,7 +100,7 @@ def changed(method: Method, fields: dict[str, Any]) -> Method:
 
 def robust(method: Method) -> Method:
     """The same, without pairs whose loss says that caption and image do not belong together."""
-    return replace(method, training={"noisy_pairs": "divide"})
+    return replace(method, training={"noisy_pairs": "filter"})
 
 
 def with_oracle(method: Method) -> Method:

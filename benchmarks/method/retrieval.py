@@ -22,8 +22,8 @@ def scores(model: TBPSModel, vectors: SplitVectors) -> tuple[torch.Tensor, torch
 
 def metrics(matrix: torch.Tensor, vectors: SplitVectors) -> dict[str, float]:
     """R@1, R@5 and mAP of a score matrix (T, I), in [0, 1]."""
-    found = RetrievalMetrics(vectors.gallery_ids)
-    for rows, ids in zip(matrix.split(1000), vectors.query_ids.split(1000), strict=True):
+    found = RetrievalMetrics(vectors.gallery_person_ids)
+    for rows, ids in zip(matrix.split(1000), vectors.query_person_ids.split(1000), strict=True):
         found.update(rows, ids)
     computed = found.compute()
     return {name: computed[name] for name in KEPT}

@@ -31,7 +31,7 @@ def make_start(folder: Path, out: Path, people: int, steps: int, batch_size: int
         max_steps=steps,
         per_device_train_batch_size=batch_size,
         learning_rate=4e-3,
-        clean_epochs=1,  # augmentation from the first step delays the start
+        augmentation_warmup_epochs=1,  # augmentation from the first step delays the start
         **SETTINGS,
     )
     trainer = TBPSTrainer(

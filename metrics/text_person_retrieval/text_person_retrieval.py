@@ -51,6 +51,6 @@ class TextPersonRetrieval(evaluate.Metric):
         return retrieval_metrics(
             query_embeds=torch.as_tensor(predictions, dtype=torch.float32),
             gallery_embeds=torch.as_tensor(gallery_embeddings, dtype=torch.float32),
-            query_ids=references,
-            gallery_ids=gallery_person_ids,
+            query_person_ids=references,
+            gallery_person_ids=gallery_person_ids,
         )

@@ -58,7 +58,7 @@ class AugmentedPairs:
         processor: TBPSProcessor,
         augmentation: Augmentation | None,
         word_dropout: float,
-        clean_epochs: int,
+        augmentation_warmup_epochs: int,
         seed: int,
         on_bad_sample: str,
         image_backend: str,
@@ -66,14 +66,15 @@ class AugmentedPairs:
         if on_bad_sample not in ("raise", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r}: expected 'raise' or 'skip'.")
         self.processor, self.seed, self.on_bad_sample = processor, seed, on_bad_sample
-        self.augmentation, self.word_dropout, self.clean_epochs = augmentation, word_dropout, clean_epochs
+        self.augmentation, self.word_dropout = augmentation, word_dropout
+        self.augmentation_warmup_epochs = augmentation_warmup_epochs
         self.preparation = PixelPreparation(processor.image_processor, image_backend)
 
     def augmented(
         self, pixels: np.ndarray, input_ids: list[int], epoch: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, list[int]]:
-        """A picture (H, W, 3) uint8 and a caption as they are in an epoch: unchanged in the first `clean_epochs`."""
-        if epoch < self.clean_epochs:
+        """Augment an image (H, W, 3) uint8 and its token ids, unless the epoch is a warm-up epoch."""
+        if epoch < self.augmentation_warmup_epochs:
             return pixels, input_ids
         return augment_pair(pixels, input_ids, rng, self.preparation.blank, self.augmentation, self.word_dropout)
 
@@ -92,7 +93,7 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
     Args:
         rows: split of `load_benchmark`: columns image, captions, person_id. processor: of the model to train.
         augmentation: None leaves pictures as they are. word_dropout: probability of leaving out a caption's token.
-        clean_epochs: first epochs without either, counted from 0.
+        augmentation_warmup_epochs: first epochs without either, counted from 0.
         cache_images: keep every prepared picture in memory (3*H*W bytes each): for small data sets, with
             `dataloader_num_workers=0`.
         numbered: an item says which pair it is, for a trainer that keeps account of each.
@@ -110,21 +111,23 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         processor: TBPSProcessor,
         augmentation: Augmentation | None = None,
         word_dropout: float = 0.0,
-        clean_epochs: int = 0,
+        augmentation_warmup_epochs: int = 0,
         seed: int = 0,
         cache_images: bool = False,
         on_bad_sample: str = "raise",
         image_backend: str = "auto",
         numbered: bool = False,
     ) -> None:
-        super().__init__(processor, augmentation, word_dropout, clean_epochs, seed, on_bad_sample, image_backend)
+        super().__init__(
+            processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, on_bad_sample, image_backend
+        )
         self.images, self.numbered = ImageCells(rows), numbered
         self.cache: dict[int, np.ndarray] | None = {} if cache_images else None
         captions = captions_of(rows)
         self.row_of = np.repeat(np.arange(len(rows)), [len(row) for row in captions])  # (pairs,)
         people, labels = np.unique(people_of(rows), return_inverse=True)
         self.num_identities = len(people)
-        self.person_ids = labels[self.row_of]  # (pairs,) in 0..num_identities-1
+        self.identity_labels = labels[self.row_of]  # (pairs,) in 0..num_identities-1
         self.input_ids = self.tokenize([caption for row in captions for caption in row])
         self.reading_log = ReadingLog(len(self.row_of))
 
@@ -163,7 +166,7 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         except BadImageError as error:
             self.reading_log.leave_out(index)
             failure = error
-        for other in stand_ins(self.person_ids, index, taken, (self.seed, epoch)):
+        for other in stand_ins(self.identity_labels, index, taken, (self.seed, epoch)):
             try:
                 item = self.item(epoch, other)
             except BadImageError:
@@ -176,7 +179,7 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         """The pair of an index, as augmented in an epoch."""
         pixels, rng = self.pixels(int(self.row_of[index])), np.random.default_rng([self.seed, epoch, index])
         pixels, input_ids = self.augmented(pixels, self.input_ids[index], epoch, rng)
-        item = {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.person_ids[index])}
+        item = {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.identity_labels[index])}
         return {**item, "pair_index": index} if self.numbered else item
 
     def pixels(self, row: int) -> np.ndarray:

@@ -31,7 +31,8 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
     each other, so that one may begin an epoch a few batches before another.
 
     Args:
-        corpus, processor, augmentation, word_dropout, clean_epochs, seed, image_backend: as of `PersonPairs`.
+        corpus, processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, image_backend: see
+            `PersonPairs`.
         process, processes: which of how many this is. buffer: rows of a window, see `endless_rows`; a reader holds
             their undecoded images in memory.
         on_bad_sample: "raise" at an image that cannot be read, or "skip" it and go on with the next row.
@@ -53,13 +54,15 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         processes: int = 1,
         augmentation: Augmentation | None = None,
         word_dropout: float = 0.0,
-        clean_epochs: int = 0,
+        augmentation_warmup_epochs: int = 0,
         seed: int = 0,
         buffer: int = 1000,
         on_bad_sample: str = "raise",
         image_backend: str = "auto",
     ) -> None:
-        super().__init__(processor, augmentation, word_dropout, clean_epochs, seed, on_bad_sample, image_backend)
+        super().__init__(
+            processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, on_bad_sample, image_backend
+        )
         if buffer < 1:
             raise ValueError(f"shuffle_buffer={buffer}: expected 1 (rows in the order of their shard) or more.")
         self.corpus, self.rows, self.buffer = corpus, corpus.rows(), buffer

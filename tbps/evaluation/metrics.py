@@ -28,45 +28,45 @@ class RetrievalMetrics:
     """Accumulates the metrics over chunks of queries, so that the full score matrix need never exist.
 
     Args:
-        gallery_ids: person ids of the gallery, (G,) integers.
+        gallery_person_ids: person ids of the gallery, (G,) integers.
         ranks: the k of every `rank_k` to report.
 
     Raises:
         ValueError: the gallery is empty, the ids are not a vector of integers, or a rank is below 1.
     """
 
-    def __init__(self, gallery_ids: Tensor | Sequence[int], ranks: Sequence[int] = DEFAULT_RANKS) -> None:
-        self.gallery_ids = id_vector(gallery_ids, "gallery_ids")
+    def __init__(self, gallery_person_ids: Tensor | Sequence[int], ranks: Sequence[int] = DEFAULT_RANKS) -> None:
+        self.gallery_person_ids = id_vector(gallery_person_ids, "gallery_person_ids")
         self.ranks = tuple(ranks)
-        if not len(self.gallery_ids):
-            raise ValueError("gallery_ids is empty: expected the person id of at least one gallery image.")
+        if not len(self.gallery_person_ids):
+            raise ValueError("gallery_person_ids is empty: expected the person id of at least one gallery image.")
         if not all(isinstance(k, int) and k >= 1 for k in self.ranks):
             raise ValueError(f"ranks is {self.ranks}: ranks count from 1, expected positive integers.")
-        self._places = positions(self.gallery_ids.cpu().numpy())
+        self._places = positions(self.gallery_person_ids.cpu().numpy())
         self._num_queries = 0
         self._first_ranks: list[int] = []  # of every query
         self._average_precisions: list[float] = []
         self._inverse_negative_penalties: list[float] = []
 
-    def update(self, scores: Tensor, query_ids: Tensor | Sequence[int]) -> None:
+    def update(self, scores: Tensor, query_person_ids: Tensor | Sequence[int]) -> None:
         """Add queries: `scores` (q, G), higher is more similar, and the person id of each query, (q,) integers.
 
         Raises:
             ValueError: the shapes disagree, a score is NaN or infinite, or a query has no match in the gallery.
         """
-        query_ids = id_vector(query_ids, "query_ids").cpu()
-        expected = (len(query_ids), len(self.gallery_ids))
+        query_person_ids = id_vector(query_person_ids, "query_person_ids").cpu()
+        expected = (len(query_person_ids), len(self.gallery_person_ids))
         if tuple(scores.shape) != expected:
             raise ValueError(
                 f"scores has shape {tuple(scores.shape)}: expected (queries, gallery) = {expected} "
-                "from the lengths of query_ids and gallery_ids."
+                "from the lengths of query_person_ids and gallery_person_ids."
             )
-        if not len(query_ids):
+        if not len(query_person_ids):
             return
         self._check_finite(scores)
-        self._check_matched(query_ids)
+        self._check_matched(query_person_ids)
 
-        rows, people = as_numpy(scores), query_ids.tolist()
+        rows, people = as_numpy(scores), query_person_ids.tolist()
 
         def ranks_of(start: int) -> list[np.ndarray]:
             stop = start + QUERIES_AT_A_TIME
@@ -77,7 +77,7 @@ class RetrievalMetrics:
             for found in pool.map(ranks_of, range(0, len(rows), QUERIES_AT_A_TIME)):
                 for ranks in found:
                     self._accumulate(ranks)
-        self._num_queries += len(query_ids)
+        self._num_queries += len(query_person_ids)
 
     def compute(self) -> dict[str, float]:
         """The metrics over all queries so far, each in [0, 1]: `rank_1 rank_5 rank_10 mAP mINP` by default.
@@ -115,14 +115,15 @@ class RetrievalMetrics:
             "Expected finite numbers: look for NaN or overflow in the embeddings."
         )
 
-    def _check_matched(self, query_ids: Tensor) -> None:
-        unmatched = torch.nonzero(~torch.isin(query_ids, self.gallery_ids.cpu())).flatten().tolist()
+    def _check_matched(self, query_person_ids: Tensor) -> None:
+        unmatched = torch.nonzero(~torch.isin(query_person_ids, self.gallery_person_ids.cpu())).flatten().tolist()
         if not unmatched:
             return
-        named = ", ".join(f"query {self._num_queries + i} (person {int(query_ids[i])})" for i in unmatched[:SHOWN])
+        people = query_person_ids.tolist()
+        named = ", ".join(f"query {self._num_queries + i} (person {people[i]})" for i in unmatched[:SHOWN])
         more = ", ..." if len(unmatched) > SHOWN else ""
         raise ValueError(
-            f"{len(unmatched)} of {len(query_ids)} queries have no image of their person in the gallery: "
+            f"{len(unmatched)} of {len(query_person_ids)} queries have no image of their person in the gallery: "
             f"{named}{more}. "
             "Add those images to the gallery or leave the queries out, and check that both use the same person ids."
         )
@@ -176,8 +177,8 @@ def as_numpy(scores: Tensor) -> np.ndarray:
 def retrieval_metrics(
     query_embeds: Tensor,
     gallery_embeds: Tensor,
-    query_ids: Tensor | Sequence[int],
-    gallery_ids: Tensor | Sequence[int],
+    query_person_ids: Tensor | Sequence[int],
+    gallery_person_ids: Tensor | Sequence[int],
     *,
     ranks: Sequence[int] = DEFAULT_RANKS,
     max_elements: int = 2**24,
@@ -187,8 +188,8 @@ def retrieval_metrics(
     Args:
         query_embeds: (Q, E). Half precision is raised to float32 before the product: rounding would make ties.
         gallery_embeds: (G, E).
-        query_ids: person ids, (Q,) integers.
-        gallery_ids: person ids, (G,) integers.
+        query_person_ids: person ids, (Q,) integers.
+        gallery_person_ids: person ids, (G,) integers.
         ranks: the k of every `rank_k` to report.
         max_elements: scores held at a time (one query's at least); memory in use peaks near 10 bytes an element.
 
@@ -198,13 +199,14 @@ def retrieval_metrics(
     Raises:
         ValueError: as `RetrievalMetrics`, or embeddings and ids whose shapes disagree.
     """
-    query_ids, gallery_ids = id_vector(query_ids, "query_ids"), id_vector(gallery_ids, "gallery_ids")
-    _check_embeddings(query_embeds, gallery_embeds, query_ids, gallery_ids)
-    metrics = RetrievalMetrics(gallery_ids, ranks)
+    query_person_ids = id_vector(query_person_ids, "query_person_ids")
+    gallery_person_ids = id_vector(gallery_person_ids, "gallery_person_ids")
+    _check_embeddings(query_embeds, gallery_embeds, query_person_ids, gallery_person_ids)
+    metrics = RetrievalMetrics(gallery_person_ids, ranks)
     dtype = torch.promote_types(torch.promote_types(query_embeds.dtype, gallery_embeds.dtype), torch.float32)
     gallery = gallery_embeds.to(dtype)
     rows = max(1, max_elements // len(gallery))
-    for queries, ids in zip(query_embeds.split(rows), query_ids.split(rows), strict=True):
+    for queries, ids in zip(query_embeds.split(rows), query_person_ids.split(rows), strict=True):
         metrics.update(_products(queries.to(dtype), gallery), ids)
     return metrics.compute()
 
@@ -237,7 +239,7 @@ def _check_embeddings(query_embeds: Tensor, gallery_embeds: Tensor, query_ids: T
     for name, embeds, ids in (("query", query_embeds, query_ids), ("gallery", gallery_embeds, gallery_ids)):
         if embeds.ndim != 2 or ids.ndim != 1 or len(embeds) != len(ids):
             raise ValueError(
-                f"{name}_embeds has shape {tuple(embeds.shape)} and {name}_ids {tuple(ids.shape)}: "
+                f"{name}_embeds has shape {tuple(embeds.shape)} and {name}_person_ids {tuple(ids.shape)}: "
                 "expected (n, E) and (n,), one embedding and one person id an item."
             )
     if query_embeds.shape[1] != gallery_embeds.shape[1]:

@@ -21,8 +21,8 @@ class SplitVectors(NamedTuple):
 
     texts: torch.Tensor
     images: torch.Tensor
-    query_ids: torch.Tensor
-    gallery_ids: torch.Tensor
+    query_person_ids: torch.Tensor
+    gallery_person_ids: torch.Tensor
 
 
 def embed_split(
@@ -33,8 +33,9 @@ def embed_split(
     Raises:
         ValueError: rows without the columns image, captions and person_id, or whose captions or ids are none.
     """
-    captions, gallery_ids = captions_of(rows), torch.from_numpy(people_of(rows))
-    query_ids = gallery_ids.repeat_interleave(torch.tensor([len(row) for row in captions], dtype=torch.int64))
+    captions, gallery_person_ids = captions_of(rows), torch.from_numpy(people_of(rows))
+    counts = torch.tensor([len(row) for row in captions], dtype=torch.int64)
+    query_person_ids = gallery_person_ids.repeat_interleave(counts)
     cells = ImageCells(rows)
 
     def encode_rows(places: Sequence[int]) -> torch.Tensor:
@@ -44,7 +45,7 @@ def embed_split(
     sentences = [caption for row in captions for caption in row]
     text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
     texts = encode_spread(text_encoder, sentences, 4 * batch_size)
-    return SplitVectors(texts, images, query_ids, gallery_ids)
+    return SplitVectors(texts, images, query_person_ids, gallery_person_ids)
 
 
 def evaluate_retrieval(

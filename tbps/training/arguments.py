@@ -6,7 +6,7 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
-from tbps.training.noisy_pairs import WAYS
+from tbps.training.noisy_pairs import check_mode
 from tbps.training.values import check_limits
 
 
@@ -97,13 +97,13 @@ class TBPSTrainingArguments(TrainingArguments):
             "holds in memory, undecoded. A resume loses nothing of it (docs/pretraining.md)."
         },
     )
-    clean_epochs: int = field(
+    augmentation_warmup_epochs: int = field(
         default=0,
         metadata={
             "help": "First epochs without augmentation and word dropout, from which random weights start sooner."
         },
     )
-    part_loss_delay: float = field(
+    part_loss_warmup_ratio: float = field(
         default=0.0,
         metadata={
             "help": "Share of the training steps before the part losses begin. While tokens of images and sentences do "
@@ -113,9 +113,8 @@ class TBPSTrainingArguments(TrainingArguments):
     noisy_pairs: str = field(
         default="ignore",
         metadata={
-            "help": "Captions that may stand at the wrong image: 'ignore' trusts all, 'divide' makes no positives of "
-            "pairs of high loss, 'weigh' trusts each as far as its loss says (docs/noisy_pairs.md).",
-            "choices": WAYS,
+            "help": "Captions that may stand at the wrong image: 'ignore' trusts all, 'filter' makes no positives of "
+            "pairs of high loss, 'weight' trusts each as far as its loss says (docs/noisy_pairs.md).",
         },
     )
     noisy_pairs_warmup: int = field(
@@ -126,9 +125,10 @@ class TBPSTrainingArguments(TrainingArguments):
         """Check ranges first: of some values Transformers makes something else.
 
         Raises:
-            ValueError: a value out of its range; the message names it.
+            ValueError: a value is out of its range or unknown; the message names it.
         """
         check_limits(vars(self))
+        check_mode(self.noisy_pairs)
         super().__post_init__()
 
     def __getstate__(self) -> dict[str, Any]:

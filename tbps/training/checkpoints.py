@@ -24,7 +24,7 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be written, or is not whole; the message says which is."""
 
 
-def mark_whole(folder: Path) -> None:
+def mark_complete(folder: Path) -> None:
     """Note all files of a checkpoint, once they are on disk."""
     sizes = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MARK):
@@ -34,7 +34,7 @@ def mark_whole(folder: Path) -> None:
     write_atomically(folder / MARK, json.dumps({"files": sizes}, indent=1).encode())
 
 
-def fault_of(folder: Path) -> str | None:
+def why_incomplete(folder: Path) -> str | None:
     """Why a checkpoint is not whole; None where it is."""
     if not folder.is_dir():
         return "there is no such folder"
@@ -49,12 +49,12 @@ def fault_of(folder: Path) -> str | None:
     return None
 
 
-def last_whole_checkpoint(output_dir: str | Path) -> str | None:
+def last_complete_checkpoint(output_dir: str | Path) -> str | None:
     """The checkpoint of the most steps that is whole, or None; those after it that are not are named in the log."""
     if not Path(output_dir).is_dir():
         return None
     for folder in reversed(sort_checkpoints(str(output_dir))):
-        fault = fault_of(Path(folder))
+        fault = why_incomplete(Path(folder))
         if fault is None:
             return folder
         logger.warning(f"{folder} is left out: {fault}.")
@@ -72,11 +72,11 @@ class CheckpointTrainer(Trainer):
             CheckpointError: the checkpoint is not whole, or there is none.
         """
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_whole_checkpoint(self.args.output_dir)
+            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
                 raise CheckpointError(f"No whole checkpoint is in {self.args.output_dir}: train from the start.")
-        elif resume_from_checkpoint and (fault := fault_of(Path(resume_from_checkpoint))):
-            whole = last_whole_checkpoint(self.args.output_dir)
+        elif resume_from_checkpoint and (fault := why_incomplete(Path(resume_from_checkpoint))):
+            whole = last_complete_checkpoint(self.args.output_dir)
             advice = f"resume from {whole}" if whole else f"none in {self.args.output_dir} is, train from the start"
             raise CheckpointError(f"{resume_from_checkpoint} is no whole checkpoint, {fault}: {advice}.")
         return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -95,7 +95,7 @@ class CheckpointTrainer(Trainer):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # every process writes its random state
             if self.args.should_save:
-                mark_whole(folder)
+                mark_complete(folder)
         except (OSError, RuntimeError, SafetensorError) as error:  # of Python, of torch, of safetensors
             raise self._save_error(folder, was_there, error) from error
         finally:
@@ -109,7 +109,7 @@ class CheckpointTrainer(Trainer):
         if not was_there:
             shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(folder.parent).free
-        whole = last_whole_checkpoint(folder.parent)
+        whole = last_complete_checkpoint(folder.parent)
         return CheckpointError(
             f"{folder} could not be written ({error}), {free / 2**20:.0f} MiB are free there. Make room and resume: "
             + (f"{whole} is whole." if whole else "there is no earlier checkpoint.")

@@ -84,7 +84,7 @@ def gather_pairs(output: TBPSOutput, person_ids: torch.Tensor) -> tuple[TBPSOutp
     return gathered, gather(person_ids), None
 
 
-def keep_scale_whole(model: TBPSModel) -> None:
+def scale_to_buffer(model: TBPSModel) -> None:
     """Make a buffer of the similarity scale, of the same name in checkpoints: FSDP shards no parameter of one number.
 
     Raises:
@@ -110,7 +110,7 @@ class ShardedFeatures(TrainerCallback):
             register_fsdp_forward_method(kwargs["model"], method)  # does nothing to other models
 
 
-def unsharded(model: TBPSModel) -> TBPSModel:
+def gather_full_model(model: TBPSModel) -> TBPSModel:
     """The same model with all parameters in every process; one that is not sharded is returned as it is."""
     if not isinstance(model, FSDPModule):
         return model

@@ -28,7 +28,7 @@ def training_pairs(
     settings = {
         "augmentation": Augmentation(erase=args.random_erasing, colour=args.color_jitter) if args.augment else None,
         "word_dropout": args.word_dropout,
-        "clean_epochs": args.clean_epochs,
+        "augmentation_warmup_epochs": args.augmentation_warmup_epochs,
         "seed": args.seed,
         "on_bad_sample": args.on_bad_sample,
         "image_backend": args.image_backend,

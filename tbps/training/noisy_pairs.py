@@ -83,7 +83,19 @@ def log_density(values: np.ndarray, means: np.ndarray, variances: np.ndarray, sh
 logger = logging.get_logger(__name__)
 
 SCALE = 50.0  # of the similarities before the softmax; not the trained one, which would shift the losses
-WAYS = ("ignore", "weigh", "divide")
+MODES = ("ignore", "weight", "filter")
+RENAMED = {"weigh": "weight", "divide": "filter"}  # old: new
+
+
+def check_mode(mode: str) -> None:
+    """Check a value of `TBPSTrainingArguments.noisy_pairs`.
+
+    Raises:
+        ValueError: unknown or renamed.
+    """
+    if mode not in MODES:
+        renamed = f" {mode!r} is now {RENAMED[mode]!r}." if mode in RENAMED else ""
+        raise ValueError(f"noisy_pairs={mode!r}: expected one of {', '.join(map(repr, MODES))}.{renamed}")
 
 
 @torch.no_grad()
@@ -109,17 +121,16 @@ class NoisyPairs(TrainerCallback, ExportableState):
     Every process notes the pairs of all, and so has the same numbers; those of the first process count.
 
     Args:
-        count: N, pairs of the training set. way: "weigh" trusts a pair by the posterior of the lower Gaussian, "divide"
-            trusts it wholly where that is 1/2 or more and else not at all. warmup: epochs in which all are trusted.
+        count: N, pairs of the training set. mode: "weight" trusts a pair by its posterior of the lower Gaussian,
+            "filter" trusts it fully where that is 1/2 or more and else not at all. warmup: epochs that trust all pairs.
 
     Raises:
-        ValueError: another `way`.
+        ValueError: another `mode`.
     """
 
-    def __init__(self, count: int, way: str = "divide", warmup: int = 1) -> None:
-        if way not in WAYS[1:]:
-            raise ValueError(f"noisy_pairs={way!r}: expected one of {', '.join(map(repr, WAYS))}.")
-        self.count, self.way, self.warmup = count, way, warmup
+    def __init__(self, count: int, mode: str = "filter", warmup: int = 1) -> None:
+        check_mode(mode)
+        self.count, self.mode, self.warmup = count, mode, warmup
         self.losses = torch.full((count,), torch.nan)  # (N,), NaN of a pair that was in no batch yet
         self.posterior = torch.ones(count)  # (N,) that text and image belong together
         self.epoch = 0  # for which the posterior was computed
@@ -127,7 +138,7 @@ class NoisyPairs(TrainerCallback, ExportableState):
     @property
     def weights(self) -> torch.Tensor:
         """(N,) in [0, 1], how far each pair is trusted in this epoch."""
-        return self.posterior if self.way == "weigh" else (self.posterior >= 0.5).float()
+        return self.posterior if self.mode == "weight" else (self.posterior >= 0.5).float()
 
     @property
     def suspected(self) -> np.ndarray:
@@ -164,7 +175,7 @@ class NoisyPairs(TrainerCallback, ExportableState):
 
     def state(self) -> dict[str, Any]:
         """What goes with a checkpoint."""
-        arguments = {"count": self.count, "way": self.way, "warmup": self.warmup}
+        arguments = {"count": self.count, "mode": self.mode, "warmup": self.warmup}
         return {"args": arguments, "attributes": {"noted": [packed(self.losses), packed(self.posterior), self.epoch]}}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -83,6 +83,7 @@ class Recipe:
 SECTIONS = (ModelArguments, DataArguments, TBPSTrainingArguments)
 KEYS = [entry.name for section in SECTIONS for entry in fields(section) if entry.init]
 HINTS = {name: hint for section in SECTIONS for name, hint in get_type_hints(section).items() if name in KEYS}
+RENAMED = {"clean_epochs": "augmentation_warmup_epochs", "part_loss_delay": "part_loss_warmup_ratio"}  # old: new
 MOST_BYTES = 2**20  # of a recipe
 FROM_SCRATCH = "a model from scratch"
 # keys that say nothing but beside one start of the model, and what else says it
@@ -215,12 +216,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def check_keys(where: str, names: Iterable[object], known: Sequence[str]) -> None:
-    """Refuse misspelled keys, with the nearest known ones.
+    """Refuse misspelled keys and suggest the nearest known ones; refuse renamed keys and give the new names.
 
     Raises:
-        RecipeError: names the unknown keys.
+        RecipeError: names the unknown or renamed keys.
     """
     unknown = [str(name) for name in names if name not in known]
+    if renamed := [f"{old} is now {RENAMED[old]}" for old in unknown if RENAMED.get(old) in known]:
+        raise RecipeError(f"{where} has keys that were renamed: {', '.join(renamed)}. Use the new names.")
     if unknown:
         raise RecipeError(
             f"{where} has unknown keys: {', '.join(unknown)}.{did_you_mean(unknown, known)}"

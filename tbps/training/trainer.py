@@ -21,7 +21,7 @@ from tbps.pretrained_model_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointTrainer
-from tbps.training.distributed import ShardedFeatures, gather_pairs, keep_scale_whole
+from tbps.training.distributed import ShardedFeatures, gather_pairs, scale_to_buffer
 from tbps.training.diverged import refuse_loss
 from tbps.training.feed import FedTrainer, training_pairs
 from tbps.training.learning_rates import GroupedTrainer
@@ -85,7 +85,7 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         super().__init__(model, args, train_dataset=pairs, eval_dataset=eval_dataset,
                          processing_class=processing_class, **kwargs)  # fmt: skip
         if self.is_fsdp_enabled:
-            keep_scale_whole(model)
+            scale_to_buffer(model)
             self.add_callback(ShardedFeatures())
         if isinstance(pairs, StreamedPairs):
             self.add_callback(CorpusEpoch(len(pairs.corpus)))
@@ -100,12 +100,12 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler | LengthGroupedSampler:
         pairs: Any = train_dataset if train_dataset is not None else self.train_dataset
         size, window = self.args.train_batch_size * self.args.world_size, self.args.length_group_window
-        order = IdentitySampler(pairs.person_ids, size, self.args.samples_per_identity, self.args.seed)
+        order = IdentitySampler(pairs.identity_labels, size, self.args.samples_per_identity, self.args.seed)
         self.remove_callback(SamplerEpoch)
         self.add_callback(SamplerEpoch(order))
         if not window:
             return order
-        return LengthGroupedSampler(order, pairs.input_ids.lengths, pairs.person_ids, size, window)
+        return LengthGroupedSampler(order, pairs.input_ids.lengths, pairs.identity_labels, size, window)
 
     def compute_loss(
         self,
@@ -119,7 +119,7 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         Raises:
             DivergedError: it is not finite.
         """
-        begun = self.state.global_step >= self.args.part_loss_delay * self.state.max_steps
+        begun = self.state.global_step >= self.args.part_loss_warmup_ratio * self.state.max_steps
         gather: Gather = gather_pairs
         index = inputs.pop("pair_index", None)
         if self.noisy_pairs is not None and index is not None:

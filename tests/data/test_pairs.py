@@ -20,7 +20,7 @@ def test_every_caption_is_a_pair(rows: datasets.Dataset, tiny_processor: TBPSPro
     pairs = PersonPairs(rows, tiny_processor)
     assert len(pairs) == 6 * 2 * 2
     assert pairs.num_identities == 6
-    assert Counter(pairs.person_ids.tolist()) == dict.fromkeys(range(6), 4)  # ids 10..15 become 0..5
+    assert Counter(pairs.identity_labels.tolist()) == dict.fromkeys(range(6), 4)  # ids 10..15 become 0..5
     item = pairs[5]
     assert item["person_ids"] == 1
     expected = tiny_processor(text=rows[2]["captions"][1], images=rows[2]["image"], return_tensors="pt")
@@ -194,7 +194,7 @@ def test_word_dropout_keeps_begin_end_and_order(rows: datasets.Dataset, tiny_pro
 
 def test_first_epochs_may_be_clean(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
     plain = PersonPairs(rows, tiny_processor)[0]
-    pairs = PersonPairs(rows, tiny_processor, Augmentation(erase=1.0), word_dropout=0.5, clean_epochs=2)
+    pairs = PersonPairs(rows, tiny_processor, Augmentation(erase=1.0), word_dropout=0.5, augmentation_warmup_epochs=2)
     for epoch in (0, 1):
         assert np.array_equal(pairs[(epoch, 0)]["pixel_values"], plain["pixel_values"])
         assert pairs[(epoch, 0)]["input_ids"] == plain["input_ids"]

@@ -129,7 +129,7 @@ def test_missing_columns_are_named(rows: datasets.Dataset, tiny_processor: TBPSP
 @settings(deadline=None, max_examples=50)
 def test_an_id_vector_keeps_every_number(ids: list[int]) -> None:
     for given_as in (ids, tuple(ids), np.asarray(ids, dtype=np.int64), torch.tensor(ids, dtype=torch.int64)):
-        assert id_vector(given_as, "query_ids").tolist() == ids
+        assert id_vector(given_as, "query_person_ids").tolist() == ids
 
 
 ODD = [[1.0], [True], ["a"], [None], [2**63], [[1]], 3, "12", None, [1j], torch.tensor([1.0]), torch.tensor([True]),

@@ -11,18 +11,18 @@ from tbps.evaluation.metrics import RetrievalMetrics, retrieval_metrics
 KEYS = ["rank_1", "rank_5", "rank_10", "mAP", "mINP"]
 
 
-def metrics_of(scores, query_ids, gallery_ids, ranks=(1, 5, 10)):
-    metrics = RetrievalMetrics(torch.as_tensor(gallery_ids), ranks)
-    metrics.update(torch.as_tensor(scores, dtype=torch.float32), torch.as_tensor(query_ids))
+def metrics_of(scores, query_person_ids, gallery_person_ids, ranks=(1, 5, 10)):
+    metrics = RetrievalMetrics(torch.as_tensor(gallery_person_ids), ranks)
+    metrics.update(torch.as_tensor(scores, dtype=torch.float32), torch.as_tensor(query_person_ids))
     return metrics.compute()
 
 
-def slow_metrics(scores, query_ids, gallery_ids, ranks=(1, 5, 10)):
+def slow_metrics(scores, query_person_ids, gallery_person_ids, ranks=(1, 5, 10)):
     """The definition, one query and one image at a time: sort by score, other people first among equals."""
     first, average_precision, inverse_penalty = [], [], []
-    for row, person in zip(scores, query_ids, strict=True):
-        order = sorted(range(len(row)), key=lambda g: (-row[g], gallery_ids[g] == person))
-        positions = [rank for rank, g in enumerate(order, start=1) if gallery_ids[g] == person]
+    for row, person in zip(scores, query_person_ids, strict=True):
+        order = sorted(range(len(row)), key=lambda g: (-row[g], gallery_person_ids[g] == person))
+        positions = [rank for rank, g in enumerate(order, start=1) if gallery_person_ids[g] == person]
         first.append(positions[0])
         average_precision.append(np.mean([j / rank for j, rank in enumerate(positions, start=1)]))
         inverse_penalty.append(len(positions) / positions[-1])
@@ -33,23 +33,27 @@ def slow_metrics(scores, query_ids, gallery_ids, ranks=(1, 5, 10)):
 @st.composite
 def retrieval_problems(draw):
     """Few score values, so that ties abound; every query's person is in the gallery."""
-    gallery_ids = draw(st.lists(st.integers(0, 4), min_size=1, max_size=14))
-    query_ids = draw(st.lists(st.sampled_from(gallery_ids), min_size=1, max_size=6))
+    gallery_person_ids = draw(st.lists(st.integers(0, 4), min_size=1, max_size=14))
+    query_person_ids = draw(st.lists(st.sampled_from(gallery_person_ids), min_size=1, max_size=6))
     levels = draw(st.sampled_from([1, 2, 4, 1000]))
-    size = len(query_ids) * len(gallery_ids)
+    size = len(query_person_ids) * len(gallery_person_ids)
     values = draw(st.lists(st.integers(-levels, levels), min_size=size, max_size=size))
-    return np.array(values, dtype=np.float32).reshape(len(query_ids), -1) / 8, query_ids, gallery_ids
+    return (
+        np.array(values, dtype=np.float32).reshape(len(query_person_ids), -1) / 8,
+        query_person_ids,
+        gallery_person_ids,
+    )
 
 
 def test_literal_matrix():
-    gallery_ids = [7, 7, 8, 8, 9, 7]
+    gallery_person_ids = [7, 7, 8, 8, 9, 7]
     scores = [
         [0.9, 0.1, 0.8, 0.2, 0.3, 0.7],  # person 7 at ranks 1, 3, 6: AP (1 + 2/3 + 3/6) / 3, INP 3/6
         [0.5, 0.6, 0.4, 0.9, 0.8, 0.7],  # person 8 at ranks 1, 6: AP (1 + 2/6) / 2, INP 2/6
         [0.6, 0.5, 0.4, 0.3, 0.1, 0.2],  # person 9 at rank 6: AP 1/6, INP 1/6
         [0.5, 0.5, 0.5, 0.9, 0.1, 0.2],  # person 7: 8 is first, ties with 8 behind it: ranks 3, 4, 5
     ]
-    result = metrics_of(scores, [7, 8, 9, 7], gallery_ids, ranks=(1, 3, 5))
+    result = metrics_of(scores, [7, 8, 9, 7], gallery_person_ids, ranks=(1, 3, 5))
     average_precisions = [13 / 18, 2 / 3, 1 / 6, (1 / 3 + 2 / 4 + 3 / 5) / 3]
     assert result["rank_1"] == 2 / 4
     assert result["rank_3"] == 3 / 4
@@ -70,17 +74,19 @@ def test_equals_the_slow_loop(few_matches, problem):
 @settings(max_examples=50, deadline=None)
 @given(retrieval_problems(), st.randoms(use_true_random=False))
 def test_gallery_order_never_matters(problem, random):
-    scores, query_ids, gallery_ids = problem
-    order = random.sample(range(len(gallery_ids)), len(gallery_ids))
-    assert metrics_of(scores[:, order], query_ids, [gallery_ids[g] for g in order]) == metrics_of(*problem)
+    scores, query_person_ids, gallery_person_ids = problem
+    order = random.sample(range(len(gallery_person_ids)), len(gallery_person_ids))
+    assert metrics_of(scores[:, order], query_person_ids, [gallery_person_ids[g] for g in order]) == metrics_of(
+        *problem
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5, 6, 10, 11, 20])
 def test_single_match_at_a_rank(rank):
     scores = torch.linspace(1, 0, 20)[None]
-    gallery_ids = torch.zeros(20, dtype=torch.long)
-    gallery_ids[rank - 1] = 1
-    result = metrics_of(scores, [1], gallery_ids)
+    gallery_person_ids = torch.zeros(20, dtype=torch.long)
+    gallery_person_ids[rank - 1] = 1
+    result = metrics_of(scores, [1], gallery_person_ids)
     assert result == {
         **{f"rank_{k}": float(rank <= k) for k in (1, 5, 10)},
         "mAP": pytest.approx(1 / rank),
@@ -105,8 +111,8 @@ def embedding_problem(num_queries=23, num_images=17, dim=6):
     generator = torch.Generator().manual_seed(0)
     query_embeds = torch.randint(-3, 4, (num_queries, dim), generator=generator).float()
     gallery_embeds = torch.randint(-3, 4, (num_images, dim), generator=generator).float()
-    gallery_ids = torch.arange(num_images) % 5
-    return query_embeds, gallery_embeds, torch.arange(num_queries) % 5, gallery_ids
+    gallery_person_ids = torch.arange(num_images) % 5
+    return query_embeds, gallery_embeds, torch.arange(num_queries) % 5, gallery_person_ids
 
 
 @pytest.mark.parametrize("max_elements", [1, 17, 50, 23 * 17])
@@ -115,16 +121,16 @@ def test_chunks_equal_the_whole_and_bound_memory(monkeypatch, max_elements):
     sizes = []
     update = RetrievalMetrics.update
 
-    def recording_update(self, scores, query_ids):
+    def recording_update(self, scores, query_person_ids):
         sizes.append(scores.shape[0])
-        update(self, scores, query_ids)
+        update(self, scores, query_person_ids)
 
     monkeypatch.setattr(RetrievalMetrics, "update", recording_update)
     chunked = retrieval_metrics(*problem, max_elements=max_elements)
     assert sum(sizes) == 23
     assert max(sizes) == max(1, max_elements // 17)
-    query_embeds, gallery_embeds, query_ids, gallery_ids = problem
-    assert chunked == metrics_of(query_embeds @ gallery_embeds.T, query_ids, gallery_ids)
+    query_embeds, gallery_embeds, query_person_ids, gallery_person_ids = problem
+    assert chunked == metrics_of(query_embeds @ gallery_embeds.T, query_person_ids, gallery_person_ids)
 
 
 def test_half_precision_embeddings_are_scored_in_float32():
@@ -188,19 +194,19 @@ def test_scores_that_are_not_finite(value):
 def test_shapes_that_disagree():
     with pytest.raises(ValueError, match=r"shape \(2, 3\): expected \(queries, gallery\) = \(2, 4\)"):
         metrics_of(torch.zeros(2, 3), [0, 1], [0, 1, 2, 3])
-    with pytest.raises(ValueError, match=r"gallery_embeds has shape \(2, 3\) and gallery_ids \(3,\)"):
+    with pytest.raises(ValueError, match=r"gallery_embeds has shape \(2, 3\) and gallery_person_ids \(3,\)"):
         retrieval_metrics(torch.zeros(1, 3), torch.zeros(2, 3), torch.zeros(1).long(), torch.zeros(3).long())
     with pytest.raises(ValueError, match="width 3 and gallery_embeds 4"):
         retrieval_metrics(torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1).long(), torch.zeros(1).long())
 
 
 def test_ids_that_are_not_integers():
-    with pytest.raises(ValueError, match=r"gallery_ids is torch.float32 of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"gallery_person_ids is torch.float32 of shape \(2,\)"):
         RetrievalMetrics(torch.tensor([0.0, 1.0]))
 
 
 def test_nothing_to_measure():
-    with pytest.raises(ValueError, match="gallery_ids is empty"):
+    with pytest.raises(ValueError, match="gallery_person_ids is empty"):
         RetrievalMetrics(torch.tensor([], dtype=torch.long))
     metrics = RetrievalMetrics(torch.tensor([1]))
     metrics.update(torch.zeros(0, 1), torch.tensor([], dtype=torch.long))

@@ -37,8 +37,8 @@ def calibrated(monkeypatch, vectors, rate, model, processor):
 def false_accepts(vectors, threshold):
     """The slow way, one question after the other, with the person searched for removed."""
     accepted = 0
-    for text, person in zip(vectors.texts, vectors.query_ids, strict=True):
-        accepted += bool((vectors.images[vectors.gallery_ids != person] @ text).max() >= threshold)
+    for text, person in zip(vectors.texts, vectors.query_person_ids, strict=True):
+        accepted += bool((vectors.images[vectors.gallery_person_ids != person] @ text).max() >= threshold)
     return accepted / len(vectors.texts)
 
 
@@ -55,7 +55,7 @@ def test_grows_with_the_gallery_as_the_best_of_more_scores_does(monkeypatch, tin
     assert found.growth > 0
     many = spread_people(2400, seed=2)
     few = [len(many.texts) // 8, 8]
-    asked = SplitVectors(many.texts[: few[0]], many.images, many.query_ids[: few[0]], many.gallery_ids)
+    asked = SplitVectors(many.texts[: few[0]], many.images, many.query_person_ids[: few[0]], many.gallery_person_ids)
     grown, fixed = (false_accepts(asked, found.threshold(count)) for count in (4800, 600))
     assert fixed > 0.25, "the threshold of the small gallery lets too many through"
     assert grown == pytest.approx(0.1, abs=0.07)
@@ -66,7 +66,7 @@ def test_the_accept_rate_is_that_of_a_count(monkeypatch, tiny_model, tiny_proces
     found = calibrated(monkeypatch, vectors, 0.1, tiny_model, tiny_processor)
     scores = vectors.texts @ vectors.images.T
     best = scores.argmax(dim=1)
-    right = (vectors.gallery_ids[best] == vectors.query_ids) & (scores.amax(dim=1) >= found.score)
+    right = (vectors.gallery_person_ids[best] == vectors.query_person_ids) & (scores.amax(dim=1) >= found.score)
     assert found.accept_rate == pytest.approx(right.float().mean().item())
     assert found.captions == 200
 

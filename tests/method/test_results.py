@@ -32,7 +32,7 @@ RESULTS: list[dict[str, Any]] = [
         "text": "1,000 \"people\"\nand 'more'",
         "empty": "",
         "number in text": "3.50",
-        "training": {"noisy_pairs": "divide"},
+        "training": {"noisy_pairs": "filter"},
     },
 ]
 

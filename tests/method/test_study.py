@@ -268,7 +268,7 @@ def test_a_run_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     oracle_run = tmp_path / "oracle_run.json"
     regions = ("head", "upper", "lower", "shoes", "bag")
     oracle_run.write_text(json.dumps({"truth": {region: {"part": part} for part, region in enumerate(regions)}}))
-    planned = Planned(file, settings, 1, {"noisy_pairs": "divide"}, oracle_run)
+    planned = Planned(file, settings, 1, {"noisy_pairs": "filter"}, oracle_run)
     asked, assigned, trained = (spied(monkeypatch, name) for name in ("oracle_of_run", "assign", "make_trainer"))
     run(planned, regime, start, tmp_path)
     clean = splits(world(tmp_path, 1, regime.people))

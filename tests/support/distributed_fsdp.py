@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from tbps import TBPSModel
-from tbps.training.distributed import ShardedFeatures, keep_scale_whole, unsharded
+from tbps.training.distributed import ShardedFeatures, gather_full_model, scale_to_buffer
 from tbps.training.learning_rates import new_parameters
 from tbps.training.noisy_pairs import NoisyPairs
 
@@ -79,13 +79,13 @@ def main(config: str, result: str) -> None:
     whole = build()
     whole.from_checkpoint = frozenset(name for name, _ in whole.named_parameters() if name.startswith("text_model"))
     new = new_parameters(whole)
-    keep_scale_whole(whole)
+    scale_to_buffer(whole)
     model = fsdp2_prepare_model(accelerator, whole)
     own = slice(4 * rank, 4 * rank + 4)
     losses, noisy = train(model, {name: value[own] for name, value in make_batch().items()})
     ShardedFeatures().on_train_begin(None, None, None, model=model)
     features = model.get_image_features(make_batch()["pixel_values"]).pooler_output.detach()
-    full = unsharded(model).state_dict()
+    full = gather_full_model(model).state_dict()
     dist.barrier()
     sharded = sorted({type(m).__name__ for m in model.modules() if isinstance(m, FSDPModule)})
     is_sharded = all(isinstance(p, DTensor) for p in model.parameters())

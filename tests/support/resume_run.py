@@ -15,7 +15,7 @@ from tiny import make_config, make_rows, make_tokenizer
 from transformers import TrainerCallback
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
-from tbps.training.checkpoints import CheckpointError, last_whole_checkpoint
+from tbps.training.checkpoints import CheckpointError, last_complete_checkpoint
 
 STEPS = 9  # three an epoch
 
@@ -108,7 +108,7 @@ def disk_is_full(folder: Path) -> None:
 
 def two_processes(folder: Path, images: Path) -> None:
     """Goes on where the killed run of two processes left off; then the run without an accident."""
-    resumed_from = last_whole_checkpoint(folder / "cut")
+    resumed_from = last_complete_checkpoint(folder / "cut")
     resumed = make_trainer(folder / "cut", images)
     resumed.train(resume_from_checkpoint=True)
     whole = make_trainer(folder / "whole", images)

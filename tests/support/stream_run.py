@@ -15,7 +15,7 @@ from tiny import make_config, make_tokenizer
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
 from tbps.data.corpora.corpus import Corpus
-from tbps.training.checkpoints import last_whole_checkpoint
+from tbps.training.checkpoints import last_complete_checkpoint
 
 STEPS = 10
 
@@ -54,7 +54,7 @@ def main(mode: str, folder: Path, corpus: Path) -> None:
     if mode == "cut":
         make_trainer(folder / "cut", corpus, callbacks=[Killed(before=7, rank=1)]).train()
         return
-    resumed_from = last_whole_checkpoint(folder / "cut")
+    resumed_from = last_complete_checkpoint(folder / "cut")
     resumed = make_trainer(folder / "cut", corpus)
     resumed.train(resume_from_checkpoint=True)
     whole = make_trainer(folder / "whole", corpus)

@@ -12,7 +12,7 @@ from test_trainer import arguments
 from transformers import TrainerCallback
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.training.checkpoints import last_whole_checkpoint
+from tbps.training.checkpoints import last_complete_checkpoint
 from tbps.training.diverged import DivergedError
 
 Factory = Callable[..., TBPSModel]
@@ -66,4 +66,4 @@ def test_weights_that_are_not_finite_make_no_checkpoint(
     )  # fmt: skip
     with pytest.raises(ValueError, match=rf"model after step {BREAK_AT} holds NaN .*use an earlier checkpoint"):
         trainer.train()
-    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")

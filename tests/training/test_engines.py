@@ -18,7 +18,7 @@ from repository import ROOT
 from test_trainer import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.training.distributed import keep_scale_whole, unsharded
+from tbps.training.distributed import gather_full_model, scale_to_buffer
 from tbps.training.recipe import parse_recipe
 
 CONFIGS = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
@@ -79,12 +79,12 @@ def test_sharded_training_equals_that_of_one_process(tmp_path: Path) -> None:
 
 def test_the_scale_is_a_buffer_of_the_same_name(model_factory: Callable[..., TBPSModel]) -> None:
     model, plain = model_factory(), model_factory()
-    keep_scale_whole(model)
+    scale_to_buffer(model)
     assert model.state_dict().keys() == plain.state_dict().keys()
     assert all(parameter.ndim for parameter in model.parameters())  # FSDP refuses parameters of one number
-    assert unsharded(plain) is plain
+    assert gather_full_model(plain) is plain
     with pytest.raises(ValueError, match="learn_logit_scale=true, but FSDP"):
-        keep_scale_whole(model_factory(learn_logit_scale=True))
+        scale_to_buffer(model_factory(learn_logit_scale=True))
 
 
 @pytest.mark.parametrize("vision", ["clip_vision_model", "siglip_vision_model"])
@@ -119,7 +119,7 @@ def test_bfloat16_trains_with_losses_in_float32(
     monkeypatch.setattr(TBPSModel, "compute_losses", spy)
     model = model_factory(num_identities=6, text_part_weights=True, part_attention="both")
     before = model.part_decoder.queries.detach().clone()
-    args = arguments(tmp_path, bf16=True, noisy_pairs="weigh", save_strategy="no")
+    args = arguments(tmp_path, bf16=True, noisy_pairs="weight", save_strategy="no")
     TBPSTrainer(model, args, rows, processing_class=tiny_processor).train()
     assert len(seen) == 6
     for losses in seen:

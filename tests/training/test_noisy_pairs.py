@@ -75,7 +75,7 @@ def observed(noisy: NoisyPairs, losses: np.ndarray) -> None:
 
 
 def test_division_waits_for_the_warmup_and_is_made_once_an_epoch() -> None:
-    noisy = NoisyPairs(100, "divide", warmup=2)
+    noisy = NoisyPairs(100, "filter", warmup=2)
     observed(noisy, two_populations(80, 20))
     noisy.on_epoch_begin(None, Epoch(1.0), None)
     assert noisy.suspected.sum() == 0
@@ -98,7 +98,7 @@ def test_pairs_that_were_in_no_batch_are_trusted() -> None:
 
 
 def test_weighing_trusts_by_the_posterior() -> None:
-    noisy = NoisyPairs(100, "weigh")
+    noisy = NoisyPairs(100, "weight")
     observed(noisy, two_populations(80, 20))
     noisy.on_epoch_begin(None, Epoch(1.0), None)
     assert torch.equal(noisy.weights, noisy.posterior)
@@ -127,14 +127,14 @@ def test_a_warmup_without_end_is_warned_of(
     propagate: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    args = arguments(tmp_path, noisy_pairs="divide", noisy_pairs_warmup=2)
+    args = arguments(tmp_path, noisy_pairs="filter", noisy_pairs_warmup=2)
     trainer = TBPSTrainer(model_factory(), args, rows, processing_class=tiny_processor)
     trainer.train()
     assert "noisy_pairs_warmup=2 in a training of 2 epochs" in caplog.text
 
 
 def test_an_unknown_way_is_named(tmp_path: Path, model_factory: Factory, rows: Any, tiny_processor: Any) -> None:
-    with pytest.raises(ValueError, match=r"noisy_pairs='drop': expected one of 'ignore', 'weigh', 'divide'"):
+    with pytest.raises(ValueError, match=r"noisy_pairs='drop': expected one of 'ignore', 'weight', 'filter'"):
         TBPSTrainer(model_factory(), arguments(tmp_path, noisy_pairs="drop"), rows, processing_class=tiny_processor)
 
 
@@ -142,7 +142,7 @@ def test_training_goes_by_the_trust_and_notes_every_loss(
     tmp_path: Path, model_factory: Factory, rows: datasets.Dataset, tiny_processor: TBPSProcessor
 ) -> None:
     model = model_factory(num_identities=6).train()
-    trainer = TBPSTrainer(model, arguments(tmp_path, noisy_pairs="divide"), rows, processing_class=tiny_processor)
+    trainer = TBPSTrainer(model, arguments(tmp_path, noisy_pairs="filter"), rows, processing_class=tiny_processor)
     noisy = trainer.noisy_pairs
     assert noisy is not None
     batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[i] for i in (3, 8, 15, 22)]))
@@ -169,7 +169,7 @@ def test_suspects_are_counted_in_the_log_and_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(noisy_pairs, "SEPARATED", 0.0)  # tiny data has no two populations
-    args = arguments(tmp_path, save_strategy="no", noisy_pairs="divide")
+    args = arguments(tmp_path, save_strategy="no", noisy_pairs="filter")
     trainer = TBPSTrainer(model_factory(), args, rows, processing_class=tiny_processor)
     trainer.train()
     assert trainer.noisy_pairs is not None
@@ -197,7 +197,7 @@ def test_a_resumed_run_trusts_as_an_uninterrupted_one(
 
     def trainer(folder: str, **kwargs: Any) -> TBPSTrainer:
         args = arguments(
-            tmp_path / folder, num_train_epochs=4, noisy_pairs="weigh", save_strategy="steps", save_steps=step
+            tmp_path / folder, num_train_epochs=4, noisy_pairs="weight", save_strategy="steps", save_steps=step
         )
         return TBPSTrainer(model_factory(num_identities=6), args, rows, processing_class=tiny_processor, **kwargs)
 

@@ -32,6 +32,10 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("learning_rat: 1\n", "unknown keys: learning_rat. Did you mean learning_rate"),
+        ("clean_epochs: 1\n", "keys that were renamed: clean_epochs is now augmentation_warmup_epochs"),
+        ("part_loss_delay: 0.5\n", "part_loss_delay is now part_loss_warmup_ratio"),
+        ("output_dir: x\nclip_checkpoint: a\nnoisy_pairs: divide\n", "noisy_pairs='divide': .* is now 'filter'"),
+        ("output_dir: x\nclip_checkpoint: a\nnoisy_pairs: weigh\n", "noisy_pairs='weigh': .* is now 'weight'"),
         ("- a\n- b\n", "holds a list: expected a mapping"),
         ("output_dir: x\n", "none of them"),
         ("output_dir: x\nclip_checkpoint: a\nmodel_name_or_path: b\n", "model_name_or_path and clip_checkpoint"),
@@ -49,6 +53,13 @@ def test_an_unknown_key_on_the_command_line_is_named() -> None:
         RecipeError, match=r"command line has unknown keys: learning_rates\. Did you mean learning_rate"
     ):
         parse_recipe(["--clip_checkpoint", "x", "--output_dir", "y", "--learning_rates=3", *CPU])
+
+
+def test_a_renamed_key_on_the_command_line_is_named() -> None:
+    with pytest.raises(
+        RecipeError, match="command line has keys that were renamed: part_loss_delay is now part_loss_w"
+    ):
+        parse_recipe(["--clip_checkpoint", "x", "--output_dir", "y", "--part_loss_delay", "0.5", *CPU])
 
 
 def test_missing_recipe_is_named() -> None:

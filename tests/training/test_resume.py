@@ -13,7 +13,7 @@ from launch import torchrun
 from repository import ROOT
 from resume_run import STEPS, make_trainer
 
-from tbps.training.checkpoints import CheckpointError, last_whole_checkpoint
+from tbps.training.checkpoints import CheckpointError, last_complete_checkpoint
 
 no_fork = pytest.mark.skipif(sys.platform == "win32", reason="needs fork, SIGKILL and resource limits")
 
@@ -63,7 +63,7 @@ def test_killed_while_saving(tmp_path: Path, whole: Any) -> None:
     assert len(killed) == 5
     for name, died in killed:
         assert died == "True", name
-        last = last_whole_checkpoint(tmp_path / name)
+        last = last_complete_checkpoint(tmp_path / name)
         assert last == str(tmp_path / name / ("checkpoint-4" if name == "step5" else "checkpoint-2"))
         trainer = make_trainer(tmp_path / name, tmp_path / "images")
         trainer.train(resume_from_checkpoint=True)
@@ -97,7 +97,7 @@ def test_what_is_not_whole_is_named(tmp_path: Path, whole: Any, caplog: Any, pro
     shutil.rmtree(run_folder / f"checkpoint-{STEPS}")
     (run_folder / "checkpoint-8" / "whole.json").unlink()
     (run_folder / "checkpoint-6" / "optimizer.pt").write_bytes(b"short")
-    assert last_whole_checkpoint(run_folder) == str(run_folder / "checkpoint-4")
+    assert last_complete_checkpoint(run_folder) == str(run_folder / "checkpoint-4")
     assert "checkpoint-8 is left out: it has no whole.json" in caplog.text
     assert "checkpoint-6 is left out: optimizer.pt has 5 bytes instead of" in caplog.text
     trainer = make_trainer(run_folder, tmp_path / "images")

@@ -126,7 +126,7 @@ def test_augmentation_depends_on_seed_epoch_and_file_alone(corpus: Corpus) -> No
     both = items(process=0, processes=2, buffer=7) | items(process=1, processes=2, buffer=7)
     assert len(alone) == 2 * IMAGES
     assert both == alone
-    clean = items(clean_epochs=1)
+    clean = items(augmentation_warmup_epochs=1)
     assert len({key[2] for key in clean} & {key[2] for key in alone}) < IMAGES + 5
 
 
@@ -216,7 +216,7 @@ def test_two_processes_one_of_them_killed(tmp_path: Path, folder: Path) -> None:
     [
         ({"max_steps": -1}, "One pass over its 58 images is 7 steps of 8"),
         ({"samples_per_identity": 2}, "samples_per_identity=2 needs an index of all pairs"),
-        ({"noisy_pairs": "divide"}, "noisy_pairs='divide' needs an index"),
+        ({"noisy_pairs": "filter"}, "noisy_pairs='filter' needs an index"),
         ({"dataloader_num_workers": 8}, r"has 7 shards, fewer than 1 processes x 8 loader workers"),
         ({"save_strategy": "epoch"}, "save_strategy='epoch': a stream has no end of an epoch"),
         ({"eval_strategy": "epoch"}, "eval_strategy='epoch'"),
