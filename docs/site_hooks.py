@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)")
 BRACKETED = re.compile(r"\[(<code>[^<]*</code>)\]")
+SECTION = re.compile(r"\n(?=(?:Args|Returns|Raises):\n)")
 HELP = re.compile(r"^<!-- help: (?P<command>[\w -]+) -->$", re.MULTILINE)
 
 
@@ -75,6 +77,14 @@ def source_of(uri: str) -> Path:
 @cache
 def help_of(command: str) -> str:
     """The help text of a `tbps` command."""
-    plain = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    plain = {**os.environ, "COLUMNS": "92", "NO_COLOR": "1", "TERM": "dumb"}
     words = [sys.executable, "-m", "tbps", *command.split(), "--help"]
     return subprocess.run(words, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout.strip()
+
+
+class SectionBreaks(griffe.Extension):
+    """Put the blank line before `Args:`, `Returns:` and `Raises:` that the parser of docstrings needs."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:
+        if obj.docstring:
+            obj.docstring.value = SECTION.sub("\n\n", obj.docstring.value)

@@ -1,0 +1,88 @@
+"""The site: every page is reachable, links lead where they do in the repository, and every command is documented.
+
+`make check` builds it strictly, which checks links, anchors and the reference.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from repository import ROOT
+
+pytest.importorskip("mkdocs", reason="mkdocs comes with the extra 'docs'")
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+COMMAND = re.compile(r"^[ │]+([a-z][a-z-]+)(?: {2,}|$)", re.MULTILINE)
+
+
+def load_hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "site_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+hooks = load_hooks()
+
+
+def pages_of(nav: list[dict[str, Any]]) -> Iterator[str]:
+    for entry in nav:
+        for inside in entry.values():
+            if isinstance(inside, str):
+                yield inside
+            else:
+                yield from pages_of(inside)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = list(pages_of(yaml.safe_load(text)["nav"]))
+    assert sorted(pages) == sorted(["index.md", *(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    for found in hooks.LINK.finditer(page.read_text(encoding="utf-8")):
+        assert (page.parent / found["path"]).is_file(), found["path"]
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "expected"),
+    [
+        ("index.md", "docs/gallery.md", "gallery.md"),
+        ("index.md", "CONTRIBUTING.md", "source/CONTRIBUTING.md"),
+        ("gallery.md", "scale.md#room", "scale.md#room"),
+        ("gallery.md", "../README.md", "index.md"),
+        ("examples/search_folder.md", "../../examples/search_folder.py", "../source/examples/search_folder.py"),
+        ("source/benchmarks/report.md", "report.png", "report.png"),
+        ("source/metrics/README.md", "../docs/data.md", "../../data.md"),
+        ("gallery.md", "https://arxiv.org/abs/2501.00318", "https://arxiv.org/abs/2501.00318"),
+        ("gallery.md", "#search", "#search"),
+    ],
+)
+def test_links_of_the_repository_become_links_of_the_site(page: str, link: str, expected: str) -> None:
+    on_site = hooks.on_page_markdown(f"[text]({link})", SimpleNamespace(file=SimpleNamespace(src_uri=page)), None, None)
+    assert on_site == f"[text]({expected})"
+
+
+def test_the_reference_has_every_command() -> None:
+    def commands(group: str) -> Iterator[str]:
+        help_text = hooks.help_of(group)
+        if "COMMAND" in help_text.partition("\n\n")[0]:
+            for name in COMMAND.findall(help_text):
+                yield from commands(f"{group} {name}".strip())
+        else:
+            yield group
+
+    page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    shown = [found["command"] for found in hooks.HELP.finditer(page)]
+    assert sorted(shown) == sorted(commands(""))
+    assert len(shown) > 15
