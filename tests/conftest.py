@@ -14,6 +14,7 @@ from tiny import SENTENCES, make_config, make_rows, make_tokenizer
 from transformers import BatchFeature
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor
+from tbps.data.toypedes import generate
 
 torch.set_num_threads(1)  # threads of tiny models wait for each other longer than they work
 
@@ -57,6 +58,14 @@ def sentences() -> list[str]:
 def rows(tmp_path: Path) -> datasets.Dataset:
     """A benchmark split of 6 people, 2 images each, 2 captions an image, whose pictures show what captions say."""
     return make_rows(tmp_path / "images", people=6)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ToyPEDES of 20 people, 2 images each."""
+    folder = tmp_path_factory.mktemp("data")
+    generate(folder, people=20, images_per_person=2, workers=1, progress=False)
+    return folder
 
 
 @pytest.fixture

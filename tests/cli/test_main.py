@@ -1,16 +1,15 @@
 """The commands as a user types them: results, pictures, and one-line errors."""
 
-import argparse
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_tree import all_commands, example_lines
 from PIL import Image
 from tiny import CAPTION, make_rows
 
@@ -241,20 +240,6 @@ def test_every_command_shows_an_example_that_works(
             status = main(shlex.split(line)[1:])
             assert status == 0, (line, capsys.readouterr())
             capsys.readouterr()
-
-
-def all_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for group in groups:
-        for word, command in group.choices.items():
-            yield from all_commands(command, f"{name} {word}".strip())
-    if not groups:
-        yield name, parser
-
-
-def example_lines(parser: argparse.ArgumentParser) -> list[str]:
-    epilog = parser.epilog or ""
-    return [line.strip() for line in epilog.splitlines() if line.startswith("  tbps ")]
 
 
 def test_a_launch_shares_the_work_of_index(tmp_path: Path, checkpoint: str, folder: Path) -> None:

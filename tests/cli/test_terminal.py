@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_tree import all_commands
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_main import all_commands
 from tiny import make_rows
 
 import demo

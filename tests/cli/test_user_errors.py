@@ -1,15 +1,13 @@
 """What a user can get wrong in a recipe is said in one line that names it, before anything is trained: exit 2, no
 traceback."""
 
-# ruff: noqa: F811 - a fixture of another module
-
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from test_train_hf import data, recipe  # noqa: F401 - a fixture
+from tiny_recipe import recipe
 
 import demo
 import train_hf

@@ -12,9 +12,9 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from test_trainer import arguments
 from tiny import make_rows
 from torch.utils.data import DataLoader
+from training_arguments import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.data.bad_samples import ReadingLog, dead_workers_named, stand_ins

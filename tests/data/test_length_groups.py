@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_trainer import arguments
+from training_arguments import arguments
 
 from tbps import TBPSProcessor, TBPSTrainer
 from tbps.data.samplers import IdentitySampler, LengthGroupedSampler

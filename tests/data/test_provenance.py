@@ -9,7 +9,7 @@ import pytest
 from datasets import DatasetDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_card import make_results
+from run_results import make_results
 from tiny import make_rows
 
 from tbps import TBPSModel

@@ -1,29 +1,12 @@
 """The command of the method study: what it refuses, what it plans, and the report of a folder of results."""
 
-import json
 from pathlib import Path
 
 import pytest
+from run_results import write_run
 
 from benchmarks.method.methods import ABLATED, ABLATIONS, METHODS
 from benchmarks.method_study import QUICK, SHORT_STEPS, main, make_parser, stages
-
-
-def write_run(results: Path, name: str, rank: float, stage: str = "runs") -> Path:
-    """A finished run of seed 1."""
-    ranked = {way: dict.fromkeys(("rank_1", "rank_5", "mAP"), rank) for way in ("global", "parts", "whole")}
-    result = {
-        "val": ranked,
-        "test": ranked,
-        "settings": {},
-        "regime": {"steps": 1},
-        "machine": "a core",
-        "seconds": 1.0,
-    }
-    file = results / stage / name / "seed1.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result))
-    return file
 
 
 @pytest.mark.parametrize(

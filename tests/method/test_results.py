@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from repository import ROOT
-from test_command import write_run
+from run_results import write_run
 
 from benchmarks.method.collect import collect
 from benchmarks.method.plan import Planned

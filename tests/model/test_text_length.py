@@ -6,9 +6,9 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from test_towers import WIDTH, save_text_tower, save_tower
-from test_trainer import arguments
 from tiny import make_tokenizer
+from tower_checkpoints import WIDTH, save_text_tower, save_tower
+from training_arguments import arguments
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer

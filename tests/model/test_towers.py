@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,27 +9,14 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import TEXT_LENGTH, make_tokenizer
-from transformers import AutoConfig, AutoModel, BatchFeature, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from tower_checkpoints import WIDTH, adapted, save_text_tower, save_tower, words
+from transformers import AutoModel, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from tbps import TBPSModel, TBPSProcessor
-from tbps.training.build import make_processor
 
-WIDTH = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SENTENCES = ["a red bag", "a person with a blue coat, black trousers and a bag"]
 Factory = Callable[..., TBPSModel]
-
-
-def save_tower(folder: Path, model_type: str, **fields: Any) -> Path:
-    torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.for_model(model_type, **WIDTH, **fields)).save_pretrained(folder)
-    return folder
-
-
-def save_text_tower(folder: Path, model_type: str, **fields: Any) -> Path:
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(folder)
-    return save_tower(folder, model_type, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **fields)
 
 
 @pytest.fixture
@@ -45,15 +31,6 @@ def siglip(tmp_path: Path) -> Path:
     model.save_pretrained(tmp_path / "siglip")
     tokenizer.save_pretrained(tmp_path / "siglip")
     return tmp_path / "siglip"
-
-
-def adapted(vision: Path, text: Path | None = None, **fields: Any) -> TBPSModel:
-    sizes = {"num_parts": 2, "part_dim": 4, "decoder_layers": 1, "decoder_attention_heads": 2}
-    return TBPSModel.from_vision_text_pretrained(vision, text, **{**sizes, **fields}).eval()
-
-
-def words(model: TBPSModel, sentences: list[str], padding: Any = True) -> BatchFeature:
-    return make_processor(model.config, make_tokenizer())(text=sentences, padding=padding, return_tensors="pt")
 
 
 @torch.no_grad()

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hub_store import validate_card
 from huggingface_hub import ModelCard
+from run_results import METRICS, make_results
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainingArguments
 from tbps.evaluation.fingerprint import identify
@@ -15,25 +15,6 @@ from tbps.sharing.errors import SharingError
 from tbps.sharing.push import read_results
 from tbps.training.card_facts import start_facts, training_facts
 from tbps.training.recipe import ModelArguments
-
-METRICS = {"rank_1": 0.25, "rank_5": 0.5, "rank_10": 0.75, "mAP": 0.3125, "mINP": 0.125}
-
-
-def make_results(benchmark: str = "ToyPEDES", **changes: Any) -> dict[str, Any]:
-    """As train_hf.py writes them, of a run with a test split."""
-    measured = {f"{split}_{name}": value for split in ("val", "test") for name, value in METRICS.items()}
-    return {
-        "benchmark": benchmark,
-        "selected_on": "val",
-        "best_checkpoint": "/home/someone/runs/secret-place/checkpoint-8",
-        "train_seconds": 12.5,
-        "from_scratch": True,
-        "base_model": None,
-        "training_arguments": {"seed": 3, "learning_rate": 0.001},
-        "versions": {"torch": "2.13.0"},
-        **measured,
-        **changes,
-    }
 
 
 def test_metrics_are_those_of_the_results(tiny_model: TBPSModel) -> None:

@@ -1,8 +1,6 @@
 """What a configuration states wins over what a checkpoint brings, field by field, or is refused by name; and the
 numbers of a model are of one type, whatever its towers were stored in."""
 
-# ruff: noqa: F811 - a fixture of another module
-
 import math
 import shutil
 from dataclasses import fields
@@ -12,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from test_learning_rates import sources  # noqa: F401 - a fixture
-from test_towers import adapted, words
 from tiny import make_tokenizer
+from tower_checkpoints import adapted, words
 from transformers import AutoModel, AutoTokenizer
 
 from tbps import TBPSConfig, TBPSModel

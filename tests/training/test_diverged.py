@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from test_trainer import arguments
+from training_arguments import arguments
 from transformers import TrainerCallback
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer

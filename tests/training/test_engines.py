@@ -15,7 +15,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from launch import torchrun
 from repository import ROOT
-from test_trainer import arguments
+from training_arguments import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.training.distributed import gather_full_model, scale_to_buffer

@@ -9,10 +9,9 @@ import datasets
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_towers import WIDTH, adapted, save_text_tower, save_tower
-from test_trainer import arguments
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-from transformers import CLIPConfig, CLIPModel
+from tower_checkpoints import adapted
+from training_arguments import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.training.checkpoints import CheckpointError
@@ -20,19 +19,6 @@ from tbps.training.learning_rates import GROUPS, new_parameters
 
 Factory = Callable[..., TBPSModel]
 PARTS = {"part_image_layer": 1, "part_image_key_layer": 1, "part_text_key_layer": 1, "text_part_weights": True}
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP, a ViT and a BERT."""
-    folder = tmp_path_factory.mktemp("sources")
-    save_tower(folder / "vision", "vit", image_size=16, patch_size=4)
-    vision, text = {**WIDTH, "image_size": 16, "patch_size": 4}, {**WIDTH, "vocab_size": 50}
-    torch.manual_seed(0)
-    config = CLIPConfig(vision_config=vision, text_config={**text, "max_position_embeddings": 24}, projection_dim=16)
-    CLIPModel(config).save_pretrained(folder / "clip")
-    save_text_tower(folder / "text", "bert", max_position_embeddings=24)
-    return folder
 
 
 def weights_of(model: TBPSModel) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
-from test_trainer import StopAfterEpoch, arguments
+from training_arguments import StopAfterEpoch, arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.training import noisy_pairs

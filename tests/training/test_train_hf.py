@@ -9,6 +9,7 @@ import yaml
 from hub_server import log_in, running_hub
 from huggingface_hub import ModelCard
 from tiny import make_config
+from tiny_recipe import recipe
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 import train_hf
@@ -21,37 +22,6 @@ from tbps.evaluation.retrieval import evaluate_retrieval
 from tbps.training.recipe import RecipeError
 
 RECIPES = Path(train_hf.__file__).parent / "recipes"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    generate(folder, people=20, images_per_person=2, workers=1, progress=False)
-    return folder
-
-
-def recipe(folder: Path, data: Path, **changes: object) -> str:
-    """A recipe file for the tiny model."""
-    tiny = make_config().to_dict()
-    drop = ("transformers_version", "architectures", "dtype")
-    vision = {name: value for name, value in tiny["vision_config"].items() if name not in drop}
-    values = {
-        "benchmark": "ToyPEDES", "root": str(data), "output_dir": str(folder / "run"),
-        "tokenizer_vocab_size": 600,
-        "model_config": {
-            "vision_config": vision, "projection_dim": 24, "num_parts": 3, "part_dim": 8, "decoder_attention_heads": 4,
-            "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-                            "num_attention_heads": 2, "max_position_embeddings": 48},
-        },
-        "do_train": True, "do_predict": True, "use_cpu": True, "disable_tqdm": True, "num_train_epochs": 2,
-        "per_device_train_batch_size": 14, "learning_rate": 1e-3, "eval_strategy": "epoch", "save_strategy": "epoch",
-        "load_best_model_at_end": True, "dataloader_pin_memory": False, "seed": 1,
-    }  # fmt: skip
-    if {"clip_checkpoint", "model_name_or_path"} & changes.keys():  # which have a tokenizer
-        del values["tokenizer_vocab_size"]
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**values, **changes}))
-    return str(path)
 
 
 def test_from_scratch_to_a_checkpoint_that_evaluates_the_same(

@@ -10,22 +10,14 @@ import datasets
 import pytest
 import torch
 from tiny import make_rows
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from training_arguments import StopAfterEpoch, arguments
+from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 
-from tbps import TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
+from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.data.pairs import PairCollator, PersonPairs
 
 Factory = Callable[..., TBPSModel]
-
-
-def arguments(folder: Path, **changes: Any) -> TBPSTrainingArguments:
-    fields = {
-        "output_dir": str(folder), "num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 1e-3,
-        "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "save_strategy": "epoch", "report_to": "none",
-        "dataloader_pin_memory": False, "seed": 3,
-    }  # fmt: skip
-    return TBPSTrainingArguments(**{**fields, **changes})
 
 
 def test_plain_trainer_trains_and_evaluates(
@@ -93,13 +85,6 @@ def test_our_trainer_learns_and_selects_on_val(
     training = [entry for entry in history if "loss" in entry]
     assert {"loss_global", "loss_id", "loss_cmr"} <= training[0].keys()
     assert training[-1]["loss_global"] < training[0]["loss_global"]
-
-
-class StopAfterEpoch(TrainerCallback):
-    """What an interruption at an epoch's end leaves behind."""
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_training_stop = state.epoch >= 2
 
 
 def test_resume_gives_the_weights_of_an_uninterrupted_run(
