@@ -1,10 +1,10 @@
-"""Makes what the pages show by the commands on them: outputs, the figures of README and its picture.
+"""Update what the pages show of the demonstration: outputs of commands, README's figures, and docs/answers.png.
 
-    make pages      # after `make demo`; trains a few minutes for the pages on fine-tuning
+    make pages      # after `make demo`; trains for a few minutes, for the pages on fine-tuning
 
-An output is a block ```text behind a line `<!-- output -->`; it is what the last command of the block ```bash before it
-prints, once those before it have run. Commands run in a folder that holds nothing but the demonstration (`runs/demo`),
-so that a page may be read from any state of one's own `runs/`. Paths below that folder are shown relative to it.
+A ```text block after a line `<!-- output -->` shows the output of the last command in the ```bash block before it.
+The commands run in a folder with only the demonstration (`runs/demo`), so they do not depend on your own `runs/`.
+Paths below that folder are shown relative to it.
 """
 
 import json
@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 LINKED = (".venv", "examples", "recipes", "train_hf.py")
 FIGURES = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
-PICTURE = (800, 1600)  # pixels at most
+ANSWERS_SIZE = (800, 1600)  # pixels at most
 OUTPUT = re.compile(
     r"^```bash\n(?P<commands>(?:(?!```).*\n)*)```\n(?P<between>(?:(?!```).*\n)*?<!-- output -->\n)```text\n"
     r"(?P<output>(?:(?!```).*\n)*)```$",
@@ -29,7 +29,7 @@ FIGURE_ROW = re.compile(r"^(\| `make demo` \([^|]*\) \|)(?: [\d.]+ \|)+$", re.MU
 
 
 def with_outputs(page: str, run: Callable[[str], str]) -> str:
-    """A page whose outputs are what `run` gives for the commands before them."""
+    """Replace each output on a page by what `run` returns for the commands before it."""
 
     def renewed(found: re.Match[str]) -> str:
         printed = [run(command) for command in commands(found["commands"])]
@@ -39,19 +39,19 @@ def with_outputs(page: str, run: Callable[[str], str]) -> str:
 
 
 def commands(block: str) -> list[str]:
-    """The command lines of a block, without what is said of them."""
+    """The command lines of a block, without comments."""
     lines = [re.sub(r"\s+# .*", "", line).strip() for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def with_figures(readme: str, results: dict[str, float]) -> str:
-    """README with the retrieval figures of the demonstration."""
+    """Put the demonstration's retrieval figures into README."""
     figures = "".join(f" {100 * results[f'test_{name}']:.1f} |" for name in FIGURES)
     return FIGURE_ROW.sub(lambda found: found[1] + figures, readme)
 
 
 def run_in(folder: Path) -> Callable[[str], str]:
-    """Runs a command line in a folder; gives its standard output with the paths below the folder made relative."""
+    """A function that runs a command line in a folder and returns its output, with paths relative to the folder."""
 
     def run(command: str) -> str:
         done = subprocess.run(command, shell=True, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
@@ -61,12 +61,12 @@ def run_in(folder: Path) -> Callable[[str], str]:
 
 
 def main() -> None:
-    """Rewrite README and all pages."""
+    """Update README and all pages."""
     demo = ROOT / "runs" / "demo"
     if not (demo / "answers.png").is_file():
-        raise SystemExit(f"{demo} holds no demonstration: run `make demo` first.")
-    with Image.open(demo / "answers.png") as sheet:  # smaller, in its own colours: a palette turns yellow into orange
-        sheet.thumbnail(PICTURE)
+        raise SystemExit(f"{demo} must hold the demonstration, and answers.png is missing. Run `make demo` first.")
+    with Image.open(demo / "answers.png") as sheet:  # no palette: it turns yellow into orange
+        sheet.thumbnail(ANSWERS_SIZE)
         sheet.save(ROOT / "docs" / "answers.png", optimize=True)
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         page = path.read_text(encoding="utf-8")
