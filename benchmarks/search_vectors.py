@@ -97,7 +97,7 @@ def part_file(out: Path, part: int) -> Path:
 def embed_part(out: Path, part: int) -> None:
     """Embed all images of `PEOPLE_AT_ONCE` people."""
     model, processor = load(out)
-    preparation, augmentation = PixelPreparation(processor.image_processor), Augmentation(colour=0.2)
+    preparation, augmentation = PixelPreparation(processor.image_processor), Augmentation(color_jitter=0.2)
     vectors = []
     for person_id in range(part * PEOPLE_AT_ONCE, (part + 1) * PEOPLE_AT_ONCE):
         person, rng = draw_person(SEED, person_id), np.random.default_rng([SEED, person_id])
@@ -105,7 +105,7 @@ def embed_part(out: Path, part: int) -> None:
         shots = [render(person, draw_camera(SEED, person_id, i, name))[0] for i, name in enumerate(names)]
         pixels = [preparation.resize(shot) for shot in shots]
         variants = [augmentation(shot, rng, preparation.blank) for shot in pixels for _ in range(VARIANTS)]
-        batch = preparation.normalise(stack_pixels(variants))
+        batch = preparation.normalize(stack_pixels(variants))
         vectors.append(model.get_image_features(pixel_values=batch).pooler_output.numpy())
     path = part_file(out, part)
     path.parent.mkdir(exist_ok=True)

@@ -205,7 +205,7 @@ def check_pictures(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> N
     if not pixel_values.is_floating_point():
         raise ValueError(
             f"pixel_values of type {pixel_values.dtype} are not normalised: expected floats, as the model's own "
-            "processor makes them (or PixelPreparation.normalise)."
+            "processor makes them (or PixelPreparation.normalize)."
         )
 
 

@@ -44,11 +44,11 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 def _parse(where: str, line: str) -> tuple[str, dict[str, Any]]:
     """The file's name, and what else its line says."""
-    from tbps.data.strict_json import distinct
+    from tbps.data.strict_json import unique_keys
     from tbps.gallery.metadata import checked
 
     try:
-        entry = json.loads(line, object_pairs_hook=distinct)
+        entry = json.loads(line, object_pairs_hook=unique_keys)
     except ValueError as error:
         raise ValueError(f"{where} is no JSON ({error}): {_EXPECTED}.") from error
     except RecursionError as error:

@@ -21,7 +21,7 @@ _PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
 _NAMED = 40  # characters of a file's name in that of its partial one: names end at 255 bytes
 
 
-def finished_name(name: str) -> str | None:
+def target_of_partial(name: str) -> str | None:
     """The name of the file that `atomic_file` was writing, cut to 40 characters, by that of the partial file which a
     killed process left; None for a file that `atomic_file` did not make."""
     found = _PARTIAL.fullmatch(name)

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 
-def jitter_colours(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+def jitter_colors(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) uint8 -> a new one; each of the three is scaled by 1 - strength to 1 + strength, in a random order.
 
     TBPS-CLIP (Cao et al., AAAI 2024) trains with 0.1 of each. Hue is left alone, as there: it turns red into orange.
@@ -32,7 +32,7 @@ class Augmentation:
     Args:
         flip: probability of a flip. padding: border added before the crop, as a share of the picture's height (IRRA:
             10 of 384 pixels). erase: probability of erasing; erase_area: smallest and largest share of the picture.
-        colour: strength of `jitter_colours`, which then comes first.
+        color_jitter: strength of `jitter_colors`, which then comes first.
 
     Raises:
         ValueError: a strength of colour jitter outside 0 to 1.
@@ -42,11 +42,11 @@ class Augmentation:
     padding: float = 10 / 384
     erase: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.4)
-    colour: float = 0.0
+    color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.colour <= 1:
-            raise ValueError(f"color_jitter={self.colour}: expected 0 (off) to 1; the field takes 0.1.")
+        if not 0 <= self.color_jitter <= 1:
+            raise ValueError(f"color_jitter={self.color_jitter}: expected 0 (off) to 1; the field takes 0.1.")
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator, blank: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> a new (H, W, 3); the input is left as it is.
@@ -54,8 +54,8 @@ class Augmentation:
         Args:
             blank: (H, W, 3) uint8 picture, of which what comes in or is erased is filled: the mean colour.
         """
-        if self.colour:
-            pixels = jitter_colours(pixels, self.colour, rng)
+        if self.color_jitter:
+            pixels = jitter_colors(pixels, self.color_jitter, rng)
         pixels = self.padded_crop(pixels, rng, blank)
         if rng.random() < self.flip:
             pixels = torch.from_numpy(pixels).flip(1).numpy()  # twenty times as fast as NumPy's reversed view

@@ -20,12 +20,12 @@ PLACES = 1024  # far more than loader processes
 DEAD = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")  # how torch begins to tell of it
 
 
-class ReadingLog:
+class WorkerLog:
     """One note a loader process, and one counter a pair: each is written by one process at a time, so without locks."""
 
     def __init__(self, pairs: int) -> None:
         self.reading = torch.full((PLACES, 2), -1, dtype=torch.int64).share_memory_()  # process id, row
-        self.left_out = torch.zeros(pairs, dtype=torch.uint8).share_memory_()
+        self.skips = torch.zeros(pairs, dtype=torch.uint8).share_memory_()
 
     def begin(self, row: int) -> None:
         """Note that this process now reads a row."""
@@ -33,24 +33,24 @@ class ReadingLog:
         if worker is not None:
             self.reading[worker.id % PLACES] = torch.tensor([os.getpid(), row])
 
-    def leave_out(self, pair: int) -> None:
+    def count_skipped(self, pair: int) -> None:
         """Count a pair that could not be read."""
-        self.left_out[pair] += 1
+        self.skips[pair] += 1
 
-    def take_left_out(self) -> list[int]:
+    def take_skipped(self) -> list[int]:
         """The pairs left out since the last call, in order."""
-        pairs = self.left_out.nonzero()[:, 0].tolist()
-        self.left_out.zero_()
+        pairs = self.skips.nonzero()[:, 0].tolist()
+        self.skips.zero_()
         return pairs
 
-    def rows_of(self, processes: Sequence[int]) -> list[int]:
+    def rows_read_by(self, processes: Sequence[int]) -> list[int]:
         """The rows that these processes read last."""
         notes = self.reading.tolist()
         return [row for process, row in notes if process in processes]
 
 
 @contextmanager
-def dead_workers_named(pairs: Any) -> Iterator[None]:
+def explain_dead_workers(pairs: Any) -> Iterator[None]:
     """Let an error that says no more than that a loader process died also say which file it was reading.
 
     Args:
@@ -60,9 +60,9 @@ def dead_workers_named(pairs: Any) -> Iterator[None]:
         yield
     except RuntimeError as error:
         dead = DEAD.search(str(error))
-        if dead is None or not hasattr(pairs, "reading_log"):
+        if dead is None or not hasattr(pairs, "worker_log"):
             raise
-        rows = pairs.reading_log.rows_of([int(number) for number in dead[1].split(",")])
+        rows = pairs.worker_log.rows_read_by([int(number) for number in dead[1].split(",")])
         names = ", ".join(map(pairs.images.name, rows)) or "no file yet"
         raise RuntimeError(
             f"{error} It was reading {names}. Killed: memory ran out, take fewer dataloader_num_workers or smaller "
@@ -74,7 +74,7 @@ MOST_OTHERS = 100  # people tried before the data set itself is called unreadabl
 DRAW = 1  # keeps these draws apart from those of the augmentation
 
 
-def stand_ins(person_ids: np.ndarray, pair: int, taken: Collection[int], key: tuple[int, int]) -> Iterator[int]:
+def replacements(person_ids: np.ndarray, pair: int, taken: Collection[int], key: tuple[int, int]) -> Iterator[int]:
     """Pairs of the same person in random order, then of other people who are not in the batch.
 
     The first keep a batch as the sampler made it, on all processes and without asking them: as many pairs, of the same
@@ -98,7 +98,7 @@ logger = logging.get_logger(__name__)
 NAMED = 10  # files of those skipped that are named
 
 
-def skipped_everywhere(own: list[str]) -> dict[str, Any]:
+def gather_skipped(own: list[str]) -> dict[str, Any]:
     """What a log says of the files that each process skipped, nothing where there are none; all processes call this.
 
     Returns:

@@ -8,7 +8,7 @@ import datasets
 from tbps.data.images import ImageSource, image_source
 
 
-class ImageCells:
+class ImageColumn:
     """What `open_image` takes, of each row; and its name for people.
 
     Where all images are files, their paths are held in one Arrow array: a look-up then takes a microsecond, not fifty,
@@ -31,9 +31,9 @@ class ImageCells:
         path = self.paths[row].as_py() if self.paths is not None else None
         return image_source(self.cells[row] if path is None else path)
 
-    def chosen(self, rows: Sequence[int]) -> Sequence[ImageSource]:
+    def select(self, rows: Sequence[int]) -> Sequence[ImageSource]:
         """The sources of some rows, each read when it is asked for: images in a data set would else all be held."""
-        return _Chosen(self, rows)
+        return _Selection(self, rows)
 
     def name(self, row: int) -> str:
         """The file of a row, as far as it has one."""
@@ -41,8 +41,8 @@ class ImageCells:
         return f"row {row}" if path is None else f"{path} (row {row})"
 
 
-class _Chosen(Sequence[ImageSource]):
-    def __init__(self, cells: ImageCells, rows: Sequence[int]) -> None:
+class _Selection(Sequence[ImageSource]):
+    def __init__(self, cells: ImageColumn, rows: Sequence[int]) -> None:
         self.cells, self.rows = cells, rows
 
     def __len__(self) -> int:
@@ -54,5 +54,5 @@ class _Chosen(Sequence[ImageSource]):
     def __getitem__(self, place: slice) -> Sequence[ImageSource]: ...
     def __getitem__(self, place: int | slice) -> ImageSource | Sequence[ImageSource]:
         if isinstance(place, slice):
-            return _Chosen(self.cells, self.rows[place])
+            return _Selection(self.cells, self.rows[place])
         return self.cells[self.rows[place]]

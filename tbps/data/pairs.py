@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
 from tbps.data.augment import Augmentation, augment_pair
-from tbps.data.bad_samples import ReadingLog, stand_ins
-from tbps.data.image_column import ImageCells
+from tbps.data.bad_samples import WorkerLog, replacements
+from tbps.data.image_column import ImageColumn
 from tbps.data.images import BadImageError
 from tbps.data.preprocessing import PixelPreparation, stack_pixels
-from tbps.data.splits import captions_of, people_of
+from tbps.data.splits import captions_of, person_ids_of
 from tbps.processing_tbps import TBPSProcessor
 
 
@@ -96,9 +96,9 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         augmentation_warmup_epochs: first epochs without either, counted from 0.
         cache_images: keep every prepared picture in memory (3*H*W bytes each): for small data sets, with
             `dataloader_num_workers=0`.
-        numbered: an item says which pair it is, for a trainer that keeps account of each.
+        with_index: an item says which pair it is, for a trainer that keeps account of each.
         on_bad_sample: "raise" at an image that cannot be read, or "skip" it: another pair stands in (see
-            `stand_ins`), and `reading_log` counts it. image_backend: of `PixelPreparation`.
+            `replacements`), and `worker_log` counts it. image_backend: of `PixelPreparation`.
 
     Raises:
         ValueError: rows without these columns, or whose captions or ids are none; another way of `on_bad_sample`; an
@@ -116,20 +116,20 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         cache_images: bool = False,
         on_bad_sample: str = "raise",
         image_backend: str = "auto",
-        numbered: bool = False,
+        with_index: bool = False,
     ) -> None:
         super().__init__(
             processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, on_bad_sample, image_backend
         )
-        self.images, self.numbered = ImageCells(rows), numbered
+        self.images, self.with_index = ImageColumn(rows), with_index
         self.cache: dict[int, np.ndarray] | None = {} if cache_images else None
         captions = captions_of(rows)
         self.row_of = np.repeat(np.arange(len(rows)), [len(row) for row in captions])  # (pairs,)
-        people, labels = np.unique(people_of(rows), return_inverse=True)
+        people, labels = np.unique(person_ids_of(rows), return_inverse=True)
         self.num_identities = len(people)
         self.identity_labels = labels[self.row_of]  # (pairs,) in 0..num_identities-1
         self.input_ids = self.tokenize([caption for row in captions for caption in row])
-        self.reading_log = ReadingLog(len(self.row_of))
+        self.worker_log = WorkerLog(len(self.row_of))
 
     def tokenize(self, captions: list[str]) -> TokenTable:
         """Token ids of all captions, cut at the tokenizer's length; how many were cut is said once."""
@@ -144,7 +144,7 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         """{"pixel_values": (H, W, 3) uint8, "input_ids": list of int, "person_ids": int}, for `PairCollator`; where
-        pairs are `numbered` also "pair_index": int.
+        pairs are `with_index` also "pair_index": int.
 
         Raises:
             BadImageError: a file that is no readable picture, where it is not skipped; the message names it.
@@ -157,16 +157,16 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         if self.on_bad_sample == "raise":
             return [self.item(epoch, index) for epoch, index in asked]
         taken = {index for _, index in asked}
-        return [self.item_or_stand_in(epoch, index, taken) for epoch, index in asked]
+        return [self.item_or_replacement(epoch, index, taken) for epoch, index in asked]
 
-    def item_or_stand_in(self, epoch: int, index: int, taken: set[int]) -> dict[str, Any]:
+    def item_or_replacement(self, epoch: int, index: int, taken: set[int]) -> dict[str, Any]:
         """An item; where its image cannot be read, that of another pair, which is then taken too."""
         try:
             return self.item(epoch, index)
         except BadImageError as error:
-            self.reading_log.leave_out(index)
+            self.worker_log.count_skipped(index)
             failure = error
-        for other in stand_ins(self.identity_labels, index, taken, (self.seed, epoch)):
+        for other in replacements(self.identity_labels, index, taken, (self.seed, epoch)):
             try:
                 item = self.item(epoch, other)
             except BadImageError:
@@ -180,13 +180,13 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         pixels, rng = self.pixels(int(self.row_of[index])), np.random.default_rng([self.seed, epoch, index])
         pixels, input_ids = self.augmented(pixels, self.input_ids[index], epoch, rng)
         item = {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.identity_labels[index])}
-        return {**item, "pair_index": index} if self.numbered else item
+        return {**item, "pair_index": index} if self.with_index else item
 
     def pixels(self, row: int) -> np.ndarray:
         """The picture of a row in the model's size, (H, W, 3) uint8, before augmentation."""
         if self.cache is not None and row in self.cache:
             return self.cache[row]
-        self.reading_log.begin(row)
+        self.worker_log.begin(row)
         try:
             pixels = self.preparation.read(self.images[row])
         except BadImageError as error:
@@ -199,16 +199,16 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
 
 class PairCollator:
     """Joins pairs to a batch: pixel_values (B, 3, H, W), input_ids and attention_mask (B, longest), person_ids (B,);
-    pair_index (B,) where pairs are numbered.
+    pair_index (B,) where pairs are with_index.
 
     Args:
-        as_bytes: leave pixel_values as uint8, a quarter of the memory, for `PixelPreparation.normalise` on the model's
+        as_bytes: leave pixel_values as uint8, a quarter of the memory, for `PixelPreparation.normalize` on the model's
             device, as `TBPSTrainer` does; False normalises here, for any other loop.
     """
 
     def __init__(self, processor: TBPSProcessor, as_bytes: bool = False) -> None:
         self.pad_id = processor.tokenizer.pad_token_id
-        self.normalise = None if as_bytes else PixelPreparation(processor.image_processor).normalise
+        self.normalize = None if as_bytes else PixelPreparation(processor.image_processor).normalize
 
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch; it is as long as its longest caption."""
@@ -216,7 +216,7 @@ class PairCollator:
         labels = [name for name in ("person_ids", "pair_index") if name in pairs[0]]
         pixels = stack_pixels([pair["pixel_values"] for pair in pairs])
         return {
-            "pixel_values": self.normalise(pixels) if self.normalise else pixels,
+            "pixel_values": self.normalize(pixels) if self.normalize else pixels,
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_id),
             "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
             **{name: torch.tensor([pair[name] for pair in pairs]) for name in labels},

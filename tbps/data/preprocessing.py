@@ -62,7 +62,7 @@ TOLERANCE = 1e-5  # of normalised values; one step of a byte is about 0.015
 
 
 class PixelPreparation:
-    """`normalise(read(image))` equals `image_processor(image)["pixel_values"]` to 1e-6 where Pillow reads it; where
+    """`normalize(read(image))` equals `image_processor(image)["pixel_values"]` to 1e-6 where Pillow reads it; where
     torchvision does, bytes differ from Pillow's by at most 1 of 255 (bicubic: 2).
 
     Args:
@@ -114,7 +114,7 @@ class PixelPreparation:
         """An RGB image -> (H, W, 3) uint8, read-only."""
         return np.asarray(image.resize((self.width, self.height), resample=self.resample))
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) uint8 -> float32, on the device where they are."""
         mean, deviation = self.mean.to(pixels.device), self.deviation.to(pixels.device)
         floats = pixels.to(torch.float32, memory_format=torch.contiguous_format)
@@ -135,7 +135,7 @@ def check_same(preparation: PixelPreparation, image_processor: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (17, 11, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     expected = image_processor(picture, return_tensors="pt")["pixel_values"]
-    found = preparation.normalise(stack_pixels([preparation.resize(picture)]))
+    found = preparation.normalize(stack_pixels([preparation.resize(picture)]))
     if expected.shape != found.shape or (expected - found).abs().max() > TOLERANCE:
         raise ValueError(
             f"{type(image_processor).__name__} does not just resize to {preparation.height}x{preparation.width} pixels "

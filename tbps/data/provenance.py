@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 
 from tbps.data.benchmarks import AnnotatedImage, Benchmark, Size, find_annotation, find_benchmark, read_annotation
-from tbps.data.splits import captions_of, people_of
+from tbps.data.splits import captions_of, person_ids_of
 
 Standing = Literal["published", "incomplete", "other"]
 
@@ -52,7 +52,7 @@ def _used(loaded: Mapping[str, Size], benchmark: Benchmark, source: str) -> Size
     return Size(*map(sum, zip(*parts, strict=True))) if source in loaded else None
 
 
-def remark(benchmark: str, split: str, found: Mapping[str, Any]) -> str | None:
+def why_not_comparable(benchmark: str, split: str, found: Mapping[str, Any]) -> str | None:
     """Why what was measured on a split is no result on the benchmark; None where it is one."""
     size, whole = Size(*found["size"]), Size(*found["whole"])
     if found["standing"] == "published":
@@ -65,7 +65,7 @@ def remark(benchmark: str, split: str, found: Mapping[str, Any]) -> str | None:
 
 def size_of(rows: datasets.Dataset) -> Size:
     """The size of a loaded split."""
-    return Size(len(np.unique(people_of(rows))), len(rows), sum(map(len, captions_of(rows))))
+    return Size(len(np.unique(person_ids_of(rows))), len(rows), sum(map(len, captions_of(rows))))
 
 
 def _annotated(rows: list[AnnotatedImage]) -> Size:

@@ -71,13 +71,13 @@ def captions_of(rows: datasets.Dataset) -> list[list[str]]:
         ValueError: there is no such column; a caption is blank or no text, its row is named; there is none at all.
     """
     check_columns(rows)
-    found = [as_captions(value, f"row {number}") for number, value in enumerate(rows["captions"][:])]
+    found = [parse_captions(value, f"row {number}") for number, value in enumerate(rows["captions"][:])]
     if found and not any(found):  # of no rows at all callers say what they miss
         raise ValueError(f"None of the {len(found)} rows has a caption: expected sentences to learn from or to ask.")
     return found
 
 
-def as_captions(value: Any, where: str) -> list[str]:
+def parse_captions(value: Any, where: str) -> list[str]:
     """What a cell of captions holds: a list of texts, or one text, which would else be read letter by letter.
 
     Raises:
@@ -99,7 +99,7 @@ def as_captions(value: Any, where: str) -> list[str]:
     return list(captions)
 
 
-def people_of(rows: datasets.Dataset) -> np.ndarray:
+def person_ids_of(rows: datasets.Dataset) -> np.ndarray:
     """The person id of each row, (rows,) int64.
 
     Raises:

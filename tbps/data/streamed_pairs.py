@@ -12,10 +12,10 @@ from transformers.utils import logging
 
 from tbps.data.augment import Augmentation
 from tbps.data.corpora.corpus import Corpus
-from tbps.data.corpora.stream import Place, endless_rows
+from tbps.data.corpora.stream import ReaderPosition, endless_rows
 from tbps.data.images import BadImageError
 from tbps.data.pairs import AugmentedPairs, PairCollator
-from tbps.data.splits import as_captions
+from tbps.data.splits import parse_captions
 from tbps.processing_tbps import TBPSProcessor
 
 logger = logging.get_logger(__name__)
@@ -38,7 +38,7 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         on_bad_sample: "raise" at an image that cannot be read, or "skip" it and go on with the next row.
 
     Attributes:
-        places, first_worker: where each worker of this process goes on, and whose turn it is; see `go_on`.
+        places, first_worker: where each worker of this process goes on, and whose turn it is; see `resume`.
         num_identities: 0, as no instance loss has a class for each of millions.
 
     Raises:
@@ -67,10 +67,10 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
             raise ValueError(f"shuffle_buffer={buffer}: expected 1 (rows in the order of their shard) or more.")
         self.corpus, self.rows, self.buffer = corpus, corpus.rows(), buffer
         self.process, self.processes = process, processes
-        self.places: dict[int, Place] = {}
+        self.places: dict[int, ReaderPosition] = {}
         self.first_worker = self.num_identities = 0
 
-    def go_on(self, places: Mapping[int, Place], first_worker: int) -> None:
+    def resume(self, places: Mapping[int, ReaderPosition], first_worker: int) -> None:
         """Let the next iteration begin at these places of the workers; without any, at the beginning."""
         self.places, self.first_worker = dict(places), first_worker
 
@@ -88,7 +88,7 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         # a loader begins with its worker 0, which does the work of the one whose turn it is
         worker = ((loader.id if loader else 0) + self.first_worker) % workers
         reader, readers = self.process * workers + worker, self.processes * workers
-        start = self.places.get(worker, Place())
+        start = self.places.get(worker, ReaderPosition())
         skipped: list[str] = []
         told: set[str] = set()
         for row, place in endless_rows(self.rows, reader, readers, self.seed, self.buffer, start):
@@ -113,7 +113,7 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         except BadImageError as error:
             raise BadImageError(f"Image {row['file_path']} of {self.corpus.folder}: {error}") from error
         rng = np.random.default_rng([self.seed, epoch, crc32(row["file_path"].encode())])
-        captions = as_captions(row["captions"], row["file_path"])
+        captions = parse_captions(row["captions"], row["file_path"])
         caption = captions[rng.integers(len(captions))]
         input_ids = self.processor.tokenizer(caption, truncation=True)["input_ids"]
         pixels, input_ids = self.augmented(pixels, input_ids, epoch, rng)

@@ -15,7 +15,7 @@ _SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 
 
-def parse(data: bytes) -> Any:
+def parse_json(data: bytes) -> Any:
     """
     The value of a JSON text in UTF-8.
 
@@ -23,12 +23,12 @@ def parse(data: bytes) -> Any:
         ValueError: it is no JSON, is nested too deeply, holds a name twice, or a number or a text that is none.
     """
     try:
-        return json.loads(data.decode(), object_pairs_hook=distinct, parse_constant=_no_number, parse_float=_finite)
+        return json.loads(data.decode(), object_pairs_hook=unique_keys, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON, as `object_pairs_hook`.
 
     Raises:
@@ -52,7 +52,7 @@ def _finite(text: str) -> float:
     return found
 
 
-def build(kind: type[T], value: Any, where: str = "it") -> T:
+def build_dataclass(kind: type[T], value: Any, where: str = "it") -> T:
     """
     A dataclass from parsed JSON. Its fields may be plain values, literals, lists, tuples, dicts by name, dataclasses,
     and, where one is `Any`, whatever there is.
@@ -83,7 +83,7 @@ def _as(kind: Any, value: Any, where: str) -> Any:
         return value
     origin = get_origin(kind) or kind
     if isinstance(kind, type) and is_dataclass(kind):
-        return build(kind, value, where)
+        return build_dataclass(kind, value, where)
     readers: dict[Any, Callable[[Any, Any, str], Any]] = {
         Literal: _literal, tuple: _tuple, list: _list, dict: _dict, Union: _optional, types.UnionType: _optional,
         float: _float,

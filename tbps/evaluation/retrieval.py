@@ -7,8 +7,8 @@ from typing import NamedTuple
 import datasets
 import torch
 
-from tbps.data.image_column import ImageCells
-from tbps.data.splits import captions_of, people_of
+from tbps.data.image_column import ImageColumn
+from tbps.data.splits import captions_of, person_ids_of
 from tbps.evaluation.distributed import encode_spread, from_first
 from tbps.evaluation.encoding import encode_images, encode_texts
 from tbps.evaluation.metrics import retrieval_metrics
@@ -33,13 +33,13 @@ def embed_split(
     Raises:
         ValueError: rows without the columns image, captions and person_id, or whose captions or ids are none.
     """
-    captions, gallery_person_ids = captions_of(rows), torch.from_numpy(people_of(rows))
+    captions, gallery_person_ids = captions_of(rows), torch.from_numpy(person_ids_of(rows))
     counts = torch.tensor([len(row) for row in captions], dtype=torch.int64)
     query_person_ids = gallery_person_ids.repeat_interleave(counts)
-    cells = ImageCells(rows)
+    cells = ImageColumn(rows)
 
     def encode_rows(places: Sequence[int]) -> torch.Tensor:
-        return encode_images(model, processor, cells.chosen(places), batch_size=batch_size, progress=progress)
+        return encode_images(model, processor, cells.select(places), batch_size=batch_size, progress=progress)
 
     images = encode_spread(encode_rows, range(len(rows)), batch_size)
     sentences = [caption for row in captions for caption in row]

@@ -188,7 +188,7 @@ class Listing:
         """Refuse a box that is none of its image, where the file may be opened and is still that image."""
         for ids in batches(list(boxes) if self._roots else [], _UPDATED_AT_ONCE):
             for row in (found.row for found in self._home.get(ids) if found is not None):
-                picture, _ = StoredImage(row.id, row.path, None, self._roots).picture()
+                picture, _ = StoredImage(row.id, row.path, None, self._roots).load_image()
                 if picture is not None:
                     check_box_fits(row.path or row.id, boxes[row.id], picture.size)
 

@@ -91,11 +91,11 @@ class Hit:
         given = vars(self)[_GIVEN]
         return given.file_state() if isinstance(given, StoredImage) else None
 
-    def picture(self) -> tuple[Image.Image | None, str]:
+    def load_image(self) -> tuple[Image.Image | None, str]:
         """The picture to show, RGB, and a remark where there is none or where the file is no longer that image."""
         given = vars(self)[_GIVEN]
         if isinstance(given, StoredImage):
-            return given.picture()
+            return given.load_image()
         try:
             return (None, "no picture") if given is None else (open_image(given), "")
         except BadImageError:

@@ -83,7 +83,7 @@ class StoredImage:
         file = allowed_path(self.path, self.roots)
         return file if file is not None and content_id(file) == self.id else self.thumbnail
 
-    def picture(self) -> tuple[Image.Image | None, str]:
+    def load_image(self) -> tuple[Image.Image | None, str]:
         """The picture, RGB, of bytes that were compared with the id, and what there is to say of the file."""
         state, picture = self._read()
         if picture is None and self.thumbnail is not None:

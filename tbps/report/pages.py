@@ -100,7 +100,7 @@ def _result_view(result: QueryResult) -> dict[str, Any]:
 
 
 def _hit_view(rank: int, hit: RankedHit, mark: bool | None) -> dict[str, Any]:
-    picture, remark = hit.picture()
+    picture, remark = hit.load_image()
     return {
         "rank": rank,
         "score": f"{hit.score:.3f}",

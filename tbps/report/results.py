@@ -24,7 +24,7 @@ class RankedHit(Protocol):
     def path(self) -> str | None:
         """The name of its file, if it is one; it is shown as text and never opened."""
 
-    def picture(self) -> tuple[Image.Image | None, str]:
+    def load_image(self) -> tuple[Image.Image | None, str]:
         """The picture to show, RGB, if there is one that may be opened, and a remark on it or on why there is none."""
 
     @property
@@ -42,7 +42,7 @@ class RankedImage:
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def picture(self) -> tuple[Image.Image | None, str]:
+    def load_image(self) -> tuple[Image.Image | None, str]:
         """`image`, opened; without a picture where it cannot be read: the rest of the report still holds."""
         try:
             return (None, "no picture") if self.image is None else (open_image(self.image), "")

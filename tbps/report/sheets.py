@@ -101,7 +101,7 @@ def _draw_hit(
     draw = ImageDraw.Draw(block)
     box = (left, top, left + _CELL_WIDTH - 1, top + _CELL_HEIGHT - 1)
     draw.rectangle(box, fill=_EMPTY)
-    picture, remark = hit.picture()
+    picture, remark = hit.load_image()
     if picture is None:
         middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT // 2)
         lines = "\n".join(wrap(remark, font, _CELL_WIDTH))

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tbps.data.benchmarks import find_benchmark
-from tbps.data.provenance import remark
+from tbps.data.provenance import why_not_comparable
 from tbps.modeling_tbps import TBPSModel
 
 METRICS = {"rank_1": "R@1", "rank_5": "R@5", "rank_10": "R@10", "mAP": "mAP", "mINP": "mINP"}
@@ -37,7 +37,7 @@ def claimed(results: Mapping[str, Any]) -> list[str]:
 def remarks(results: Mapping[str, Any]) -> list[str]:
     """Of the other measured splits, why they are none."""
     return [
-        f"{remark(find_benchmark(results['benchmark']).name, split, results['data'][split])}"
+        f"{why_not_comparable(find_benchmark(results['benchmark']).name, split, results['data'][split])}"
         for split in measured(results)
         if standing(results, split) != "published"
     ]
@@ -58,7 +58,7 @@ def trained_on(results: Mapping[str, Any]) -> str:
     name = find_benchmark(results["benchmark"]).name
     if standing(results, "train") == "published":
         return f" on the train split of {name}"
-    said = remark(name, "the train split", results["data"]["train"])
+    said = why_not_comparable(name, "the train split", results["data"]["train"])
     kind = "a part of" if is_trained_on_benchmark(results) else "data in the files of"
     return f" on {kind} {name} ({said})"
 
@@ -127,10 +127,10 @@ def evaluations(results: dict[str, Any]) -> list[EvalResult]:
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).parent / "card.md"
-NO_REPO = "YOUR-NAME/YOUR-MODEL"  # in a card that was written before anyone said where the model goes
+REPO_PLACEHOLDER = "YOUR-NAME/YOUR-MODEL"  # in a card that was written before anyone said where the model goes
 
 
-def make_card(model: TBPSModel, results: dict[str, Any], repo_id: str = NO_REPO, **fields: Any) -> ModelCard:
+def make_card(model: TBPSModel, results: dict[str, Any], repo_id: str = REPO_PLACEHOLDER, **fields: Any) -> ModelCard:
     """A card that states what is known of the model.
 
     Args:
@@ -167,4 +167,4 @@ def table(results: dict[str, Any]) -> str:
 
 def read_card(path: Path, repo_id: str) -> ModelCard:
     """A card that lies beside a model, as its owner left it, telling where the model goes."""
-    return ModelCard(path.read_text(encoding="utf-8").replace(NO_REPO, repo_id))
+    return ModelCard(path.read_text(encoding="utf-8").replace(REPO_PLACEHOLDER, repo_id))

@@ -20,7 +20,7 @@ from tbps.configuration_tbps import TBPSConfig
 from tbps.data.benchmarks import find_benchmark
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.loading import load_benchmark
-from tbps.data.splits import captions_of, hold_out_identities, people_of, select_split
+from tbps.data.splits import captions_of, hold_out_identities, person_ids_of, select_split
 from tbps.files_tbps import check_checkpoint
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, limited
@@ -92,7 +92,7 @@ def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPS
     Raises:
         RecipeError: no model can be built of `model_config`. ValueError, OSError: no checkpoint can be read.
     """
-    people = 0 if isinstance(train, Corpus) else len(np.unique(people_of(train)))
+    people = 0 if isinstance(train, Corpus) else len(np.unique(person_ids_of(train)))
     fields: dict[str, Any] = {"num_identities": people, **(arguments.model_config or {})}
     check_keys("model_config", fields, [entry.name for entry in dataclasses.fields(TBPSConfig)])
     for tower in TOWERS:

@@ -7,7 +7,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tbps.data.augment import Augmentation
-from tbps.data.bad_samples import dead_workers_named, skipped_everywhere
+from tbps.data.bad_samples import explain_dead_workers, gather_skipped
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.pairs import PersonPairs
 from tbps.data.streamed_pairs import StreamedPairs
@@ -26,7 +26,9 @@ def training_pairs(
         ValueError: the arguments ask for what a stream cannot do.
     """
     settings = {
-        "augmentation": Augmentation(erase=args.random_erasing, colour=args.color_jitter) if args.augment else None,
+        "augmentation": Augmentation(erase=args.random_erasing, color_jitter=args.color_jitter)
+        if args.augment
+        else None,
         "word_dropout": args.word_dropout,
         "augmentation_warmup_epochs": args.augmentation_warmup_epochs,
         "seed": args.seed,
@@ -38,7 +40,7 @@ def training_pairs(
         return StreamedPairs(
             rows, processor, args.process_index, args.world_size, buffer=args.shuffle_buffer, **settings
         )
-    return PersonPairs(rows, processor, cache_images=args.cache_images, numbered=True, **settings)
+    return PersonPairs(rows, processor, cache_images=args.cache_images, with_index=True, **settings)
 
 
 class FedTrainer(HubTrainer):
@@ -54,7 +56,7 @@ class FedTrainer(HubTrainer):
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
         if pixels is not None and pixels.dtype == torch.uint8:
-            inputs["pixel_values"] = self.train_dataset.preparation.normalise(pixels)
+            inputs["pixel_values"] = self.train_dataset.preparation.normalize(pixels)
         return inputs
 
     def batch_files(self, index: torch.Tensor | None) -> list[str]:
@@ -65,7 +67,7 @@ class FedTrainer(HubTrainer):
         return [pairs.images.name(int(pairs.row_of[pair])) for pair in index.tolist()]
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
-        with dead_workers_named(self.train_dataset):
+        with explain_dead_workers(self.train_dataset):
             return super()._inner_training_loop(*args, **kwargs)
 
 
@@ -79,8 +81,8 @@ class LogSkipped(TrainerCallback):
         self, args: TBPSTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Collect from all processes; all call this at the same step."""
-        own = [self.pairs.images.name(int(self.pairs.row_of[pair])) for pair in self.pairs.reading_log.take_left_out()]
-        skipped = skipped_everywhere(own)
+        own = [self.pairs.images.name(int(self.pairs.row_of[pair])) for pair in self.pairs.worker_log.take_skipped()]
+        skipped = gather_skipped(own)
         if skipped:
             self.trainer.log({"skipped_samples": skipped["skipped_samples"]})
             state.log_history[-1] |= skipped

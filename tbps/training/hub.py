@@ -11,7 +11,7 @@ from transformers.trainer_utils import HubStrategy
 
 from tbps.evaluation.fingerprint import identify
 from tbps.modeling_tbps import TBPSModel
-from tbps.sharing.card import CARD, NO_REPO, make_card
+from tbps.sharing.card import CARD, REPO_PLACEHOLDER, make_card
 from tbps.sharing.errors import hub_errors
 from tbps.sharing.push import read_results, upload, write_shared
 from tbps.training.arguments import TBPSTrainingArguments
@@ -54,7 +54,7 @@ class HubTrainer(Trainer):
             results = read_results(output, identify(self.model, self.processing_class).fingerprint)
             if not results and self.state.global_step:
                 results = training_facts(self.args)
-            make_card(self.model, results, self.hub_model_id or NO_REPO, **fields).save(output / CARD)
+            make_card(self.model, results, self.hub_model_id or REPO_PLACEHOLDER, **fields).save(output / CARD)
 
     def push_to_hub(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tbps.data.provenance import remark
+from tbps.data.provenance import why_not_comparable
 from tbps.files_tbps import printable
 
 ERROR, STOPPED = 2, 130
@@ -68,7 +68,7 @@ def summary(results: dict[str, Any], images: dict[str, int], output: Path) -> st
         if f"{split}_rank_1" in results:
             values = "".join(f"{100 * results[f'{split}_{name}']:9.2f}" for name in METRICS)
             lines.append(f"{split:8}{images[split]:8}{values}")
-    remarks = (remark(results["benchmark"], split, found) for split, found in results["data"].items())
+    remarks = (why_not_comparable(results["benchmark"], split, found) for split, found in results["data"].items())
     lines += [f"no result on {results['benchmark']}: {said}" for said in remarks if said]
     best = results["best_checkpoint"]
     lines.append(f"checkpoint: {'selected on val, ' + best if best else 'the last one'}")

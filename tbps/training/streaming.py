@@ -11,9 +11,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy
 
 from tbps.data.atomic_files import write_atomically
-from tbps.data.bad_samples import skipped_everywhere
+from tbps.data.bad_samples import gather_skipped
 from tbps.data.corpora.corpus import Corpus
-from tbps.data.corpora.stream import Place
+from tbps.data.corpora.stream import ReaderPosition
 from tbps.data.streamed_pairs import StreamCollator, StreamedPairs
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.checkpoints import CheckpointError
@@ -29,13 +29,13 @@ class StreamPosition:
 
     read_by: dict[str, Any]  # what the readers' shares depend on
     next_worker: int = 0
-    places: dict[int, Place] = field(default_factory=dict)
+    places: dict[int, ReaderPosition] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
     def take(self, batch: str) -> list[str]:
         """Note a batch that is trained on, by its "stream" (see `StreamCollator`); returns its files."""
         found = json.loads(batch)
-        self.places[found["worker"]] = Place(**found["place"])
+        self.places[found["worker"]] = ReaderPosition(**found["place"])
         self.skipped += found["skipped"]
         self.next_worker = (found["worker"] + 1) % max(1, self.read_by["dataloader_num_workers"])
         files: list[str] = found["files"]
@@ -68,7 +68,7 @@ def read_position(checkpoint: Path, process: int, read_by: dict[str, Any]) -> St
                 f"{checkpoint} was trained with {key}={known}, and this run has {key}={value}: the shards would be "
                 "shared out anew. Resume with the same, or start from its weights (model_name_or_path)."
             )
-    places = {int(worker): Place(**place) for worker, place in found["places"].items()}
+    places = {int(worker): ReaderPosition(**place) for worker, place in found["places"].items()}
     return StreamPosition(read_by, found["next_worker"], places, found["skipped"])
 
 
@@ -103,7 +103,7 @@ class StreamTrainer(Trainer):
             if resume_from_checkpoint is not None:
                 folder = Path(resume_from_checkpoint)
                 position = read_position(folder, self.args.process_index, position.read_by)
-            pairs.go_on(position.places, position.next_worker)
+            pairs.resume(position.places, position.next_worker)
             self.stream_position, self.args.ignore_data_skip = position, True
         return super()._inner_training_loop(*args, resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
@@ -117,7 +117,7 @@ class StreamTrainer(Trainer):
         pairs, skipped = self.train_dataset, dict[str, Any]()
         due = "loss" in logs or "train_loss" in logs
         if due and isinstance(pairs, StreamedPairs) and pairs.on_bad_sample == "skip":
-            skipped = skipped_everywhere(self.stream_position.skipped)
+            skipped = gather_skipped(self.stream_position.skipped)
             self.stream_position.skipped = []
         if skipped:
             logs["skipped_samples"] = skipped["skipped_samples"]

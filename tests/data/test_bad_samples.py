@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from training_arguments import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.data.bad_samples import ReadingLog, dead_workers_named, stand_ins
+from tbps.data.bad_samples import WorkerLog, explain_dead_workers, replacements
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator, PersonPairs
 
@@ -86,8 +86,8 @@ def test_skipped_pairs_are_counted_and_batches_stay_whole(
     # pairs 6 and 7 show person 1's broken image: its other one stands in; for person 4 there is none
     assert batches[1]["person_ids"].tolist()[:2] == [1, 1]
     assert all(4 not in batch["person_ids"] for batch in batches)
-    assert pairs.reading_log.take_left_out() == [6, 7, 16, 17, 18, 19]
-    assert pairs.reading_log.take_left_out() == []
+    assert pairs.worker_log.take_skipped() == [6, 7, 16, 17, 18, 19]
+    assert pairs.worker_log.take_skipped() == []
     again = list(DataLoader(pairs, 6, collate_fn=PairCollator(tiny_processor)))
     assert all(torch.equal(a["pixel_values"], b["pixel_values"]) for a, b in zip(batches, again, strict=True))
 
@@ -105,12 +105,12 @@ def test_nothing_readable_is_an_error(rows: datasets.Dataset, tiny_processor: TB
 def test_stand_ins_are_of_the_same_person_first_and_never_in_the_batch() -> None:
     people = np.repeat(np.arange(40), 4)
     taken = {0, 1, 8, 12}  # of people 0, 0, 2, 3
-    found = list(stand_ins(people, 0, taken, (5, 1)))
+    found = list(replacements(people, 0, taken, (5, 1)))
     assert set(found[:2]) == {2, 3}
     assert not {0, 2, 3} & {int(people[pair]) for pair in found[2:]}
     assert len(found) > 50
-    assert found == list(stand_ins(people, 0, taken, (5, 1)))
-    assert found != list(stand_ins(people, 0, taken, (5, 2)))
+    assert found == list(replacements(people, 0, taken, (5, 1)))
+    assert found != list(replacements(people, 0, taken, (5, 2)))
 
 
 def test_training_goes_on_and_logs_what_it_skipped(
@@ -165,14 +165,14 @@ def test_what_a_killed_loader_process_was_reading_is_named(
 def test_other_errors_pass_as_they_are(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
     pairs = PersonPairs(rows, tiny_processor)
     for text in ("CUDA out of memory", "Caught RuntimeError in DataLoader worker process 0."):
-        with pytest.raises(RuntimeError) as caught, dead_workers_named(pairs):
+        with pytest.raises(RuntimeError) as caught, explain_dead_workers(pairs):
             raise RuntimeError(text)
         assert str(caught.value) == text
-    with pytest.raises(RuntimeError, match=r"is killed.*It was reading no file yet"), dead_workers_named(pairs):
+    with pytest.raises(RuntimeError, match=r"is killed.*It was reading no file yet"), explain_dead_workers(pairs):
         raise RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. ")
 
 
 def test_pairs_can_be_sent_to_a_started_process(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
     pairs: Any = pickle.loads(pickle.dumps(PersonPairs(rows, tiny_processor)))  # noqa: S301 - our own bytes
-    assert isinstance(pairs.reading_log, ReadingLog)
+    assert isinstance(pairs.worker_log, WorkerLog)
     assert np.array_equal(pairs[3]["pixel_values"], PersonPairs(rows, tiny_processor)[3]["pixel_values"])

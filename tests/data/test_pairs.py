@@ -56,7 +56,7 @@ def test_augmentation_depends_on_seed_epoch_and_index_only(
 
 
 def test_augmentation_never_touches_what_is_stored(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
-    pairs = PersonPairs(rows, tiny_processor, Augmentation(erase=1.0, colour=0.5), cache_images=True)
+    pairs = PersonPairs(rows, tiny_processor, Augmentation(erase=1.0, color_jitter=0.5), cache_images=True)
     stored = pairs.pixels(0)
     before, seen = stored.copy(), []
     for epoch in range(5):
@@ -77,7 +77,9 @@ def test_augmentation_never_touches_what_is_stored(rows: datasets.Dataset, tiny_
 def test_augmentation_keeps_shape_and_range(seed: int, height: int, width: int) -> None:
     pixels = np.random.default_rng(0).integers(1, 200, (height, width, 3), dtype=np.uint8)
     before = pixels.copy()
-    out = Augmentation(erase=1.0, padding=0.2, colour=0.3)(pixels, np.random.default_rng(seed), np.zeros_like(pixels))
+    out = Augmentation(erase=1.0, padding=0.2, color_jitter=0.3)(
+        pixels, np.random.default_rng(seed), np.zeros_like(pixels)
+    )
     assert (out.shape, out.dtype) == (pixels.shape, np.uint8)
     assert np.array_equal(pixels, before)
 

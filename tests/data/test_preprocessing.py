@@ -36,7 +36,7 @@ def test_bytes_then_floats_are_the_image_processor(resample: int, mean: list[flo
     processor = TBPSImageProcessor(size=SIZE, resample=resample, **settings)
     preparation = PixelPreparation(processor, "pil")
     pictures = [photograph(seed, size) for seed, size in enumerate([(90, 200), (16, 48), (10, 20), (333, 77)])]
-    found = preparation.normalise(stack_pixels([preparation.read(picture) for picture in pictures]))
+    found = preparation.normalize(stack_pixels([preparation.read(picture) for picture in pictures]))
     expected = processor(pictures, return_tensors="pt")["pixel_values"]
     assert found.dtype == torch.float32
     assert found.is_contiguous()
@@ -47,13 +47,13 @@ def test_every_byte_is_normalised_as_the_processor_does() -> None:
     processor = TBPSImageProcessor(size={"height": 16, "width": 16})
     every = np.arange(256, dtype=np.uint8).reshape(16, 16)
     picture = Image.fromarray(np.stack([every, every.T, every[::-1]], axis=-1))
-    found = PixelPreparation(processor).normalise(stack_pixels([np.asarray(picture)]))
+    found = PixelPreparation(processor).normalize(stack_pixels([np.asarray(picture)]))
     assert (found - processor(picture, return_tensors="pt")["pixel_values"]).abs().max() < 1e-6
 
 
 def test_uncovered_places_are_the_mean_colour() -> None:
     preparation = PixelPreparation(TBPSImageProcessor(size=SIZE))
-    assert preparation.normalise(stack_pixels([preparation.blank])).abs().max() < 0.5 / 255 / 0.26
+    assert preparation.normalize(stack_pixels([preparation.blank])).abs().max() < 0.5 / 255 / 0.26
 
 
 class Inverted(TBPSImageProcessor):

@@ -14,7 +14,7 @@ from transformers import BatchFeature
 
 from tbps import TBPSModel, TBPSProcessor
 from tbps.data.pairs import PersonPairs
-from tbps.data.splits import as_captions, captions_of, people_of
+from tbps.data.splits import captions_of, parse_captions, person_ids_of
 from tbps.evaluation.encoding import encode_texts
 from tbps.evaluation.metrics import RetrievalMetrics, id_vector, retrieval_metrics
 from tbps.evaluation.retrieval import embed_split, evaluate_retrieval
@@ -59,16 +59,16 @@ def test_one_text_is_one_caption_in_training_evaluation_and_the_vocabulary(
 @settings(deadline=None, max_examples=100)
 def test_captions_are_texts_with_something_in_them(value: list[Any]) -> None:
     if all(isinstance(caption, str) and caption.strip() for caption in value):
-        assert as_captions(value, "row 3") == value
+        assert parse_captions(value, "row 3") == value
     else:
         with pytest.raises(ValueError, match=r"Caption \d of row 3 is .*: expected words"):
-            as_captions(value, "row 3")
+            parse_captions(value, "row 3")
 
 
 @pytest.mark.parametrize("value", [None, 3, b"a red coat", {"en": "a red coat"}])
 def test_a_cell_that_holds_no_captions_is_named(value: Any) -> None:
     with pytest.raises(ValueError, match=r"captions of row 3 are .*: expected a list of texts"):
-        as_captions(value, "row 3")
+        parse_captions(value, "row 3")
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="'\"\\"), min_size=1).filter(str.strip), max_size=3))
@@ -76,8 +76,8 @@ def test_a_list_that_became_a_text_is_no_caption(captions: list[str]) -> None:
     for text in (repr(captions), json.dumps(captions), f" {json.dumps(captions, indent=1)}\n"):
         for value in (text, [text]):
             with pytest.raises(ValueError, match=r"Caption 0 of row 3 is a text that spells a list"):
-                as_captions(value, "row 3")
-    assert as_captions("a man [seen twice] in red", "row 3") == ["a man [seen twice] in red"]
+                parse_captions(value, "row 3")
+    assert parse_captions("a man [seen twice] in red", "row 3") == ["a man [seen twice] in red"]
 
 
 def test_rows_without_any_caption_are_named(
@@ -117,9 +117,9 @@ def test_missing_columns_are_named(rows: datasets.Dataset, tiny_processor: TBPSP
     with pytest.raises(ValueError, match=r"no column captions, they have .*person_id"):
         PersonPairs(rows.rename_column("captions", "caption"), tiny_processor)
     with pytest.raises(ValueError, match="no column person_id"):
-        people_of(rows.remove_columns("person_id"))
+        person_ids_of(rows.remove_columns("person_id"))
     assert captions_of(rows)[0] == rows[0]["captions"]
-    assert people_of(rows).tolist() == rows["person_id"][:]
+    assert person_ids_of(rows).tolist() == rows["person_id"][:]
 
 
 # -- numbers of people in metrics and losses

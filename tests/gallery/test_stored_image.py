@@ -186,7 +186,7 @@ def test_a_file_that_was_replaced_is_never_shown(reused, tmp_path):
     }
     for name, hit in hits.items():
         content = open_image(CONTENTS[hit.metadata["number"]])
-        picture, remark = hit.picture()
+        picture, remark = hit.load_image()
         if name.startswith("same"):
             assert (hit.image, remark) == (crops / f"{name}.png", "")
             assert picture.tobytes() == content.tobytes()
@@ -216,8 +216,8 @@ def test_a_file_replaced_between_the_check_and_the_showing(reused, monkeypatch):
         return data
 
     monkeypatch.setattr("tbps.gallery.stored_image.read_image_file", read_and_replace)
-    assert hit.picture()[0].tobytes() == open_image(CONTENTS[0]).tobytes()
-    assert hit.picture() == (None, "the file has changed")
+    assert hit.load_image()[0].tobytes() == open_image(CONTENTS[0]).tobytes()
+    assert hit.load_image() == (None, "the file has changed")
 
 
 def test_a_search_reads_no_file_before_its_image_is_asked_for(reused, monkeypatch):

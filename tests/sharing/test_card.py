@@ -10,7 +10,7 @@ from run_results import METRICS, make_results
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainingArguments
 from tbps.evaluation.fingerprint import identify
-from tbps.sharing.card import NO_REPO, make_card
+from tbps.sharing.card import REPO_PLACEHOLDER, make_card
 from tbps.sharing.errors import SharingError
 from tbps.sharing.push import read_results
 from tbps.training.card_facts import start_facts, training_facts
@@ -51,7 +51,7 @@ def test_nothing_measured_nothing_stated(tiny_model: TBPSModel) -> None:
     for word in ("## Evaluation", "## Training", "## Licence", "selected", "None", "rendered"):
         assert word not in card.text
     assert "No evaluation of this model is known." in card.text
-    assert f'from_pretrained("{NO_REPO}")' in card.text
+    assert f'from_pretrained("{REPO_PLACEHOLDER}")' in card.text
 
 
 def test_val_alone_and_the_last_checkpoint(tiny_model: TBPSModel) -> None:

@@ -60,7 +60,7 @@ def main(mode: str, folder: Path, corpus: Path) -> None:
     whole = make_trainer(folder / "whole", corpus)
     whole.train()
     whole.train_dataset.augmentation = None
-    whole.train_dataset.go_on({}, 0)
+    whole.train_dataset.resume({}, 0)
     epoch = takewhile(lambda item: item["place"][1].epoch == 0, whole.train_dataset)
     found = {
         "seen": [sha256(item["pixel_values"]).hexdigest() for item in epoch],

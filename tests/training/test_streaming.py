@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tbps.data.augment import Augmentation
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.index import CorpusError
-from tbps.data.corpora.stream import START, Place, endless_rows
+from tbps.data.corpora.stream import EPOCH_START, ReaderPosition, endless_rows
 from tbps.data.corpora.writer import write_corpus
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator
@@ -44,7 +44,7 @@ def corpus(folder: Path) -> Corpus:
     return Corpus(folder)
 
 
-def epochs_of(stream: Iterator[tuple[dict[str, Any], Place]], epochs: int) -> list[list[str]]:
+def epochs_of(stream: Iterator[tuple[dict[str, Any], ReaderPosition]], epochs: int) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in range(epochs)]
     for row, place in stream:
         if place.epoch == epochs:
@@ -83,11 +83,11 @@ def test_seed_and_buffer_decide_the_order(corpus: Corpus) -> None:
 def test_any_place_goes_on_with_the_next_row(corpus: Corpus, buffer: int) -> None:
     rows, last = corpus.rows(), 70  # into the third epoch
 
-    def after(place: Place, count: int) -> tuple[list[tuple[Any, ...]], list[Place]]:
+    def after(place: ReaderPosition, count: int) -> tuple[list[tuple[Any, ...]], list[ReaderPosition]]:
         found = list(islice(endless_rows(rows, 1, 2, 5, buffer, place), count))
         return [(row, place.epoch, place.window, place.given) for row, place in found], [place for _, place in found]
 
-    whole, places = after(START, last)
+    whole, places = after(EPOCH_START, last)
     for stop in range(1, last):
         rest, new_places = after(places[stop - 1], last - stop)
         assert rest == whole[stop:], stop

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tbps.data.atomic_files import broken_link, finished_name, locked
+from tbps.data.atomic_files import broken_link, locked, target_of_partial
 from tbps.data.corpora.index import INDEX, CorpusError, CorpusIndex, read_index
 
 LOCK = "corpus.lock"
@@ -28,7 +28,7 @@ def alone(out: Path) -> Iterator[None]:
     busy = f"Another conversion is writing to {out}: wait until it has ended, or choose another folder."
     with locked(out / LOCK, CorpusError(busy)):
         for path in out.iterdir():
-            if OWN_FILE.fullmatch(finished_name(path.name) or "") and path.is_file():
+            if OWN_FILE.fullmatch(target_of_partial(path.name) or "") and path.is_file():
                 path.unlink()
         yield
 

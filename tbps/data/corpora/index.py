@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tbps.data.atomic_files import content_hash, file_checksum, write_atomically
-from tbps.data.strict_json import build, parse
+from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.files_tbps import MOST_TEXT, read_regular
 
 
@@ -83,7 +83,7 @@ def read_index(folder: Path) -> CorpusIndex:
     if not path.is_file():
         raise CorpusError(f"{folder} has no {INDEX}: expected a folder that `tbps data shard` made.")
     try:
-        found = build(CorpusIndex, parse(read_regular(path, MOST_TEXT)), "the index")
+        found = build_dataclass(CorpusIndex, parse_json(read_regular(path, MOST_TEXT)), "the index")
         if "format" not in found.made_from:
             raise ValueError("it does not say of which format the corpus is")
     except (OSError, ValueError) as error:

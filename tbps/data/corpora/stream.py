@@ -13,7 +13,7 @@ from tbps.data.corpora.index import CorpusError
 
 
 @dataclass(frozen=True)
-class Place:
+class ReaderPosition:
     """How far a reader has come: so many rows of a window are given.
 
     Attributes:
@@ -26,12 +26,17 @@ class Place:
     shards: dict[str, Any] | None = field(default=None, repr=False)
 
 
-START = Place()
+EPOCH_START = ReaderPosition()
 
 
 def endless_rows(
-    rows: datasets.IterableDataset, reader: int, readers: int, seed: int, buffer: int, place: Place = START
-) -> Iterator[tuple[dict[str, Any], Place]]:
+    rows: datasets.IterableDataset,
+    reader: int,
+    readers: int,
+    seed: int,
+    buffer: int,
+    place: ReaderPosition = EPOCH_START,
+) -> Iterator[tuple[dict[str, Any], ReaderPosition]]:
     """What one of several readers gets: epoch after epoch, each row of its shards once.
 
     The shards come in an order drawn from (seed, epoch), which also decides whose they are. Consecutive rows are taken
@@ -60,7 +65,7 @@ def endless_rows(
             order = np.random.default_rng([seed, epoch, reader, window]).permutation(len(table))
             for number in range(given, len(table)):
                 row = table.slice(int(order[number]), 1).to_pylist()[0]
-                yield row, Place(epoch, window, number + 1, shards)
+                yield row, ReaderPosition(epoch, window, number + 1, shards)
             window, given, shards = window + 1, 0, own.state_dict()
         if empty:
             raise CorpusError(

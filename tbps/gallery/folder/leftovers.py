@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tbps.data.atomic_files import finished_name
+from tbps.data.atomic_files import target_of_partial
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.manifest import COPY_NAME, MANIFEST_NAME, Manifest, is_file_name
 
@@ -22,7 +22,7 @@ def in_use(directory: Path) -> GalleryError:
 
 def is_half_written(name: str) -> bool:
     """Whether a killed process left it while writing a file of a gallery; a user's files have other names."""
-    whole = finished_name(name) or name.removesuffix(_FORMER_SUFFIX)
+    whole = target_of_partial(name) or name.removesuffix(_FORMER_SUFFIX)
     return whole != name and (whole in (MANIFEST_NAME, COPY_NAME) or is_file_name(whole))
 
 

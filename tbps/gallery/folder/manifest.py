@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tbps.data.atomic_files import checksum, write_atomically
-from tbps.data.strict_json import build, parse
+from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.files_tbps import read_regular
 from tbps.gallery.checks import GalleryError
@@ -267,7 +267,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         OSError: it cannot be read. ValueError: it is not as it was written, or no manifest.
     """
-    content = parse(read_regular(path, _LARGEST_MANIFEST))
+    content = parse_json(read_regular(path, _LARGEST_MANIFEST))
     if not isinstance(content, dict) or type(content.get("format_version")) is not int:
         raise ValueError("it is no manifest")
     known = content["format_version"] in (CONVERTIBLE_VERSION, FORMAT_VERSION)
@@ -291,7 +291,7 @@ def manifest_of(content: Mapping[str, Any]) -> Manifest:
         )
     values = dict(content)
     rows = values.pop("rows", None)
-    manifest = build(Manifest, values, "the manifest")
+    manifest = build_dataclass(Manifest, values, "the manifest")
     if rows != manifest.rows or type(rows) is not int:
         raise ValueError(f"it has {manifest.rows} rows and says {rows!r:.80}")
     return manifest

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from tbps.data.strict_json import build, parse
+from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.checked_file import ADVICE, CheckedFile
 from tbps.gallery.folder.int8 import ROW_NUMBERS
@@ -169,7 +169,7 @@ def _named(file: CheckedFile, error: Exception) -> GalleryError:
 
 
 def _origin(found: pa.Schema) -> Origin:
-    return build(Origin, parse((found.metadata or {}).get(_ORIGIN, b"")), "what it says of its gallery")
+    return build_dataclass(Origin, parse_json((found.metadata or {}).get(_ORIGIN, b"")), "what it says of its gallery")
 
 
 def _read(file: CheckedFile, expected: pa.Schema) -> pa.RecordBatch:

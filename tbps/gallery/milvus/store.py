@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tbps.data.strict_json import build, parse
+from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.evaluation.encoding import batches
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.checks import GalleryError
@@ -293,7 +293,7 @@ def _made_by(where: str, properties: Mapping[str, str]) -> tuple[int, ModelIdent
     if _PROPERTY not in properties:
         raise GalleryError(f"{where} is no gallery: something else is kept there. Choose another collection.")
     try:
-        described = dict(parse(properties[_PROPERTY].encode()))
+        described = dict(parse_json(properties[_PROPERTY].encode()))
         format = described.get("format")
         if format not in (_FORMAT, _EARLIER):
             raise ValueError(f"it has format {format!r}, made by tbps {described.get('tbps_version')!r}; expected "
@@ -301,6 +301,6 @@ def _made_by(where: str, properties: Mapping[str, str]) -> tuple[int, ModelIdent
         model = described.get("model")
         if format == _EARLIER and isinstance(model, dict):
             model = {**model, "traits": {}}  # which identities did not have then
-        return format, build(ModelIdentity, model), build(Layout, described.get("layout"))
+        return format, build_dataclass(ModelIdentity, model), build_dataclass(Layout, described.get("layout"))
     except (TypeError, ValueError) as error:
         raise GalleryError(f"{where} cannot be used by this tbps ({error}): use the one that made it.") from error

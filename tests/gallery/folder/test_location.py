@@ -11,7 +11,7 @@ from handmade_gallery import IDENTITY, append, layout, new_store, numbers_in, ro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.data.atomic_files import atomic_file, broken_link, finished_name, write_atomically
+from tbps.data.atomic_files import atomic_file, broken_link, target_of_partial, write_atomically
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.leftovers import is_half_written, remove_leftovers
 from tbps.gallery.folder.manifest import Manifest
@@ -234,7 +234,7 @@ def test_a_long_name_can_be_written_in_one_step(tmp_path):
 
 
 def test_what_a_killed_process_leaves_is_known_by_its_name():
-    assert finished_name(".gallery.json.0123456789abcdef.partial") == "gallery.json"
+    assert target_of_partial(".gallery.json.0123456789abcdef.partial") == "gallery.json"
     assert is_half_written(".shard-000007.arrow.0123456789abcdef.partial")
     for name in ("gallery.json", ".gallery.json.partial", "gallery.json.0123456789abcdef.partial", "thesis.tmp"):
         assert not is_half_written(name)

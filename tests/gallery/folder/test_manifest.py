@@ -11,7 +11,7 @@ from forging import forge, places, replaced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tbps.data.strict_json import build, parse
+from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.manifest import IndexEntry, Layout, Manifest, ShardEntry
@@ -216,9 +216,11 @@ class Outer:
 
 def test_dataclasses_are_built_from_what_fits_them_exactly():
     value = {"kind": "a", "inner": None, "many": [{"number": 1, "share": 2}], "named": {"x": "y"}}
-    assert build(Outer, parse(json.dumps(value).encode())) == Outer("a", None, (Inner(1, 2.0),), {"x": "y"})
+    assert build_dataclass(Outer, parse_json(json.dumps(value).encode())) == Outer(
+        "a", None, (Inner(1, 2.0),), {"x": "y"}
+    )
     for path in places(value):
         for wrong in (True, b"x", object(), 10**400):
             if path:
                 with pytest.raises(ValueError, match="expected"):
-                    build(Outer, replaced(value, path, wrong))
+                    build_dataclass(Outer, replaced(value, path, wrong))
