@@ -152,7 +152,7 @@ def write_report(
             ("Search a folder of your own images", f".venv/bin/tbps index {out}/model FOLDER people"),
             (
                 "and ask for a person",
-                f'.venv/bin/tbps search {out}/model people "a woman in a red coat" --images FOLDER --html hits.html',
+                f'.venv/bin/tbps search {out}/model people "a woman in a red coat" --roots FOLDER --html hits.html',
             ),
             ("Fine-tune CLIP on a benchmark", ".venv/bin/python train_hf.py recipes/cuhk_pedes.yaml --root DATA"),
         ],

@@ -297,7 +297,7 @@ def check_sentences(sentences: list[Any]) -> None:
         if names_image(sentence):
             raise ValueError(
                 f"{where} {sentence!r:.400}, the name of an image, and would be read as words. Give the image as one: "
-                "Path(...) to Gallery.search, --like to `tbps search`, images= to the processor and the pipeline."
+                "Path(...) to Gallery.search, --image to `tbps search`, images= to the processor and the pipeline."
             )
 
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from tbps.cli.options import Commands, add_benchmark, add_command, load_splits, path, positive
+from tbps.cli.options import add_benchmark, load_splits
+from tbps.cli.parser import Commands, add_command, path, positive, rename_option
 from tbps.cli.terminal import show
 from tbps.data.corpora import FORMAT_NAMES
 
@@ -35,7 +36,7 @@ def shard_corpus(options: argparse.Namespace) -> None:
         options.sources,
         options.out,
         options.images or options.sources[0].parent,
-        entries_per_shard=options.rows_per_shard,
+        entries_per_shard=options.entries_per_shard,
         skip_bad=options.skip_bad,
         workers=options.workers,
     )
@@ -92,7 +93,8 @@ def add_shard(data: Commands) -> None:
     )
     command.add_argument("out", metavar="OUT", type=path, help="folder of the shards; made if it is not there")
     command.add_argument("--images", type=path, help="folder the paths start from (default: that of the first SOURCE)")
-    command.add_argument("--rows-per-shard", type=positive, default=1000, help="images of a shard (default 1000)")
+    command.add_argument("--entries-per-shard", type=positive, default=1000, help="(default 1000)")
     command.add_argument("--skip-bad", action="store_true", help="leave out what cannot be read, and say what it was")
     command.add_argument("--workers", type=positive, default=2, help="threads that read images (default 2)")
+    rename_option(command, "--rows-per-shard", "--entries-per-shard")
     command.set_defaults(run=shard_corpus)

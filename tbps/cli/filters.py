@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tbps.cli.options import text
+from tbps.cli.parser import text
 from tbps.cli.terminal import show
 
 if TYPE_CHECKING:

@@ -10,18 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbps.cli.listing import add_list, add_remove
-from tbps.cli.options import (
-    WHERE,
-    Commands,
-    add_benchmark,
-    add_command,
-    check_output,
-    load,
-    load_splits,
-    path,
-    positive,
-    token,
-)
+from tbps.cli.options import WHERE, add_benchmark, check_output, load, load_splits, token
+from tbps.cli.parser import Commands, add_command, path, positive, rename_option
 from tbps.cli.terminal import show, show_error
 
 if TYPE_CHECKING:
@@ -152,10 +142,10 @@ def compact(options: argparse.Namespace) -> None:
 
 
 def make_index(options: argparse.Namespace) -> None:
-    """`tbps gallery index`"""
+    """`tbps gallery build-index`"""
     store = folder(options)
     with store.writing():
-        store.build_index(options.lists, options.target_recall)
+        store.build_index(options.nlist, options.target_recall)
     for name, fact in index_facts(store.manifest).items():
         show(f"{name:24}{fact}")
     entry = store.manifest.index
@@ -181,7 +171,7 @@ def calibrate(options: argparse.Namespace) -> None:
 
     check_output("OUT", options.out)
     rows = select_split(load_splits(options), options.benchmark, options.split)
-    found = calibration.calibrate(*load(options.model), rows, options.false_accepts)
+    found = calibration.calibrate(*load(options.model), rows, options.false_accept_rate)
     found.save(options.out)
     show(f"threshold {found.score:.4f} for {found.gallery_size} images, {found.growth:+.4f} for each e-fold more")
     show(f"{100 * found.false_accept_rate:.1f} % of questions for an absent person get a hit; of {found.captions} "
@@ -202,14 +192,15 @@ def add_gallery(commands: Commands) -> None:
     command.add_argument("gallery", metavar="GALLERY")
     command.set_defaults(run=check)
 
-    command = add_command(gallery, "index", "make an approximate index, for `tbps search --mode index`",
-                          "tbps gallery index people", "It replaces an older one. Needs FAISS.")  # fmt: skip
+    command = add_command(gallery, "build-index", "make an approximate index, for `tbps search --mode index`",
+                          "tbps gallery build-index people", "It replaces an older one. Needs FAISS.")  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY")
     command.add_argument(
-        "--lists", type=positive, help="parts that images are sorted into (default: one in a thousand)"
+        "--nlist", type=positive, help="parts that images are sorted into (default: one in a thousand)"
     )
     command.add_argument("--target-recall", type=float, default=0.99,
                          help="share of the ten best images that a search should find (default 0.99)")  # fmt: skip
+    rename_option(command, "--lists", "--nlist")
     command.set_defaults(run=make_index)
 
     add_list(gallery)
@@ -240,12 +231,13 @@ def add_transfer(gallery: Commands) -> None:
 def add_calibrate(gallery: Commands) -> None:
     """The command that learns a threshold."""
     command = add_command(gallery, "calibrate", "learn from a benchmark when to say that nobody fits",
-                          "tbps gallery calibrate model ToyPEDES data calibration.json --false-accepts 0.1",
+                          "tbps gallery calibrate model ToyPEDES data calibration.json --false-accept-rate 0.1",
                           "Every caption is asked with its own person removed; a share of those questions still gets a "
                           "hit above the threshold.")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     add_benchmark(command)
     command.add_argument("out", metavar="OUT", type=path, help="JSON file for `tbps search --calibration`")
     command.add_argument("--split", default="val", help="(default val)")
-    command.add_argument("--false-accepts", type=float, default=0.05, help="the share (default 0.05)")
+    command.add_argument("--false-accept-rate", type=float, default=0.05, help="the share (default 0.05)")
+    rename_option(command, "--false-accepts", "--false-accept-rate")
     command.set_defaults(run=calibrate)

@@ -5,7 +5,8 @@ import json
 from typing import TYPE_CHECKING
 
 from tbps.cli.filters import add_filter_options, filter_of
-from tbps.cli.options import WHERE, Commands, add_command, text, token
+from tbps.cli.options import WHERE, token
+from tbps.cli.parser import Commands, add_command, text
 from tbps.cli.terminal import show, show_error
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from tbps.cli.data import add_data
 from tbps.cli.gallery import add_gallery
 from tbps.cli.models import add_evaluate, add_push
-from tbps.cli.options import text
+from tbps.cli.parser import Parser, text
 from tbps.cli.queries import TYPED
 from tbps.cli.search import add_index, add_search
 from tbps.cli.terminal import safe_streams, show_error
+from tbps.files_tbps import VERSION
 
 ERROR, STOPPED, CUT = 2, 130, 141
 
@@ -39,23 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return STOPPED
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command, which ends with a usage message where they are wrong.
-
-    Sentences may come behind options too, which argparse takes for words too many.
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """
+    The options of a command. Wrong usage ends the program with status 2 and a message on one line.
+
+    Sentences may also follow options, where argparse would call them unrecognized.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     parser = build_parser()
-    options, left = parser.parse_known_args(arguments)
+    if words[:2] == ["gallery", "index"]:
+        parser.error("tbps gallery index is now called tbps gallery build-index")
+    options, left = parser.parse_known_args(words)
     if left and hasattr(options, "query") and not any(word.startswith("-") and word != TYPED for word in left):
         options.query += map(text, left)
     elif left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        options.parser.error(f"unrecognized arguments: {' '.join(left)}")
     return options
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="tbps", description=__doc__)
+    parser = Parser(prog="tbps", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"tbps {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (add_data, add_evaluate, add_index, add_search, add_gallery, add_push):
         add(commands)

@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 
-from tbps.cli.options import Commands, add_benchmark, add_command, load, load_splits, path, positive, say
+from tbps.cli.options import add_benchmark, load, load_splits, say
+from tbps.cli.parser import Commands, add_command, path, positive
 from tbps.cli.terminal import show
 
 

@@ -6,11 +6,12 @@ Files that a command is asked to write: what cannot or must not be is refused be
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO
 
+from tbps.cli.parser import path
 from tbps.cli.terminal import show
 from tbps.data.benchmarks import BENCHMARKS
-from tbps.data.paths import checkpoint_name, local_path, name_as_text
+from tbps.data.paths import checkpoint_name
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -47,48 +48,11 @@ def check_output(option: str, path: Path | None, gallery: str | None = None) -> 
 
 TOKEN_VARIABLE = "TBPS_MILVUS_TOKEN"
 WHERE = f"folder of the gallery, or an address of Milvus (token in ${TOKEN_VARIABLE})"
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # of add_subparsers, without a public name
-
-
-def add_command(commands: Commands, name: str, help: str, example: str, more: str = "") -> argparse.ArgumentParser:
-    """A command whose `--help` ends with an example.
-
-    Args:
-        example: one command line or several, which a test runs one after the other. more: what `help` leaves out.
-    """
-    lines = "".join(f"\n  {line}" for line in example.splitlines())
-    return commands.add_parser(
-        name,
-        help=help,
-        description=f"{help[0].upper()}{help[1:]}. {more}".strip(),
-        epilog=f"example:{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def token() -> str | None:
     """That of a Milvus server; never an option, since other users of a machine see those."""
     return os.environ.get(TOKEN_VARIABLE)
-
-
-def path(argument: str) -> Path:
-    """A path, or a `file://` address."""
-    try:
-        return local_path(argument)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def text(argument: str) -> str:
-    """A sentence, a name or an id: UTF-8, whatever Python takes for the encoding of its arguments."""
-    return name_as_text(argument)
-
-
-def positive(argument: str) -> int:
-    """A whole number of at least 1."""
-    if int(argument) < 1:
-        raise argparse.ArgumentTypeError(f"{argument}: expected 1 or more")
-    return int(argument)
 
 
 def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":

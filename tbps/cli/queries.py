@@ -30,13 +30,13 @@ def read_sentences(options: argparse.Namespace) -> Iterator[str | None]:
     words = [sentence for sentence in given if not sentence.strip() or " " not in sentence.strip()]
     if len(given) > 1 and words:
         raise ValueError(f"{words[0]!r} is a word among several sentences: put each sentence in quotes.")
-    if options.text_share is not None and (options.like is None or not (options.query or options.queries)):
-        raise ValueError("--text-share weighs SENTENCE against --like: give both of them, or leave it out.")
+    if options.text_weight is not None and (options.image is None or not (options.query or options.queries)):
+        raise ValueError("--text-weight weighs SENTENCE against --image: give both of them, or leave it out.")
     given += [] if options.queries is None else _lines(options.queries)
     if TYPED in options.query:
         return _with_typed(given)
-    if not given and options.like is None:
-        raise ValueError("Nothing to search for: give a SENTENCE, --queries FILE, - for lines typed, or --like FILE.")
+    if not given and options.image is None:
+        raise ValueError("Nothing to search for: give a SENTENCE, --queries FILE, - for lines typed, or --image FILE.")
     return iter(given or [None])
 
 

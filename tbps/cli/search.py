@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from tbps.cli.filters import add_filter_options, filter_of, show_nobody
 from tbps.cli.metadata_file import read_metadata
-from tbps.cli.options import WHERE, Commands, add_command, check_output, load, path, say, text, token
+from tbps.cli.options import WHERE, check_output, load, say, token
+from tbps.cli.parser import Commands, add_command, path, rename_option, text
 from tbps.cli.queries import are_many, read_sentences
 from tbps.cli.terminal import show_error
 
@@ -63,6 +64,10 @@ def show_synced(result: "SyncResult") -> None:
 
 
 NO_MATCH = 3  # exit status
+RENAMED = {
+    "--images": "--roots", "--like": "--image", "--text-share": "--text-weight", "--exclude-alike": "--exclude-similar",
+    "--one-per": "--group-by",
+}  # fmt: skip
 SKIPPED_SHOWN = 10
 _REMARKS = {"changed": "another file by now", "gone": "gone"}  # by the state of a hit's file
 
@@ -161,27 +166,27 @@ def open_gallery(options: argparse.Namespace) -> "Gallery":
     from tbps.gallery.open_store import existing_home
 
     existing_home(options.gallery, token())  # before the model is loaded, and opening would make a new one
-    return Gallery.open(options.gallery, *load(options.model), roots=options.images, token=token())
+    return Gallery.open(options.gallery, *load(options.model), roots=options.roots, token=token())
 
 
 def query_of(options: argparse.Namespace, sentence: str | None) -> "Query":
     """The sentence, the image, or both."""
     from tbps.gallery import Query
 
-    if options.text_share is None:
-        return Query(text=sentence, image=options.like)
-    return Query(text=sentence, image=options.like, text_share=options.text_share)
+    if options.text_weight is None:
+        return Query(text=sentence, image=options.image)
+    return Query(text=sentence, image=options.image, text_share=options.text_weight)
 
 
 def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str, Any]:
     """What `Gallery.search` is told besides the query."""
-    min_score, alike = options.min_score, options.exclude_alike
+    min_score, alike = options.min_score, options.exclude_similar
     if alike is not None and not options.exclude:
-        raise ValueError("--exclude-alike is about images that look like an excluded one: name it with --exclude ID.")
+        raise ValueError("--exclude-similar is about images that look like an excluded one: name it with --exclude ID.")
     if options.calibration is not None:
-        if options.like is not None and min_score is None:
+        if options.image is not None and min_score is None:
             raise ValueError(
-                "--calibration is learnt from sentences, and the scores of an image (--like) are of another scale: "
+                "--calibration is learnt from sentences, and the scores of an image (--image) are of another scale: "
                 "give --min-score too."
             )
         from tbps.gallery.calibration import Calibration
@@ -193,7 +198,7 @@ def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str,
         "where": filter_of(options),
         "exclude": options.exclude,
         "exclude_alike": alike,
-        "one_per": options.one_per,
+        "one_per": options.group_by,
         "min_score": min_score,
         "mode": options.mode,
     }
@@ -217,7 +222,7 @@ def write_reports(options: argparse.Namespace, answers: list[tuple[str | None, l
     """The picture and the page, where they are asked for."""
     from tbps.report import QueryResult, write_search_page, write_search_sheet
 
-    like = None if options.like is None else f"like {options.like}"
+    like = None if options.image is None else f"like {options.image}"
     results = [QueryResult(sentence or like or "", hits, note=like if sentence else None) for sentence, hits in answers]
     if options.png:
         write_search_sheet(options.png, results)
@@ -228,7 +233,7 @@ def write_reports(options: argparse.Namespace, answers: list[tuple[str | None, l
     hits = [hit for _, found in answers for hit in found]
     if hits and not any(hit.image for hit in hits):
         show(
-            "tbps: no picture may be shown: name the folders that images may be read from with --images, or index with "
+            "tbps: no picture may be shown: name the folders that images may be read from with --roots, or index with "
             "--thumbnails.",
             sys.stderr,
         )
@@ -265,9 +270,9 @@ def add_index(commands: Commands) -> None:
 def add_search(commands: Commands) -> None:
     """The command that finds images."""
     command = add_command(commands, "search", "find the images of a person by a sentence",
-                          'tbps search model people "a woman in a red coat" --images crops --html hits.html\n'
-                          "tbps search model people --like crops/000_0.png --k 3 --json\n"
-                          'tbps search model small "a man" --camera c1 --camera c2 --since 2026-05-01 --one-per source',
+                          'tbps search model people "a woman in a red coat" --roots crops --html hits.html\n'
+                          "tbps search model people --image crops/000_0.png --k 3 --json\n"
+                          'tbps search model small "a man" --camera c1 --since 2026-05-01 --group-by source',
                           "Several sentences in one run take the time to start but once; with --json each gives a line "
                           '{"query": ..., "hits": [...]}. The exit status is 3 where nothing fits.')  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="the checkpoint that made the gallery")
@@ -280,16 +285,16 @@ def add_search(commands: Commands) -> None:
         help='"a woman in a red coat with a black backpack"; may be repeated; - takes sentences as lines are typed',
     )
     command.add_argument("--queries", type=path, metavar="FILE", help="also answer these sentences, one a line")
-    command.add_argument("--like", type=path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
-    command.add_argument("--text-share", type=float, help="weight of SENTENCE beside --like (default 0.5)")
+    command.add_argument("--image", type=path, metavar="FILE", help="an image; with SENTENCE: this person, but ...")
+    command.add_argument("--text-weight", type=float, help="weight of SENTENCE beside --image (default 0.5)")
     command.add_argument("--k", type=int, help="number of images (default: 10, or all of a smaller gallery)")
     add_filter_options(command)
     command.add_argument("--exclude", action="append", default=[], type=text, metavar="ID",
                          help="not this image; may be repeated")  # fmt: skip
-    command.add_argument("--exclude-alike", type=float, metavar="LIKENESS",
+    command.add_argument("--exclude-similar", type=float, metavar="LIKENESS",
                          help="nor images that look so much like an excluded one (cosine)")  # fmt: skip
     command.add_argument(
-        "--one-per",
+        "--group-by",
         type=text,
         metavar="NAME",
         help="one hit for each value of a metadata name; images without it are kept",
@@ -299,14 +304,16 @@ def add_search(commands: Commands) -> None:
         "--calibration",
         type=path,
         metavar="FILE",
-        help="of `tbps gallery calibrate`, for sentences: sets --min-score and --exclude-alike",
+        help="of `tbps gallery calibrate`, for sentences: sets --min-score and --exclude-similar",
     )
     command.add_argument(
         "--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)"
     )
-    command.add_argument("--images", action="append", default=[], type=path, metavar="FOLDER",
+    command.add_argument("--roots", action="append", default=[], type=path, metavar="FOLDER",
                          help="images below it may be opened for --png and --html; may be repeated")  # fmt: skip
     command.add_argument("--png", type=path, help="also write the result as a picture")
     command.add_argument("--html", type=path, help="also write the result as a page")
     command.add_argument("--json", action="store_true", help="print the hits as JSON")
+    for old, new in RENAMED.items():
+        rename_option(command, old, new)
     command.set_defaults(run=search)

@@ -68,7 +68,7 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
     assert "0 images added, 12 in" in capsys.readouterr().out
     page, picture = tmp_path / "hits.html", tmp_path / "hits.png"
     search = ["search", checkpoint, gallery, CAPTION.format("red", "blue"), "--html", str(page), "--png", str(picture),
-              "--images", str(folder)]  # fmt: skip
+              "--roots", str(folder)]  # fmt: skip
     assert main([*search, "--k", "3"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["rank", "score", "global", "image"]
@@ -90,7 +90,7 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
         (["search", "MODEL", "TMP/gallery", " "], "' '"),
         (["search", "MODEL", "TMP/gallery", "a \udcff man"], "no Unicode text"),
         (["search", "MODEL", "TMP/gallery", "a man", "--metadata", "floor=null"], "floor"),
-        (["search", "MODEL", "TMP/gallery", "--like", "TMP/x", "--calibration", "TMP/c"], "give --min-score too"),
+        (["search", "MODEL", "TMP/gallery", "--image", "TMP/x", "--calibration", "TMP/c"], "give --min-score too"),
         (["search", "MODEL", "TMP/gallery", "a man", "--k", "13"], "k=13 is more than the 12 images"),
         (["search", "MODEL", "TMP/gallery", "a man", "--k", "0"], "k=0: expected 1 or more"),
         (["index", "MODEL", "TMP/none", "TMP/gallery"], "none"),
@@ -99,8 +99,8 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
         (["data", "toy", "TMP", "--people", "3"], "3"),
         (["search", "TMP/crops", "TMP/gallery", "a man"], "crops"),
         (["search", "MODEL", "TMP/gallery", "!!! 😀"], "expected words that describe a person"),
-        (["search", "MODEL", "TMP/gallery", "a man", "--text-share", "0.5"], "--text-share weighs SENTENCE against"),
-        (["search", "MODEL", "TMP/gallery", "--like", "TMP/x", "--text-share", "0"], "--text-share weighs SENTENCE"),
+        (["search", "MODEL", "TMP/gallery", "a man", "--text-weight", "0.5"], "--text-weight weighs SENTENCE against"),
+        (["search", "MODEL", "TMP/gallery", "--image", "TMP/x", "--text-weight", "0"], "--text-weight weighs SENTENCE"),
     ],
 )
 def test_what_users_can_mend_is_one_line(
@@ -230,7 +230,7 @@ def test_every_command_shows_an_example_that_works(
     for crop in folder.iterdir():
         (tmp_path / "MALS" / "images" / crop.name).symlink_to(crop)
     order = ["data toy", "data check", "data shard", "data verify", "evaluate", "index", "search", "gallery info",
-             "gallery index", "gallery list", "gallery export", "gallery import", "gallery calibrate",
+             "gallery build-index", "gallery list", "gallery export", "gallery import", "gallery calibrate",
              "gallery remove", "gallery compact", "gallery check", "gallery repair"]  # fmt: skip
     assert set(examples) - set(order) == {"push"}
     for name in order:
@@ -272,7 +272,7 @@ def test_search_for_programs_and_people(
     assert len(printed.splitlines()) == 14
     assert main([*search, "--min-score", "2"]) == 3
     assert "no good match" in capsys.readouterr().out
-    assert main([*search, "--exclude-alike", "0.9"]) == 2
+    assert main([*search, "--exclude-similar", "0.9"]) == 2
     assert "--exclude ID" in capsys.readouterr().err
 
 
@@ -323,7 +323,7 @@ def test_an_image_and_a_sentence_in_any_order(
 ) -> None:
     main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])
     capsys.readouterr()
-    like = ["--like", str(min(folder.iterdir())), "--html", str(tmp_path / "page.html")]
+    like = ["--image", str(min(folder.iterdir())), "--html", str(tmp_path / "page.html")]
     begin = ["search", checkpoint, str(tmp_path / "gallery")]
     printed = []
     for command in ([*begin, "but in red", *like], [*begin, *like, "but in red"]):
@@ -334,7 +334,7 @@ def test_an_image_and_a_sentence_in_any_order(
         assert f"like {min(folder.iterdir())}" in page
     assert printed[0] == printed[1]
     for share, same in (("0.5", True), ("0.9", False)):
-        assert main([*begin, "but in red", *like, "--text-share", share]) == 0
+        assert main([*begin, "but in red", *like, "--text-weight", share]) == 0
         assert (capsys.readouterr().out == printed[0]) == same
     assert main([*begin, *like, "but", "in", "red"]) == 2
     assert "put each sentence in quotes" in capsys.readouterr().err

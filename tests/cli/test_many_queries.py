@@ -96,7 +96,7 @@ def test_one_sentence_at_fault_is_named_and_the_others_are_answered(
 @pytest.mark.parametrize(
     ("words", "message"),
     [([], "give a SENTENCE"), (["--queries", "EMPTY"], "holds no sentence"), (["--queries", "LATIN"], "is not UTF-8"),
-     (["--queries", "NONE"], "No such file"), (["--text-share", "0.5", FIRST, THIRD], "--text-share weighs"),
+     (["--queries", "NONE"], "No such file"), (["--text-weight", "0.5", FIRST, THIRD], "--text-weight weighs"),
      (["a", "man", "in", "red"], "put each sentence in quotes"), ([FIRST, ""], "put each sentence in quotes")],
 )  # fmt: skip
 def test_nothing_to_ask_is_said_before_the_model_is_loaded(

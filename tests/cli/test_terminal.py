@@ -161,11 +161,11 @@ def test_no_command_prints_what_steers_the_terminal(world: Path, capfd: pytest.C
         ["search", model, people, "a man", "--camera", "none"],
         ["search", model, people, f"a man {HOSTILE}", "--html", page, "--png", sheet],
         ["search", model, people, "a man", "--json", "--metadata", f"{HOSTILE}={HOSTILE}"],
-        ["search", model, people, "--like", str(world / HOSTILE)],
+        ["search", model, people, "--image", str(world / HOSTILE)],
         ["search", model, people, "a man", "--since", HOSTILE],
         ["gallery", "info", people], ["gallery", "info", people, "--json"], ["gallery", "check", people],
         ["gallery", "remove", people, HOSTILE], ["gallery", "export", people, str(world / "copy")],
-        ["gallery", "compact", people], ["gallery", "info", str(world / "nowhere")], ["gallery", "index", people],
+        ["gallery", "compact", people], ["gallery", "info", str(world / "nowhere")], ["gallery", "build-index", people],
         ["gallery", "import", people, str(world / "copy")], ["gallery", "repair", people], ["push", model, HOSTILE],
         ["gallery", "calibrate", model, "ToyPEDES", str(world), str(world / "c.json"), "--skip-missing"],
     ]  # fmt: skip

@@ -23,7 +23,7 @@ statuses = [main(["index", model, crops, people, "--metadata", lines]),
             main(["search", model, people, sentence, "--path", crops + "/" + name]), main(["gallery", "list", people]),
             main(["index", model, crops, people, "--sync", "--drop", "--json"]),
             main(["data", "check", "ToyPEDES", crops]), main(["evaluate", model, "ToyPEDES", crops]),
-            main(["search", model, people, sentence, "--camera", camera, "--json", "--images", crops, "--html", page])]
+            main(["search", model, people, sentence, "--camera", camera, "--json", "--roots", crops, "--html", page])]
 sys.exit(max(statuses))
 """
 

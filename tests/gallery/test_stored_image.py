@@ -230,7 +230,7 @@ def test_a_search_reads_no_file_before_its_image_is_asked_for(reused, monkeypatc
 
 def test_the_command_line_says_what_became_of_a_file(reused, tmp_path, checkpoint, capsys):
     _, crops = reused
-    command = ["search", checkpoint, str(tmp_path / "gallery"), SENTENCE, "--images", str(crops)]
+    command = ["search", checkpoint, str(tmp_path / "gallery"), SENTENCE, "--roots", str(crops)]
     assert main([*command, "--json"]) == 0
     states = {hit["metadata"]["name"]: hit["file_state"] for hit in json.loads(capsys.readouterr().out)}
     assert states["changed 0"] == "changed"
@@ -284,7 +284,7 @@ def test_the_name_of_an_image_is_no_sentence(tmp_path, model_and_processor, chec
         with pytest.raises(ValueError, match="the name of an image, and would be read as words"):
             gallery.search(spelt)
     assert main(["search", checkpoint, "gallery", name]) == 2
-    assert "--like" in capsys.readouterr().err
+    assert "--image" in capsys.readouterr().err
     assert gallery.search(Path(name))[0].score == pytest.approx(1, abs=1e-5)
     for words in ("photo.jpeg", "red/blue coat", "a" * 3000, "folder"):  # no such file
         assert gallery.search(words)

@@ -66,7 +66,8 @@ class Corpus:
         if processes * workers > len(self.files):
             raise CorpusError(
                 f"{self.folder} has {len(self.files)} shards, fewer than {processes} processes x {workers} loader "
-                "workers: lower dataloader_num_workers, or make smaller shards by `tbps data shard --rows-per-shard`."
+                "workers: lower dataloader_num_workers, or make smaller shards with `tbps data shard "
+                "--entries-per-shard`."
             )
 
 

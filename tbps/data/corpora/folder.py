@@ -11,7 +11,7 @@ from tbps.data.corpora.index import INDEX, CorpusError, CorpusIndex, read_index
 
 LOCK = "corpus.lock"
 OWN_FILE = re.compile(r"shard-\d{5,}\.parquet|" + re.escape(INDEX))
-OPTIONS = {"entries_per_shard": " (--rows-per-shard)", "images": " (--images)"}
+OPTIONS = {"entries_per_shard": " (--entries-per-shard)", "images": " (--images)"}
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def write_corpus(
             which is named; there is no room for a shard.
     """
     if entries_per_shard < 1:
-        raise CorpusError(f"entries_per_shard={entries_per_shard} (--rows-per-shard): expected 1 or more.")
+        raise CorpusError(f"entries_per_shard={entries_per_shard} (--entries-per-shard): expected 1 or more.")
     files, out, images = [Path(source) for source in sources], local_path(out), Path(images)
     if not images.is_dir():
         raise CorpusError(f"{images} is not a folder: expected the one that the paths in {files[0].name} start from.")

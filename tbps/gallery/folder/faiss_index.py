@@ -56,7 +56,7 @@ class Index:
     An index under a memory map; it is opened and verified when it is first asked.
 
     It holds nothing that the shards do not hold, so none of its faults is one of the gallery: `serves` says whether it
-    can be asked, and `tbps gallery index` makes it again.
+    can be asked, and `tbps gallery build-index` makes it again.
     """
 
     def __init__(self, directory: Path, entry: IndexEntry) -> None:
@@ -70,7 +70,7 @@ class Index:
 
     def _pass_over(self, fault: GalleryError) -> None:
         self._fault = fault
-        logger.warning("%s Without it searches are exact; `tbps gallery index` makes it again.", fault)
+        logger.warning("%s Without it searches are exact; `tbps gallery build-index` makes it again.", fault)
 
     def serves(self, probes: int | None, left: int) -> bool:
         """

@@ -38,7 +38,7 @@ from tbps.gallery.folder.salvage import (
 )
 
 _MISSING = "it is missing"
-_NO_INDEX = "the index: `tbps gallery index` makes it again"
+_NO_INDEX = "the index: `tbps gallery build-index` makes it again"
 FROM_SHARDS = "the shards"
 
 

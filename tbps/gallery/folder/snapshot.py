@@ -94,7 +94,7 @@ class Snapshot:
         """
         index = self.index if wanted.mode == "index" else None
         if wanted.mode == "index" and index is None:
-            raise GalleryError(f"The gallery {self.where} has no index: `tbps gallery index` makes one.")
+            raise GalleryError(f"The gallery {self.where} has no index: `tbps gallery build-index` makes one.")
         index = index if index is not None and index.serves(wanted.probes, self.manifest.left_of_indexed) else None
         excluded = pa.array(sorted(wanted.excluded), pa.string())
         allowed = [_allowed(shard, wanted.filter, excluded) for shard in self.shards]

@@ -147,7 +147,7 @@ def test_images_unpacked_flat_are_found(tmp_path: Path) -> None:
 def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
     source = write_source(tmp_path / "corpus", "mals", 12)
     shard(source, tmp_path / "out")
-    with pytest.raises(CorpusError, match=r"entries_per_shard=10 \(--rows-per-shard\), and entries_per_shard=6 was"):
+    with pytest.raises(CorpusError, match=r"entries_per_shard=10 \(--entries-per-shard\), and entries_per_shard=6 was"):
         shard(source, tmp_path / "out", entries_per_shard=6)
     with pytest.raises(CorpusError, match=r"images=.*corpus \(--images\), and images=.*part0 was asked for"):
         write_corpus("mals", [source], tmp_path / "out", source.parent / "part0", 10, progress=False)
@@ -215,7 +215,7 @@ def test_one_conversion_at_a_time(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = write_source(tmp_path / "corpus", "mals", 12), tmp_path / "out"
-    command = ["data", "shard", "mals", str(source), str(out), "--rows-per-shard", "5"]
+    command = ["data", "shard", "mals", str(source), str(out), "--entries-per-shard", "5"]
     assert main(command) == 0
     assert f"12 images in 3 shards in {out}" in capsys.readouterr().out
     assert main(["data", "verify", str(out)]) == 0

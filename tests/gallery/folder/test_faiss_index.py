@@ -248,7 +248,7 @@ def test_where_the_lists_read_hold_too_few_all_rows_are_searched(store):
 
 def test_the_command_says_what_was_measured(store, tmp_path, capsys):
     folder = str(tmp_path / "store")
-    assert main(["gallery", "index", folder, "--lists", "20", "--target-recall", "0.9"]) == 0
+    assert main(["gallery", "build-index", folder, "--nlist", "20", "--target-recall", "0.9"]) == 0
     entry = Store.read(tmp_path / "store").manifest.index
     assert f"index recall@10         {entry.recall:.4f}".rstrip("0") in capsys.readouterr().out
     assert main(["gallery", "info", folder, "--json"]) == 0
@@ -256,7 +256,7 @@ def test_the_command_says_what_was_measured(store, tmp_path, capsys):
     assert facts["index"].startswith(f"2000 images in 20 lists, of which a search reads {entry.probes}; ")
     assert (facts["index recall@10"], facts["index target"]) == (round(entry.recall, 4), 0.9)
     assert facts["index measured with"].startswith("256 altered vectors")
-    assert main(["gallery", "index", folder, "--lists", "2001"]) == 2
+    assert main(["gallery", "build-index", folder, "--nlist", "2001"]) == 2
     assert "lists=2001 is more than the 2000 images" in capsys.readouterr().err
 
 
