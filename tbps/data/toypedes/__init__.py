@@ -5,8 +5,7 @@ from __future__ import annotations
 from tbps.data.toypedes.attributes import Person
 from tbps.data.toypedes.camera import Camera
 from tbps.data.toypedes.dataset import SplitCounts, ToySummary, generate
-from tbps.data.toypedes.ground_truth import GroundTruth, ImageTruth, read_ground_truth, rerender
-from tbps.data.toypedes.reader import ceiling
+from tbps.data.toypedes.ground_truth import GroundTruth, ImageTruth, ceiling, read_ground_truth, rerender
 from tbps.data.toypedes.regions import Region
 from tbps.data.toypedes.render import render
 

@@ -1,4 +1,4 @@
-"""Who the people are: attributes drawn from skewed frequencies, so that some looks are common and some rare."""
+"""People and their attributes, drawn from skewed frequencies: some looks are common, others are rare."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tbps.data.toypedes.palette import COLOURS, HAIR, SKIN
-from tbps.data.toypedes.streams import Stream, pick, stream
+from tbps.data.toypedes.drawing import COLOURS, HAIR, SKIN
+from tbps.data.toypedes.random_streams import Stream, pick, stream
 
 NONE = "none"
 
 
 def zipf(names: str, exponent: float = 1.0) -> dict[str, float]:
-    """Weights 1 / rank ** exponent for comma-separated names, the most common first."""
+    """Give comma-separated names, the most common first, the weights 1 / rank ** exponent."""
     return {name.strip(): (rank + 1) ** -exponent for rank, name in enumerate(names.split(","))}
 
 
@@ -40,7 +40,7 @@ BAG_COLOUR = zipf("black, brown, blue, grey, red, white, green, pink, purple, or
 
 PATTERNED = ("t-shirt", "shirt", "hoodie", "sweater")
 LAYERED = ("jacket", "vest")  # worn open, or without sleeves, over a shirt of another colour
-UNDER_A_COAT = ("trousers", "jeans", "track pants", "long skirt")  # what a coat does not hide
+UNDER_A_COAT = ("trousers", "jeans", "track pants", "long skirt")  # long enough to show below a coat
 
 VALUES: dict[str, tuple[str, ...]] = {
     "gender": tuple(GENDER),
@@ -61,17 +61,17 @@ VALUES: dict[str, tuple[str, ...]] = {
     "bag": tuple(BAG),
     "bag_colour": (NONE, *COLOURS),
 }
-# a thing that is absent has no colour, and a thing that is present has one
+# (item, its value when absent, its colour): an absent item has no colour, a present one must have one
 PAIRED = (("hat", NONE, "hat_colour"), ("bag", NONE, "bag_colour"), ("pattern", "plain", "pattern_colour"))
 
 
 @dataclass(frozen=True)
 class Person:
-    """Everything about a person's look. Values are the words of `VALUES`; "none" where there is nothing to have one.
+    """A person's appearance. Every value is one of `VALUES`; "none" marks an absent item and its colour.
 
     Raises:
-        ValueError: for a value that is not in `VALUES`, or a colour without its thing (a hat colour, no hat) and
-            the reverse.
+        ValueError: A value is not in `VALUES`, or an item and its colour disagree (a hat colour without a hat, or a
+            hat without a colour).
     """
 
     gender: str
@@ -96,18 +96,21 @@ class Person:
         values = asdict(self)
         for name, value in values.items():
             if value not in VALUES[name]:
-                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(VALUES[name])}")
-        absent = {colour: values[thing] == nothing for thing, nothing, colour in PAIRED}
+                raise ValueError(f"{name} must be one of {', '.join(VALUES[name])}, got {value!r}.")
+        absent = {colour: values[item] == nothing for item, nothing, colour in PAIRED}
         absent["hair_colour"] = self.hair_length == "bald"
         absent["inner_colour"] = self.upper not in LAYERED
-        for colour, nothing_there in absent.items():
-            if (values[colour] == NONE) != nothing_there:
-                wanted = "'none'" if nothing_there else "a colour"
-                raise ValueError(f"{colour} is {values[colour]!r}; expected {wanted} for this person: change both")
+        for colour, is_absent in absent.items():
+            if (values[colour] == NONE) != is_absent:
+                wanted = "'none'" if is_absent else "a colour"
+                raise ValueError(
+                    f"{colour} must be {wanted} for this person, got {values[colour]!r}. "
+                    "Change it together with its item."
+                )
 
 
 def draw_person(seed: int, person: int) -> Person:
-    """The person with number `person` (>= 0) of the set `seed`."""
+    """Draw person number `person` (>= 0) of the set with this seed."""
     rng = stream(seed, Stream.ATTRIBUTES, person)
     gender = pick(rng, GENDER)
     return Person(gender=gender, skin=pick(rng, SKIN_TONE), **_head(rng, gender), **_clothes(rng, gender), **_bag(rng))

@@ -1,15 +1,14 @@
-"""Bags: what hangs behind the person, and what is drawn over them."""
+"""Bags, drawn in two layers: behind the person and in front of them."""
 
 from __future__ import annotations
 
 from tbps.data.toypedes.attributes import Person
-from tbps.data.toypedes.body import HIP, SHOULDER, SIDES, Body
-from tbps.data.toypedes.palette import COLOURS, contrast, shade
-from tbps.data.toypedes.pen import Pen
+from tbps.data.toypedes.drawing import COLOURS, Pen, contrast, shade
+from tbps.data.toypedes.figure import HIP, SHOULDER, SIDES, Body
 
 
 def draw_bag_behind(pen: Pen, body: Body, person: Person) -> None:
-    """The parts that the trunk hides: seen from the front a backpack looks out above and beside the shoulders."""
+    """Draw the parts behind the trunk. From the front, a backpack shows above and beside the shoulders."""
     if person.bag == "backpack" and not body.back:
         half = body.shoulder + 5.5
         pen.polygon(
@@ -18,7 +17,7 @@ def draw_bag_behind(pen: Pen, body: Body, person: Person) -> None:
 
 
 def draw_bag_in_front(pen: Pen, body: Body, person: Person) -> None:
-    """The parts that are seen over the clothes."""
+    """Draw the parts that lie over the clothes."""
     if person.bag in BAGS:
         BAGS[person.bag](pen, body, person)
 
@@ -34,7 +33,7 @@ def _backpack(pen: Pen, body: Body, person: Person) -> None:
             middle = side * (body.shoulder - 3.6)
             pen.block(middle - 2.0, SHOULDER - 1.5, middle + 2.0, 42, colour)
         return
-    half = body.shoulder - 1.5  # the collar, the yoke and the sides of the garment stay in sight
+    half = body.shoulder - 1.5  # the collar, the yoke and the sides of the garment stay visible
     for side in SIDES:
         pen.block(side * (half - 3) - 1.6, SHOULDER - 0.5, side * (half - 3) + 1.6, 30, colour)
     pen.polygon([(-half, 30), (-half + 3, 26), (half - 3, 26), (half, 30), (half, 50), (-half, 50)], colour)
@@ -42,7 +41,7 @@ def _backpack(pen: Pen, body: Body, person: Person) -> None:
 
 
 def _shoulder_bag(pen: Pen, body: Body, person: Person) -> None:
-    """A strap across the chest and the bag at the hip on the other side."""
+    """A strap across the chest, and the bag at the opposite hip."""
     colour = _colour(person)
     strap = [(-body.shoulder + 2, SHOULDER - 1), (-body.shoulder + 5.6, SHOULDER - 1)]
     pen.polygon([*strap, (body.hip + 2, HIP - 3), (body.hip - 2.0, HIP - 3)], colour)
@@ -52,7 +51,7 @@ def _shoulder_bag(pen: Pen, body: Body, person: Person) -> None:
 
 
 def _handbag(pen: Pen, body: Body, person: Person) -> None:
-    """Held in one hand, by a handle."""
+    """A bag held in one hand by its handle."""
     colour = _colour(person)
     x, y = body.hands[0]
     for side in SIDES:
@@ -62,7 +61,7 @@ def _handbag(pen: Pen, body: Body, person: Person) -> None:
 
 
 def _suitcase(pen: Pen, body: Body, person: Person) -> None:
-    """On wheels beside the person, pulled by a long handle."""
+    """A suitcase on wheels, pulled along by its long handle."""
     colour = _colour(person)
     x, y = body.hands[0]
     for side in SIDES:

@@ -1,4 +1,4 @@
-"""Where and how a person is seen: view, place, size, pose, light, background and what stands in front."""
+"""Camera parameters of an image: view, position, scale, pose, light, background and occlusion."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tbps.data.toypedes.streams import Stream, pick, stream
+from tbps.data.toypedes.random_streams import Stream, pick, stream
 
 WIDTH, HEIGHT = 64, 128  # pixels
 DOLL_HEIGHT = 100.0  # the doll's own units, crown to sole
 HAT_ROOM = 6.0  # doll units above the crown
-DOLL_HALF_WIDTH = 19.0  # shoulders and arms of the broadest doll; bags may reach further and be cut by the frame
+DOLL_HALF_WIDTH = 19.0  # shoulders and arms of the broadest doll; the frame may cut a bag that reaches further
 
 OCCLUDERS = {"none": 0.82, "pole": 0.07, "plant": 0.06, "box": 0.05}
 
 
 @dataclass(frozen=True)
 class Site:
-    """What the images of one camera have in common: its scenes and the ranges of its light."""
+    """The properties that all images of one camera share: its scenes and its ranges of light."""
 
     scenes: dict[str, float]
     brightness: tuple[float, float]
@@ -37,7 +37,7 @@ SITES: dict[str, Site] = {
 
 @dataclass(frozen=True)
 class Camera:
-    """The parameters of one image. With a `Person` they decide every pixel."""
+    """The parameters of one image. Together with a `Person` they determine every pixel."""
 
     name: str
     view: str  # "front" or "back"
@@ -60,14 +60,14 @@ class Camera:
 
 
 def camera_names(seed: int, person: int, images: int) -> list[str]:
-    """The cameras that take a person's images: all different until there are more images than cameras."""
+    """Choose a camera for each image of a person, all different until there are more images than cameras."""
     order = stream(seed, Stream.CAMERA_ORDER, person).permutation(len(SITES))
     names = list(SITES)
     return [names[order[image % len(names)]] for image in range(images)]
 
 
 def draw_camera(seed: int, person: int, image: int, name: str) -> Camera:
-    """The parameters of image `image` of person `person`, taken by the camera `name` of `SITES`."""
+    """Draw the parameters of image number `image` of person number `person`, taken by camera `name` of `SITES`."""
     rng = stream(seed, Stream.CAMERA, person, image)
     site = SITES[name]
     tint = tuple(float(t * rng.uniform(0.97, 1.03)) for t in site.tint)
@@ -92,7 +92,7 @@ def draw_camera(seed: int, person: int, image: int, name: str) -> Camera:
 
 
 def _place(rng: np.random.Generator) -> dict[str, float]:
-    """Scale and position. The place really varies: attention at a fixed spot of the image must not be enough."""
+    """Draw scale and position. They vary widely, so that attending to a fixed image position cannot work."""
     scale = float(rng.uniform(0.84, 1.16))
     reach = WIDTH / 2 - DOLL_HALF_WIDTH * scale
     x = WIDTH / 2 + float(rng.uniform(-1, 1)) * reach

@@ -1,4 +1,4 @@
-"""Captions: what of a person is said, in which order, and what is left out."""
+"""Captions: which attributes of a person they mention, in which order, and which they leave out."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tbps.data.toypedes.phrases import (
     shoes_phrase,
     upper_phrase,
 )
+from tbps.data.toypedes.random_streams import Stream, choose, stream
 from tbps.data.toypedes.regions import BODY, Region, Span, unmark
 from tbps.data.toypedes.sentences import Subject, following, opening
-from tbps.data.toypedes.streams import Stream, choose, stream
 
-# how often each region is spoken of, where it can be seen
+# how often a caption mentions each region that is visible
 SAY = {"upper": 0.95, "lower": 0.9, "shoes": 0.65, "hair": 0.48, "hat": 0.85, "bag": 0.85, "no bag": 0.12}
 SAY_GENDER = 0.9
 DOING = (
@@ -42,10 +42,11 @@ FRONT, BACK = ("facing the camera", "looking at the camera"), ("seen from behind
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence about an image.
+    """A caption of an image.
 
-    `spans` are (start, end, region) with text[start:end] speaking of that region. `stated` maps an attribute to the
-    values that the words leave open; an attribute that is missing is not spoken of.
+    Attributes:
+        spans: (start, end, region); text[start:end] describes that region.
+        stated: attribute -> the values consistent with the words; attributes that the text does not mention are absent.
     """
 
     text: str
@@ -60,9 +61,12 @@ class Caption:
 def write_caption(
     person: Person, view: str, visible: Collection[Region], *, seed: int, key: tuple[int, int, int]
 ) -> Caption:
-    """A caption of `person` seen from `view` ("front" or "back"), about the regions in `visible` only.
+    """Write a caption of `person` that mentions visible regions only.
 
-    `key` is (person, image, caption), each >= 0: with `seed` it decides every choice of words.
+    Args:
+        view: "front" or "back".
+        visible: The regions that can be seen.
+        key: (person, image, caption), each >= 0. Together with `seed` it determines every choice of words.
     """
     rng = stream(seed, Stream.CAPTION, *key)
     who, stated = _subject(rng, person)
@@ -85,7 +89,7 @@ def _subject(rng: np.random.Generator, person: Person) -> tuple[Subject, Stated]
 
 
 def _phrases(rng: np.random.Generator, person: Person, view: str, visible: Collection[Region]) -> list[Phrase]:
-    """What is said. Every phrase is drawn, then some are left out; at least two stay where there are two."""
+    """Draw a phrase for every visible region, then drop some. At least two remain if there were two."""
     drawn = []
     if Region.HEAD in visible:
         drawn += [hair_phrase(rng, person)] if person.hat == NONE or person.hair_length == "long" else []
@@ -98,14 +102,14 @@ def _phrases(rng: np.random.Generator, person: Person, view: str, visible: Colle
         drawn.append(shoes_phrase(rng, person))
     if Region.BAG in visible or (person.bag == NONE and len(visible) == len(BODY) - 1):
         drawn.append(bag_phrase(rng, person))
-    said = [phrase for phrase in drawn if rng.random() < SAY[phrase.role]]
-    return said if len(said) > 1 else drawn
+    mentioned = [phrase for phrase in drawn if rng.random() < SAY[phrase.role]]
+    return mentioned if len(mentioned) > 1 else drawn
 
 
 def _sentences(rng: np.random.Generator, phrases: list[Phrase]) -> list[list[Phrase]]:
-    """The phrases in the order of the caption, as one to three sentences; the first speaks of the clothes if it can."""
+    """Order the phrases and split them into one to three sentences. The first mostly describes the clothes."""
     ordered = [phrases[index] for index in rng.permutation(len(phrases))]
-    if rng.random() < 0.7:  # people mostly start with what is largest
+    if rng.random() < 0.7:  # people mostly start with the largest item
         ordered.sort(key=lambda phrase: phrase.role not in ("upper", "lower"))
     count = min(int(rng.integers(1, 4)), max(1, len(ordered) // 2))
     cuts = sorted(int(cut) for cut in rng.choice(np.arange(1, len(ordered)), count - 1, replace=False))
@@ -113,7 +117,7 @@ def _sentences(rng: np.random.Generator, phrases: list[Phrase]) -> list[list[Phr
 
 
 def _doing(rng: np.random.Generator, view: str, phrases: int) -> str:
-    """A filler that says nothing of the person's look; short captions have one more often."""
+    """Draw a filler that does not describe the person's appearance. Short captions have one more often."""
     if rng.random() > (0.8 if phrases < 4 else 0.4):
         return ""
     if rng.random() < 0.35:

@@ -1,7 +1,4 @@
-"""The whole set on disk, in the layout of CUHK-PEDES, with its ground truth beside it.
-
-What was generated, in numbers.
-"""
+"""Generate ToyPEDES on disk, in the layout of CUHK-PEDES and with its ground truth beside it."""
 
 from __future__ import annotations
 
@@ -20,9 +17,8 @@ from tqdm import tqdm
 from tbps.data.paths import local_path
 from tbps.data.toypedes.attributes import Person
 from tbps.data.toypedes.camera import SITES
-from tbps.data.toypedes.ground_truth import FILE, FORMAT
-from tbps.data.toypedes.people import IMAGES, MASKS, PictureRecord, write_person
-from tbps.data.toypedes.reader import ceiling
+from tbps.data.toypedes.ground_truth import FILE, FORMAT, ceiling
+from tbps.data.toypedes.people import IMAGES, MASKS, ImageRecord, write_person
 from tbps.data.toypedes.regions import Region
 from tbps.files_tbps import printable
 
@@ -38,15 +34,15 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class ToySummary:
-    """What `generate` wrote. `ceiling` and `chance` are R@1 in [0, 1] on the test split, text to image."""
+    """The result of `generate`. `ceiling` and `chance` are text-to-image R@1 on the test split, in [0, 1]."""
 
     root: Path  # the ToyPEDES folder
     splits: dict[str, SplitCounts]  # "train", "val", "test"
-    ceiling: float  # of a reader who knows every attribute of everybody
-    chance: float  # of a guess among all test images
+    ceiling: float  # of a reader who knows every attribute of every person
+    chance: float  # of a random guess among all test images
 
     def describe(self) -> str:
-        """A few lines for a person to read."""
+        """Summarise the data set in a few lines of text."""
         lines = [f"ToyPEDES in {printable(str(self.root))}"]
         for name, split in self.splits.items():
             lines.append(f"  {name:5} {split.people:6} people {split.images:6} images {split.captions:6} captions")
@@ -58,7 +54,7 @@ class ToySummary:
 
 
 NAME = "ToyPEDES"
-FEWEST_PEOPLE = 10  # one of them in val
+FEWEST_PEOPLE = 10  # leaves one person for val
 ENOUGH_FOR_PROCESSES = 60  # people; below, starting processes takes longer than drawing
 
 
@@ -71,28 +67,28 @@ def generate(
     workers: int | None = None,
     progress: bool = True,
 ) -> ToySummary:
-    """Write the set to `out`/ToyPEDES: rendered people with captions, for a first run and for measuring methods.
+    """Write rendered people with captions to `out`/ToyPEDES, for a first run and for measuring methods.
 
-    The same people, images_per_person and seed give the same bytes, whatever the number of workers. 70 % of the people
-    are in train, 10 % in val and 20 % in test; ids start at 1. Everything is written to a hidden folder beside the
-    final one, which is renamed at the end: an interrupted run leaves no folder that looks whole.
+    The same people, images_per_person and seed give the same bytes for any number of workers. 70 % of the people are
+    in train, 10 % in val and 20 % in test; ids start at 1. Everything goes to a hidden folder first, which is renamed
+    at the end, so an interrupted run never leaves a folder that looks complete.
 
     Args:
-        out: the data root; made where it is missing.
-        people: number of identities, at least 10.
-        images_per_person: images of each, at least 1; from different cameras up to four.
-        seed: a non-negative integer.
-        workers: processes that draw; None for one a processor, or one alone for a small set.
-        progress: show a progress bar on standard error.
+        out: The data root, created if missing.
+        people: Number of identities, at least 10.
+        images_per_person: Images of each person, at least 1. The first four come from different cameras.
+        seed: A non-negative integer.
+        workers: Number of processes. None uses one per processor, or a single one for a small set.
+        progress: Show a progress bar on standard error.
 
     Raises:
-        ValueError: for a number out of range.
-        FileExistsError: where `out`/ToyPEDES is there already and not empty.
+        ValueError: A number is out of range.
+        FileExistsError: `out`/ToyPEDES exists and is not empty.
     """
     _check(people, images_per_person, seed, workers)
     root = local_path(out) / NAME
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(f"{root} exists and is not empty; choose another folder, or delete this one first")
+        raise FileExistsError(f"{root} exists and is not empty. Choose another folder, or delete this one first.")
     root.parent.mkdir(parents=True, exist_ok=True)
     partial_root = root.parent / f".{NAME}.partial-{secrets.token_hex(8)}"
     try:
@@ -104,12 +100,12 @@ def generate(
             root.rmdir()
         partial_root.rename(root)
     finally:
-        shutil.rmtree(partial_root, ignore_errors=True)  # gone already when all went well
+        shutil.rmtree(partial_root, ignore_errors=True)  # already renamed on success
     return _summary(root, splits, drawn, images_per_person)
 
 
 def split_ids(people: int) -> dict[str, range]:
-    """The person ids of each split: 70 % train, 10 % val, 20 % test, in this order from 1 on."""
+    """Assign person ids, counted from 1, to the splits: 70 % train, then 10 % val, then 20 % test."""
     val, test = people // 10, people // 5
     train = people - val - test
     return {
@@ -125,7 +121,7 @@ def _check(people: int, images_per_person: int, seed: int, workers: int | None) 
         lowest["workers"] = (workers, 1)
     for name, (value, least) in lowest.items():
         if value < least:
-            raise ValueError(f"{name} is {value}; expected at least {least}: pass {name}={least} or more")
+            raise ValueError(f"{name} must be at least {least}, got {value}.")
 
 
 def _make_folders(root: Path) -> None:
@@ -134,11 +130,11 @@ def _make_folders(root: Path) -> None:
             (root / kind / camera).mkdir(parents=True)
 
 
-Drawn = dict[int, tuple[Person, list[PictureRecord]]]
+Drawn = dict[int, tuple[Person, list[ImageRecord]]]
 
 
 def _draw(root: Path, people: int, images: int, seed: int, workers: int | None, progress: bool) -> Drawn:
-    """Draw everybody, in as many processes as are wanted; the result is in the order of the ids."""
+    """Draw every person in `workers` processes, in the order of their ids."""
     if workers is None:
         workers = 1 if people < ENOUGH_FOR_PROCESSES else os.cpu_count() or 1
     ids = range(1, people + 1)
@@ -148,7 +144,7 @@ def _draw(root: Path, people: int, images: int, seed: int, workers: int | None, 
 
 def _results(
     root: Path, ids: Sequence[int], images: int, seed: int, workers: int
-) -> Iterator[tuple[Person, list[PictureRecord]]]:
+) -> Iterator[tuple[Person, list[ImageRecord]]]:
     if workers == 1:
         for person in ids:
             yield write_person(root, seed, person, images)

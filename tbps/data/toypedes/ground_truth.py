@@ -1,12 +1,15 @@
-"""Reading the ground truth back: who is who, which words speak of what, and how one picture would look changed."""
+"""Read the ground truth back, render an image with changed attributes, and compute the R@1 ceiling of the captions."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from tbps.data.toypedes.attributes import Person
@@ -21,7 +24,7 @@ FILE = "ground_truth/attributes.json"
 
 @dataclass(frozen=True)
 class ImageTruth:
-    """What is known of one image; `spans` and `stated` have one entry a caption, in the order of reid_raw.json."""
+    """The ground truth of one image. `spans` and `stated` have one entry per caption, in the order of reid_raw.json."""
 
     person_id: int
     camera: Camera
@@ -31,7 +34,7 @@ class ImageTruth:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The ground truth of a set. For measuring only: nothing of it may reach training."""
+    """The ground truth of a data set. It is for measuring only and must never reach training."""
 
     seed: int
     people: dict[int, Person]
@@ -39,18 +42,20 @@ class GroundTruth:
 
 
 def read_ground_truth(root: Path | str) -> GroundTruth:
-    """The ground truth of the set in the folder `root` (the one that holds reid_raw.json).
+    """Read the ground truth of the data set in `root`, the folder that holds reid_raw.json.
 
     Raises:
-        FileNotFoundError: where `root` holds no ground truth.
-        ValueError: for a file in a format that this version does not know.
+        FileNotFoundError: `root` holds no ground truth.
+        ValueError: The file has a format that this version does not know.
     """
     path = Path(root) / FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; expected a folder written by tbps.data.toypedes.generate")
+        raise FileNotFoundError(
+            f"{path} does not exist. Give the ToyPEDES folder that tbps.data.toypedes.generate wrote."
+        )
     data = json.loads(path.read_text(encoding="utf-8"))
     if data.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {data.get('format')!r}; expected {FORMAT}: generate the set again")
+        raise ValueError(f"{path} must have format {FORMAT}, got {data.get('format')!r}. Generate the data set again.")
     return GroundTruth(
         seed=data["seed"],
         people={int(person): Person(**values) for person, values in data["people"].items()},
@@ -59,13 +64,13 @@ def read_ground_truth(root: Path | str) -> GroundTruth:
 
 
 def rerender(truth: GroundTruth, file_path: str, **changes: str) -> tuple[Image.Image, Image.Image]:
-    """The image `file_path` and its mask once more, with some attributes of the person changed.
+    """Render an image and its mask again with some attributes of the person changed.
 
-    `rerender(truth, "cam_a/0001_0.png", shoes_colour="red")` differs from the file on disk in the shoes alone.
+    `rerender(truth, "cam_a/0001_0.png", shoes_colour="red")` differs from the file on disk only in the shoes.
 
     Raises:
-        KeyError: for a file that is not in the set.
-        TypeError, ValueError: for an attribute or a value that there is not.
+        KeyError: The file is not in the data set.
+        TypeError, ValueError: An attribute or a value does not exist.
     """
     image = truth.images[file_path]
     return render(replace(truth.people[image.person_id], **changes), image.camera)
@@ -79,3 +84,50 @@ def _image_truth(entry: dict[str, Any]) -> ImageTruth:
         spans=tuple(tuple((start, end, region) for start, end, region in c["spans"]) for c in entry["captions"]),
         stated=tuple({name: tuple(values) for name, values in c["stated"].items()} for c in entry["captions"]),
     )
+
+
+def ceiling(
+    stated: Sequence[Mapping[str, Collection[str]]],
+    owners: Sequence[int],
+    people: Mapping[int, Mapping[str, str]],
+    images: Mapping[int, int],
+) -> float:
+    """Compute the expected R@1 of a reader who knows every attribute of every person.
+
+    Captions leave details out, so some match several people. The reader guesses uniformly among the images of all
+    people a caption matches. A model that sees only the caption cannot be expected to do better.
+
+    Args:
+        stated: For each caption, attribute -> the values consistent with it.
+        owners: For each caption, the id of the person it was written about.
+        people: Person id -> attribute -> value, for every person in the gallery.
+        images: Person id -> number of images in the gallery.
+
+    Returns:
+        The mean over captions of (images of the owner) / (images of all people the caption matches), in [0, 1].
+
+    Raises:
+        ValueError: There are no captions, the lists differ in length, or a caption does not match its owner.
+    """
+    if not stated or len(stated) != len(owners):
+        raise ValueError(
+            f"stated and owners must have the same length, at least 1, got {len(stated)} captions and "
+            f"{len(owners)} owners."
+        )
+    ids = list(people)
+    counts = np.array([images[person] for person in ids], dtype=np.float64)  # (P,)
+    columns = {name: np.array([people[person][name] for person in ids]) for name in people[ids[0]]}
+    has = defaultdict(
+        lambda: np.zeros(len(ids), dtype=bool),
+        {(name, str(value)): column == value for name, column in columns.items() for value in np.unique(column)},
+    )  # (attribute, value) -> who has it, (P,)
+    rows = {person: row for row, person in enumerate(ids)}
+    shares = []
+    for caption, owner in zip(stated, owners, strict=True):
+        consistent = np.ones(len(ids), dtype=bool)
+        for name, values in caption.items():
+            consistent &= np.logical_or.reduce([has[name, value] for value in values])
+        if not consistent[rows[owner]]:
+            raise ValueError(f"A caption of person {owner} states {dict(caption)}, which does not match that person.")
+        shares.append(counts[rows[owner]] / counts[consistent].sum())
+    return float(np.mean(shares))

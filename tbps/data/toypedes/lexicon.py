@@ -1,4 +1,4 @@
-"""The words of the captions, and what each of them says: a word states one value or leaves several open."""
+"""The vocabulary of the captions. Each word is consistent with one value of an attribute or with several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ANY_BAG = tuple(bag for bag in BAG if bag != NONE)
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun and the attribute values it is consistent with; none of them where it says nothing ("footwear")."""
+    """A noun and the attribute values it is consistent with; empty if it is uninformative ("footwear")."""
 
     word: str
     values: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""One person's share of the set: images and masks on disk, captions and ground truth in memory."""
+"""Generate one person: write images and masks to disk, and return captions and ground truth."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tbps.data.toypedes.render import render
 
 IMAGES, MASKS = "imgs", "ground_truth/masks"
 CAPTIONS_PER_IMAGE = 2
-VISIBLE_SHARE, VISIBLE_PIXELS = 0.5, 24  # a region is spoken of when so much of it is seen
+VISIBLE_SHARE, VISIBLE_PIXELS = 0.5, 24  # captions mention a region if at least this much of it is visible
 
 
 @dataclass(frozen=True)
-class PictureRecord:
-    """One image: where it is, how it was taken, and what is said of it."""
+class ImageRecord:
+    """One image: its file, its camera parameters and its captions."""
 
     file_path: str  # relative to imgs/ and to ground_truth/masks/
     person_id: int
@@ -48,8 +48,8 @@ class PictureRecord:
         }
 
 
-def write_person(root: Path, seed: int, person_id: int, images: int) -> tuple[Person, list[PictureRecord]]:
-    """Draw a person, write their images and masks below `root` and return who they are and what is said of them."""
+def write_person(root: Path, seed: int, person_id: int, images: int) -> tuple[Person, list[ImageRecord]]:
+    """Draw a person, write their images and masks below `root`, and return their attributes and image records."""
     person = draw_person(seed, person_id)
     records = []
     for index, name in enumerate(camera_names(seed, person_id, images)):
@@ -63,17 +63,17 @@ def write_person(root: Path, seed: int, person_id: int, images: int) -> tuple[Pe
             write_caption(person, camera.view, visible, seed=seed, key=(person_id, index, caption))
             for caption in range(CAPTIONS_PER_IMAGE)
         )
-        records.append(PictureRecord(file_path, person_id, camera, captions))
+        records.append(ImageRecord(file_path, person_id, camera, captions))
     return person, records
 
 
 def visible_regions(person: Person, camera: Camera, mask: Image.Image) -> frozenset[Region]:
-    """The regions of which enough is seen in `mask` to speak of them, whatever stands in front."""
+    """Find the regions that are visible enough in `mask` for a caption to mention them despite an occluder."""
     seen = region_pixels(mask)
     clear = seen if camera.occluder == "none" else region_pixels(render(person, replace(camera, occluder="none"))[1])
     return frozenset(region for region in BODY if seen[region] >= max(VISIBLE_PIXELS, VISIBLE_SHARE * clear[region]))
 
 
 def region_pixels(mask: Image.Image) -> np.ndarray:
-    """Pixels of each region in a mask, (6,) int64, indexed by `Region`."""
+    """Count the pixels of each region in a mask: (6,) int64, indexed by `Region`."""
     return np.bincount(np.asarray(mask).ravel(), minlength=len(Region))

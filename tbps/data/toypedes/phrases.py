@@ -1,4 +1,4 @@
-"""Noun phrases: what a caption says about one region, and which attribute values that states."""
+"""Noun phrases: the words about one region, and the attribute values that they state."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from tbps.data.toypedes import lexicon
 from tbps.data.toypedes.attributes import NONE, Person
 from tbps.data.toypedes.lexicon import Noun
+from tbps.data.toypedes.random_streams import choose
 from tbps.data.toypedes.regions import Region
-from tbps.data.toypedes.streams import choose
 
 Stated = dict[str, tuple[str, ...]]
 
-SAY_COLOUR = 0.87  # how often a colour is said where a garment is named
+SAY_COLOUR = 0.87  # how often a phrase names the colour of its garment
 SAY_PATTERN = 0.75
 SAY_UNDER = 0.75  # the shirt under an open jacket
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """One thing said about one region.
+    """A phrase about one region.
 
-    `thing` stands alone ("a red cap", "black trousers"); `noun` and `quality` make a sentence of their own ("the cap
-    is red"), where there is a quality to tell.
+    `thing` can be used alone ("a red cap", "black trousers"). `noun` and `quality`, if there is one, make a sentence
+    of their own ("the cap is red").
     """
 
     region: Region
@@ -38,12 +38,12 @@ class Phrase:
 
 
 def article(words: str) -> str:
-    """`words` with "a" or "an" before them."""
+    """Put "a" or "an" before the words."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def hair_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """Such as "long black hair" or "a bald head"."""
+    """A phrase such as "long black hair" or "a bald head"."""
     if person.hair_length == "bald":
         stated: Stated = {"hair_length": ("bald",)}
         thing = choose(rng, "a bald head", "a shaved head")
@@ -61,36 +61,36 @@ def hair_phrase(rng: np.random.Generator, person: Person) -> Phrase:
 
 
 def hat_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """Such as "a red cap"."""
+    """A phrase such as "a red cap"."""
     return _named(rng, "hat", lexicon.HATS[person.hat], person.hat_colour, Region.HEAD)
 
 
 def lower_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """Such as "black trousers" or "a green skirt"."""
+    """A phrase such as "black trousers" or "a green skirt"."""
     return _named(rng, "lower", lexicon.LOWERS[person.lower], person.lower_colour, Region.LOWER)
 
 
 def shoes_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """Such as "white trainers" or "a pair of white trainers"."""
+    """A phrase such as "white trainers" or "a pair of white trainers"."""
     return _named(rng, "shoes", lexicon.SHOES[person.shoes], person.shoes_colour, Region.SHOES)
 
 
 def bag_phrase(rng: np.random.Generator, person: Person) -> Phrase:
-    """Such as "a blue backpack"; or that there is no bag."""
+    """A phrase such as "a blue backpack", or one that says there is no bag."""
     if person.bag == NONE:
         return Phrase(Region.BACKGROUND, "no bag", "nothing", "", stated={"bag": (NONE,)})
     return _named(rng, "bag", lexicon.BAGS[person.bag], person.bag_colour, Region.BAG)
 
 
 def upper_phrase(rng: np.random.Generator, person: Person, view: str) -> Phrase:
-    """Such as "a red t-shirt with white stripes" or "a black jacket over a white shirt"."""
+    """A phrase such as "a red t-shirt with white stripes" or "a black jacket over a white shirt"."""
     base = _named(rng, "upper", lexicon.UPPERS[person.upper], person.upper_colour, Region.UPPER)
     thing, stated = base.thing, dict(base.stated)
     behind_a_bag = person.pattern == "logo" and person.bag == "backpack" and view == "back"
     if person.pattern != "plain" and not behind_a_bag and rng.random() < SAY_PATTERN:
         words, more = _pattern(rng, person)
         thing, stated = f"{thing} {words}", {**stated, **more}
-    # from behind an open jacket hides what is under it; the sleeves under a vest are always seen
+    # from behind, an open jacket hides the shirt under it; the sleeves under a vest are always visible
     elif person.inner_colour != NONE and (person.upper == "vest" or view == "front") and rng.random() < SAY_UNDER:
         under = article(f"{_colour(rng, person.inner_colour)} {choose(rng, 'shirt', 'top')}")
         thing = f"{thing} over {under}"
@@ -114,7 +114,7 @@ def _pattern(rng: np.random.Generator, person: Person) -> tuple[str, Stated]:
 
 
 def _named(rng: np.random.Generator, attribute: str, nouns: tuple[Noun, ...], colour: str, region: Region) -> Phrase:
-    """A garment or bag by one of its nouns, mostly with its colour."""
+    """Name a garment or bag by one of its nouns, mostly with its colour."""
     noun = nouns[int(rng.integers(len(nouns)))]
     stated: Stated = {attribute: noun.values} if noun.values else {}
     quality = ""
@@ -134,5 +134,5 @@ def _colour(rng: np.random.Generator, colour: str) -> str:
 
 
 def merge(statements: list[Mapping[str, tuple[str, ...]]]) -> Stated:
-    """All that several phrases state; each attribute is stated by one of them at most."""
+    """Merge the statements of several phrases; at most one of them states each attribute."""
     return {name: values for stated in statements for name, values in stated.items()}

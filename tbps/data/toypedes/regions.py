@@ -1,6 +1,6 @@
-"""Region marks: sentences are built with `<3:black trousers>` in them, and read back as text and spans.
+"""The body regions of masks and caption spans, and the marks that tie words to a region.
 
-The body regions that masks and caption spans name.
+Sentences are built with marks such as `<3:black trousers>`. `unmark` turns them into plain text and spans.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from enum import IntEnum
 
 
 class Region(IntEnum):
-    """What a mask pixel or a stretch of caption belongs to. The numbers are written to disk: never renumber them."""
+    """The region of a mask pixel or of a span of a caption. The numbers are written to disk: never renumber them."""
 
-    BACKGROUND = 0  # everything that is not the person, things in front of the person included
+    BACKGROUND = 0  # everything but the person, including occluders
     HEAD = 1  # face, neck, hair, hat
     UPPER = 2  # upper garment, arms
     LOWER = 3  # lower garment, bare legs
-    SHOES = 4  # footwear, the feet in it
+    SHOES = 4  # shoes and feet
     BAG = 5  # bag and straps
 
 
@@ -29,12 +29,12 @@ MARK = re.compile(r"<(\d):([^<>]*)>")
 
 
 def mark(region: Region, words: str) -> str:
-    """`words` marked as speaking of `region`; plain for the background."""
+    """Mark words as describing `region`; the background needs no mark."""
     return words if region == Region.BACKGROUND else f"<{int(region)}:{words}>"
 
 
 def unmark(marked: str) -> tuple[str, list[Span]]:
-    """The text without its marks, and the spans of the marked words in it, in the order of the text."""
+    """Remove the marks; return the text and the spans of the marked words in it, in text order."""
     text, spans, done = "", [], 0
     for found in MARK.finditer(marked):
         text += marked[done : found.start()]

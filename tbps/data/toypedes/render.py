@@ -1,4 +1,4 @@
-"""From attributes and camera parameters to an image and its region mask."""
+"""Render a person with given attributes and camera parameters: the image and its region mask."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from PIL import Image, ImageDraw
 
 from tbps.data.toypedes.attributes import Person
 from tbps.data.toypedes.bags import draw_bag_behind, draw_bag_in_front
-from tbps.data.toypedes.body import Body, make_body
 from tbps.data.toypedes.camera import HEIGHT, WIDTH, Camera
-from tbps.data.toypedes.footwear import draw_shoes
-from tbps.data.toypedes.heads import draw_head
-from tbps.data.toypedes.lowers import draw_lower
-from tbps.data.toypedes.pen import Pen
+from tbps.data.toypedes.clothes import draw_arms, draw_lower, draw_shoes, draw_upper
+from tbps.data.toypedes.drawing import Pen
+from tbps.data.toypedes.figure import Body, draw_head, make_body
+from tbps.data.toypedes.random_streams import Stream, stream
 from tbps.data.toypedes.regions import Region
 from tbps.data.toypedes.scene import draw_occluder, draw_scene
-from tbps.data.toypedes.streams import Stream, stream
-from tbps.data.toypedes.uppers import draw_arms, draw_upper
 
 FINE = 2  # canvas pixels per image pixel: edges are smoothed by averaging 2 x 2
 
@@ -24,8 +21,8 @@ FINE = 2  # canvas pixels per image pixel: edges are smoothed by averaging 2 x 2
 def render(person: Person, camera: Camera) -> tuple[Image.Image, Image.Image]:
     """Draw `person` as `camera` sees them.
 
-    The result depends on the arguments alone, and noise and background do not depend on the person: after
-    `dataclasses.replace(person, shoes_colour="red")` only pixels of the shoes and of their smoothed edges differ.
+    The result depends only on the arguments, and noise and background do not depend on the person. After
+    `dataclasses.replace(person, shoes_colour="red")`, only pixels of the shoes and of their smoothed edges differ.
 
     Returns:
         An RGB image and an "L" mask of `Region` numbers, both 128 high and 64 wide.
@@ -36,7 +33,7 @@ def render(person: Person, camera: Camera) -> tuple[Image.Image, Image.Image]:
 
 
 def paint(person: Person, camera: Camera) -> tuple[Image.Image, Image.Image]:
-    """The picture and its mask before light and smoothing, 256 high and 128 wide."""
+    """Draw the image and its mask before light and smoothing, 256 high and 128 wide."""
     canvas = draw_scene(camera, WIDTH * FINE, HEIGHT * FINE)
     regions = Image.new("L", canvas.size, int(Region.BACKGROUND))
     pen = Pen(
@@ -52,7 +49,7 @@ def paint(person: Person, camera: Camera) -> tuple[Image.Image, Image.Image]:
 
 
 def _draw_person(pen: Pen, body: Body, person: Person) -> None:
-    """From the back to the front: what is drawn later covers what was drawn before."""
+    """Draw from back to front: later shapes cover earlier ones."""
     draw_bag_behind(pen.of(Region.BAG), body, person)
     draw_lower(pen.of(Region.LOWER), body, person)
     draw_shoes(pen.of(Region.SHOES), body, person)
@@ -63,7 +60,7 @@ def _draw_person(pen: Pen, body: Body, person: Person) -> None:
 
 
 def _light(pixels: np.ndarray, camera: Camera) -> np.ndarray:
-    """Brightness, contrast, tint and sensor noise, each pixel by itself. (H, W, 3) uint8 -> (H, W, 3) uint8."""
+    """Apply brightness, contrast, tint and sensor noise to each pixel. (H, W, 3) uint8 -> (H, W, 3) uint8."""
     tint = np.asarray(camera.tint, dtype=np.float32)
     lit = (pixels * (camera.brightness * tint) - 128) * camera.contrast + 128
     grain = stream(camera.noise_seed, Stream.NOISE).standard_normal(pixels.shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Backgrounds, and things that stand between the camera and the person."""
+"""Backgrounds, and occluders between the camera and the person."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tbps.data.toypedes.camera import DOLL_HALF_WIDTH, DOLL_HEIGHT, Camera
-from tbps.data.toypedes.palette import RGB, shade
-from tbps.data.toypedes.pen import Pen
-from tbps.data.toypedes.streams import Stream, stream
+from tbps.data.toypedes.drawing import RGB, Pen, shade
+from tbps.data.toypedes.random_streams import Stream, stream
 
 
 def draw_scene(camera: Camera, width: int, height: int) -> Image.Image:
-    """The background of `camera`, (height, width) pixels, from its own random stream."""
+    """Draw the background of `camera`, (height, width) pixels, from its own random stream."""
     rng = stream(camera.scene_seed, Stream.SCENE)
     image = Image.new("RGB", (width, height))
     SCENES[camera.scene](ImageDraw.Draw(image), rng, width, height)
@@ -20,14 +19,14 @@ def draw_scene(camera: Camera, width: int, height: int) -> Image.Image:
 
 
 def _muted(rng: np.random.Generator, low: int, high: int, spread: int = 14) -> RGB:
-    """A greyish colour: the person, not the wall, should carry the strong colours."""
+    """A greyish colour, so that the strong colours belong to the person and not to the background."""
     level = int(rng.integers(low, high))
     red, green, blue = (int(np.clip(level + rng.integers(-spread, spread + 1), 0, 255)) for _ in range(3))
     return red, green, blue
 
 
 def _gradient(draw: ImageDraw.ImageDraw, colour: RGB, width: int, top: int, bottom: int) -> None:
-    """Horizontal bands that grow darker downwards."""
+    """Horizontal bands that get darker towards the bottom."""
     for y in range(top, bottom, 4):
         share = 0.25 * (y - top) / max(1, bottom - top)
         draw.rectangle((0, y, width, min(y + 3, bottom)), fill=tuple(round(c * (1 - share)) for c in colour))
@@ -97,7 +96,7 @@ SCENES = {"street": _street, "wall": _wall, "corridor": _corridor, "tiles": _til
 
 
 def draw_occluder(pen: Pen, camera: Camera) -> None:
-    """The thing in front of the person, if there is one. Its pixels are background in the mask."""
+    """Draw the occluder, if there is one. Its pixels are background in the mask."""
     x = (2 * camera.occluder_x - 1) * DOLL_HALF_WIDTH * 0.8
     top = DOLL_HEIGHT * (1 - camera.occluder_height)
     if camera.occluder == "pole":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tbps.data.toypedes import lexicon
 from tbps.data.toypedes.attributes import NONE, Person, draw_person
 from tbps.data.toypedes.captions import Caption, write_caption
-from tbps.data.toypedes.palette import COLOURS
+from tbps.data.toypedes.drawing import COLOURS
 from tbps.data.toypedes.regions import BODY, Region, mark, unmark
 
 NOUNS = {

@@ -133,21 +133,21 @@ def test_ground_truth_redraws_the_files_on_disk(summary: toypedes.ToySummary, en
 
 
 def test_ground_truth_of_another_format_or_place_is_refused(summary: toypedes.ToySummary, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"attributes\.json is missing"):
+    with pytest.raises(FileNotFoundError, match=r"attributes\.json does not exist.*generate wrote"):
         toypedes.read_ground_truth(tmp_path)
     (tmp_path / "ground_truth").mkdir()
     (tmp_path / "ground_truth" / "attributes.json").write_text('{"format": 99}')
-    with pytest.raises(ValueError, match="format 99; expected 1"):
+    with pytest.raises(ValueError, match=r"must have format 1, got 99\. Generate"):
         toypedes.read_ground_truth(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"people": 9}, "people is 9; expected at least 10: pass people=10 or more"),
-        ({"images_per_person": 0}, "images_per_person is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"workers": 0}, "workers is 0"),
+        ({"people": 9}, "people must be at least 10, got 9"),
+        ({"images_per_person": 0}, "images_per_person must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(tmp_path: Path, options: dict[str, int], message: str) -> None:
@@ -159,7 +159,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, options: dict[str, int
 def test_a_folder_with_something_in_it_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "ToyPEDES").mkdir()
     (tmp_path / "ToyPEDES" / "mine.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="choose another folder, or delete"):
+    with pytest.raises(FileExistsError, match="Choose another folder, or delete"):
         make(tmp_path)
     assert [path.name for path in (tmp_path / "ToyPEDES").iterdir()] == ["mine.txt"]
 
@@ -181,7 +181,7 @@ def test_a_failed_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.iterdir())
 
 
-def test_a_killed_generation_leaves_no_folder_that_looks_whole(tmp_path: Path) -> None:
+def test_a_killed_generation_leaves_no_folder_that_looks_complete(tmp_path: Path) -> None:
     process = multiprocessing.get_context("fork").Process(target=make, args=(tmp_path,), kwargs={"people": 100_000})
     process.start()
     while process.is_alive() and not list(tmp_path.rglob("*.png")):
@@ -190,4 +190,4 @@ def test_a_killed_generation_leaves_no_folder_that_looks_whole(tmp_path: Path) -
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "ToyPEDES").exists()
-    assert make(tmp_path, people=10, images_per_person=1).root.is_dir()  # and does not stand in the way
+    assert make(tmp_path, people=10, images_per_person=1).root.is_dir()  # and does not block the next one

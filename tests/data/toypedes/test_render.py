@@ -11,7 +11,7 @@ from PIL import Image
 
 from tbps.data.toypedes.attributes import LAYERED, NONE, VALUES, Person, draw_person
 from tbps.data.toypedes.camera import Camera, camera_names, draw_camera
-from tbps.data.toypedes.palette import COLOURS
+from tbps.data.toypedes.drawing import COLOURS
 from tbps.data.toypedes.people import region_pixels, visible_regions
 from tbps.data.toypedes.regions import BODY, Region
 from tbps.data.toypedes.render import paint, render

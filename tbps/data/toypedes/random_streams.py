@@ -1,4 +1,4 @@
-"""Independent random streams, keyed so that any person or image can be drawn alone and in any order."""
+"""Independent random streams with keys, so that any person or image can be drawn alone and in any order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """One number per thing that is drawn: a change in one of them leaves the others as they were."""
+    """One number per purpose: drawing differently for one purpose leaves the others unchanged."""
 
     ATTRIBUTES = 1
     CAMERA_ORDER = 2
@@ -19,20 +19,20 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, which: Stream, *key: int) -> np.random.Generator:
-    """The generator of `which` for `key` (a person, or a person and an image). `seed` and the key are non-negative."""
+    """Create the generator of one purpose for `key` (a person, or a person and an image); all numbers are >= 0."""
     return np.random.default_rng([seed, int(which), *key])
 
 
 def pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    """One key of `weights`, with probability proportional to its weight."""
+    """Choose a key of `weights` with probability proportional to its weight."""
     threshold = rng.random() * sum(weights.values())
     for name, weight in weights.items():
         threshold -= weight
         if threshold < 0:
             return name
-    return name  # rounding left a hair's breadth over: the last one
+    return name  # rounding can leave a tiny remainder: take the last one
 
 
 def choose(rng: np.random.Generator, *options: str) -> str:
-    """One of `options`, all equally likely."""
+    """Choose one of `options`, all equally likely."""
     return options[int(rng.integers(len(options)))]

@@ -1,4 +1,8 @@
-"""Drawing in the doll's own units, on the image and on the region mask at the same time."""
+"""Colours, and a pen that draws on the image and its region mask at the same time.
+
+The palette holds the colours that captions can name. They are far enough apart to survive camera light and a resize
+to 64 x 32.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,67 @@ from dataclasses import dataclass, replace
 
 from PIL import ImageDraw
 
-from tbps.data.toypedes.palette import RGB
 from tbps.data.toypedes.regions import Region
 
+RGB = tuple[int, int, int]
 Point = tuple[float, float]
+
+COLOURS: dict[str, RGB] = {
+    "black": (24, 24, 28),
+    "white": (242, 242, 240),
+    "grey": (136, 138, 142),
+    "blue": (30, 66, 186),
+    "red": (204, 24, 34),
+    "green": (28, 138, 58),
+    "brown": (112, 64, 28),
+    "pink": (250, 138, 190),
+    "purple": (122, 40, 160),
+    "yellow": (246, 214, 36),
+    "orange": (246, 124, 16),
+}
+HAIR: dict[str, RGB] = {
+    "black": (26, 22, 22),
+    "brown": (104, 60, 28),
+    "blond": (240, 206, 104),
+    "grey": (176, 176, 180),
+    "red": (190, 74, 24),
+}
+SKIN: dict[str, RGB] = {
+    "light": (250, 214, 184),
+    "tan": (222, 172, 128),
+    "dark": (138, 90, 60),
+}
+
+
+def luminance(colour: RGB) -> float:
+    """Perceived brightness in 0..255 (Rec. 601 weights)."""
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def shade(colour: RGB, amount: float = 0.28) -> RGB:
+    """Make a colour one step darker, or lighter if it is dark already, for seams, pockets and hems."""
+    if luminance(colour) < 60:
+        return mix(colour, (255, 255, 255), amount * 0.8)
+    return mix(colour, (0, 0, 0), amount)
+
+
+def contrast(colour: RGB) -> RGB:
+    """White, or dark grey on light colours, for collars, soles and other trimmings."""
+    return (70, 70, 76) if luminance(colour) > 170 else (240, 240, 238)
+
+
+def mix(one: RGB, other: RGB, share: float) -> RGB:
+    """Mix two colours; `share` (0..1) is the weight of `other`."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 @dataclass(frozen=True)
 class Pen:
-    """A pen that fills shapes given in doll units: x from the middle (positive is right), y down from the crown.
+    """A pen that fills shapes given in doll units: x from the middle, positive to the right; y down from the crown.
 
-    Every shape goes to the colour image and, as the number of `region`, to the mask, so the two cannot disagree.
+    Every shape is drawn on the colour image and, as the number of `region`, on the mask, so the two always agree.
     """
 
     image: ImageDraw.ImageDraw
@@ -28,11 +82,11 @@ class Pen:
     region: Region = Region.BACKGROUND
 
     def of(self, region: Region) -> Pen:
-        """The same pen, drawing for `region`."""
+        """The same pen, drawing `region`."""
         return replace(self, region=region)
 
     def at(self, point: Point) -> Point:
-        """Canvas pixels of a point in doll units."""
+        """Convert a point from doll units to canvas pixels."""
         return self.origin[0] + self.mirror * point[0] * self.unit, self.origin[1] + point[1] * self.unit
 
     def polygon(self, points: Iterable[Point], colour: RGB) -> None:
@@ -58,7 +112,7 @@ class Pen:
         self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
 
     def limb(self, start: Point, end: Point, widths: Point, colour: RGB) -> None:
-        """Fill a bar from `start` to `end`, `widths` wide at either end, with a round start."""
+        """Fill a bar from `start` to `end` with a round start; `widths` are its widths at the two ends."""
         dx, dy = end[0] - start[0], end[1] - start[1]
         length = (dx * dx + dy * dy) ** 0.5 or 1.0
         nx, ny = -dy / length / 2, dx / length / 2

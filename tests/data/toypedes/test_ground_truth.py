@@ -7,7 +7,7 @@ import pytest
 
 from tbps.data.toypedes.attributes import NONE, draw_person
 from tbps.data.toypedes.captions import write_caption
-from tbps.data.toypedes.reader import ceiling
+from tbps.data.toypedes.ground_truth import ceiling
 from tbps.data.toypedes.regions import BODY, Region
 
 PEOPLE = {
@@ -62,7 +62,7 @@ def test_captions_that_make_no_sense_are_refused() -> None:
         ceiling([], [], PEOPLE, IMAGES)
     with pytest.raises(ValueError, match="1 captions and 2 owners"):
         ceiling([{}], [1, 2], PEOPLE, IMAGES)
-    with pytest.raises(ValueError, match="not true of that person"):
+    with pytest.raises(ValueError, match="does not match that person"):
         ceiling([{"gender": ("woman",)}], [1], PEOPLE, IMAGES)
 
 
