@@ -1,8 +1,8 @@
 """The study of the method: which objective finds people best, and do the parts correspond?
 
-    python benchmarks/method_study.py --quick              # one seed, small, minutes: does everything run?
-    python benchmarks/method_study.py                      # the whole study: days on two cores; goes on where stopped
-    python benchmarks/method_study.py --report             # tables and picture of what is done so far
+    python benchmarks/method_study.py --quick              # minutes: few people and steps, does everything run?
+    python benchmarks/method_study.py                      # days on two cores; resumes where it stopped
+    python benchmarks/method_study.py --report             # tables and chart of the finished runs
     python benchmarks/method_study.py --noise 0.2          # with 20 % of the captions at other people's images
 
 Every method has the same towers, starting checkpoint, data, batches and steps. Methods differ in fields of `TBPSConfig`
@@ -33,7 +33,7 @@ from benchmarks.method.run import Regime, is_done, run
 from benchmarks.method.start import make_start
 
 FULL = Regime(people=5000, steps=1200, batch_size=128, start_people=10000, start_steps=2400)
-SHORT_STEPS = 500  # of tuning and of ablations: what a change does in a shorter training, so that there is time for all
+SHORT_STEPS = 500  # of tuning and ablations, so that there is time for all of them
 QUICK = Regime(people=300, steps=30, batch_size=64, start_people=300, start_steps=30)
 
 
@@ -66,18 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of the command."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one seed, few people and steps: checks that all runs")
-    parser.add_argument("--report", action="store_true", help="run nothing, write report.md and report.png anew")
-    parser.add_argument("--out", type=Path, default=None, help="rendered worlds (default runs/method_study)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, few people and steps: check that everything runs"
+    )
+    parser.add_argument("--report", action="store_true", help="run nothing, rewrite report.md and report.png")
+    parser.add_argument("--out", type=Path, default=None, help="rendered data sets (default runs/method_study)")
     parser.add_argument("--results", type=Path, default=None, help="default benchmarks/results/method_study")
     parser.add_argument("--seeds", type=positive, default=5, help="seeds of data and training")
-    parser.add_argument("--workers", type=positive, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--only", nargs="+", help=f"methods to run, the ablations with {ABLATED}; all where left out")
-    parser.add_argument("--untuned", action="store_true", help="take the first of the values that are tuned on val")
+    parser.add_argument("--workers", type=positive, default=2, help="runs at the same time, one thread each")
+    parser.add_argument("--only", nargs="+", help=f"methods to run (default: all); {ABLATED} includes the ablations")
+    parser.add_argument("--untuned", action="store_true", help="skip tuning, use the first of the values to tune")
     parser.add_argument("--skip-ablations", action="store_true", help="run methods only")
-    parser.add_argument("--noise", type=share, default=0.0, help="share of training captions at other people's images")
+    parser.add_argument(
+        "--noise", type=share, default=0.0, help="fraction of the training captions to move to other people's images"
+    )
     return parser
 
 
@@ -97,7 +101,7 @@ def stages(
 
 
 def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, workers: int) -> None:
-    """Run what is not done yet, several processes at a time."""
+    """Make the runs that are not done, several processes at a time."""
     missing = [what for what in planned if not is_done(what, regime)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         runs = {pool.submit(run, what, regime, start, out): what.file for what in missing}
@@ -106,14 +110,14 @@ def execute(planned: Sequence[Planned], regime: Regime, start: Path, out: Path, 
 
 
 def positive(value: str) -> int:
-    """A number of seeds or of processes."""
+    """Parse a number of seeds or processes."""
     if int(value) < 1:
         raise argparse.ArgumentTypeError(f"{value}: expected 1 or more.")
     return int(value)
 
 
 def share(value: str) -> float:
-    """Of captions."""
+    """Parse a fraction of the captions."""
     if not 0 <= float(value) <= 1:
         raise argparse.ArgumentTypeError(f"{value}: expected 0 to 1.")
     return float(value)

@@ -1,1 +1,1 @@
-"""The study of the method: methods, training runs, ground truth that only rendered data can give, report."""
+"""The method study: methods, training runs, ground truth from rendered people, report."""

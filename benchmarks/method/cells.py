@@ -1,4 +1,4 @@
-"""Numbers over seeds as the cells of Markdown tables."""
+"""Cells of Markdown tables for numbers over seeds."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from benchmarks.method.statistics import Spread, spread
 
 
 def cell(values: Iterable[float], digits: int) -> str:
-    """Mean ± standard deviation, or a dash."""
+    """Format mean ± standard deviation; a dash without values."""
     values = list(values)
     if not values:
         return "-"
@@ -15,7 +15,7 @@ def cell(values: Iterable[float], digits: int) -> str:
 
 
 def difference(found: Spread | None) -> str:
-    """Mean ± half the interval (standard deviation; number of seeds); of one seed, mean (1); or a dash."""
+    """Format mean ± half the interval (standard deviation; seeds), mean (1) for one seed, or a dash."""
     if found is None:
         return "-"
     if found.count == 1:
@@ -24,10 +24,10 @@ def difference(found: Spread | None) -> str:
 
 
 def number(found: Spread | None) -> str:
-    """A mean with two digits, or a dash."""
+    """Format a mean with two digits, or a dash."""
     return "-" if found is None else f"{found.mean:.2f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]

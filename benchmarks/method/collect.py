@@ -1,4 +1,4 @@
-"""What the finished runs of a study found, as one structure, and what it says of the machine."""
+"""The results of all finished runs of a study as one structure, and numbers drawn from it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,9 +14,12 @@ WAYS = ("global", "parts", "whole")
 
 
 def collect(results: Path) -> dict[str, Any]:
-    """Every finished run: {"methods": {name: {seed: result}}, "ablations": ..., "tuned": names of
-    methods whose settings were chosen on val, "tuning": {name: {value: R@1 on val}}, "untuned": runs kept
-    of methods that were tuned later}."""
+    """Collect every finished run.
+
+    Returns:
+        "methods", "untuned" (runs from before a method was tuned) and "ablations": name -> seed -> result. "tuned": the
+        names of methods whose settings were chosen on val. "tuning": name -> value -> R@1 on val.
+    """
     methods = {name: by_seed(results / "runs" / name) for name in METHODS}
     return {
         "tuned": [name for name, runs in methods.items() if is_tuned(results, name, runs.values())],
@@ -28,19 +31,21 @@ def collect(results: Path) -> dict[str, Any]:
 
 
 def tuning(results: Path, name: str) -> dict[str, float]:
-    """R@1 on val, in percent, of each value that was tried of a method."""
+    """Return R@1 on val in percent for each value that was tried for a method."""
     files = [tuning_file(results, name, choice) for choice in choices(METHODS[name])]
     return {file.stem: 100 * val_rank_1(file) for file in files if is_finished(file)}
 
 
 def by_seed(folder: Path) -> Results:
-    """Results of one method or ablation."""
+    """Read the results of one method or ablation by seed."""
     return {int(file.stem.removeprefix("seed")): read_result(file) for file in finished_in(folder)}
 
 
 def metric(results: Results, way: str, name: str, split: str = "test") -> dict[int, float]:
-    """Metric in percent by seed; without parts the whole vector is the global embedding. Runs made before "train" was
-    measured (as many of the training people as test has) lack it and are left out."""
+    """Return a metric in percent by seed. Without parts the whole vector is the global embedding.
+
+    Runs from before "train" was measured (as many training people as test has) are left out of that split.
+    """
     found = {}
     for seed, result in results.items():
         if split == "train" and split not in result:
@@ -52,8 +57,8 @@ def metric(results: Results, way: str, name: str, split: str = "test") -> dict[i
 
 
 def by_part_weight(results: Results, split: str) -> dict[str, Spread]:
-    """R@1 of the whole vector in percent by the weight of the parts, over the seeds that kept it: from the global
-    embedding alone, a weight of 0, to the parts alone, 1."""
+    """Return R@1 of the whole vector in percent by part weight, over the seeds that recorded it: 0 is the global
+    embedding alone, 1 the parts alone."""
     found: dict[str, list[float]] = {}
     for run in (result for result in results.values() if "by_part_weight" in result):
         ends = {"0": run[split]["global"]["rank_1"], "1": run[split]["parts"]["rank_1"]}
@@ -64,7 +69,7 @@ def by_part_weight(results: Results, split: str) -> dict[str, Spread]:
 
 
 def truth(results: Results, region: str, name: str, estimate: str | None = None) -> Spread | None:
-    """A measure of one region's part over the seeds that have it."""
+    """Summarise a measure of one region's part over the seeds that have it."""
     regions = [result["truth"][region] for result in results.values() if "truth" in result]
     values = [measured[name] for measured in regions if name in measured]
     if estimate is not None:
@@ -73,8 +78,8 @@ def truth(results: Results, region: str, name: str, estimate: str | None = None)
 
 
 def item_readers(results: Results) -> dict[tuple[str, str], list[dict[str, float]]]:
-    """(region, item) -> of each seed that has it: `pointing`, and the share of the captions in which the part of each
-    region, by the region's name, reads the words most (`benchmarks.method.by_item`)."""
+    """Return (region, item) -> for each seed: `pointing`, and by region the fraction of captions whose words that
+    region's part reads most (`benchmarks.method.by_item`)."""
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for regions in (result["truth"] for result in results.values() if "truth" in result):
         for region, measured in regions.items():
@@ -85,19 +90,19 @@ def item_readers(results: Results) -> dict[tuple[str, str], list[dict[str, float
 
 
 def mean_truth(results: Results, name: str) -> Spread | None:
-    """A measure averaged over the regions' parts, over seeds."""
+    """Average a measure over the regions' parts and summarise it over seeds."""
     parts = [list(result["truth"].values()) for result in results.values() if "truth" in result]
     values = [sum(float(part[name]) for part in seed) / len(seed) for seed in parts]
     return spread(values) if values else None
 
 
 def against(methods: dict[str, Results], ours: str, theirs: str, way: str, name: str) -> Spread | None:
-    """Paired difference of two methods on test, in points, both by `way`; who has no parts ranks by the global
-    embedding always."""
+    """Summarise the paired difference of two methods on test, in points. Both rank by `way`; a method without parts
+    ranks by the global embedding."""
     their_way = way if METHODS[theirs].has_parts else "global"
     return paired(metric(methods[ours], way, name), metric(methods[theirs], their_way, name))
 
 
 def regions_of(results: Iterable[dict[str, Any]]) -> list[str]:
-    """Regions that any run measured."""
+    """Return the regions that any run measured."""
     return list(dict.fromkeys(region for result in results for region in result.get("truth", {})))

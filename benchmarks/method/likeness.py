@@ -1,4 +1,4 @@
-"""What parts know of likeness: commonality against its true value, false negatives, and repainted people."""
+"""What parts know about likeness: commonality against its true value, false negatives, repainted people."""
 
 import numpy as np
 import torch
@@ -18,9 +18,12 @@ REPAINTED_IMAGES = 150
 def commonality_correlation(
     test: Parts, assignment: dict[int, int], estimate: str, among: int = BATCH
 ) -> dict[int, float]:
-    """Spearman correlation, over people whose caption states thing and colour of the region, of the estimate (mean of
-    its text and its image anchor, in groups of `among` people, one image of each; BATCH as in training) with the true
-    share of other people of the test set who have the same value there. 0 by chance, and for any constant answer."""
+    """Correlate an estimate of commonality with the truth by Spearman, for each assigned region.
+
+    The truth is the fraction of the other test people who have the same value there. The estimate is the mean for the
+    text and the image anchor, in groups of `among` people with one image each (BATCH as in training). Only people whose
+    caption states item and colour count. A constant answer has correlation 0.
+    """
     one = np.arange(0, len(test.people), IMAGES_A_PERSON)
     text, image, ids = test.text_parts[one], test.image_parts[one], test.person_ids[one]
     common = torch.cat([
@@ -31,8 +34,8 @@ def commonality_correlation(
 
 
 def sampled_share_correlation(test: Parts, among: int = BATCH) -> dict[int, float]:
-    """The same of the true share in the group itself: the most that an estimate can reach which knows no other people.
-    Of 128 people two or three have a jacket of one colour, or by chance none."""
+    """Correlate the true fraction within the group with that of the test set: the upper bound of an estimate that sees
+    only the group. Of 128 people two or three wear a jacket of one colour, or by chance none."""
     one = np.arange(0, len(test.people), IMAGES_A_PERSON)
     found = {}
     for region in range(len(BODY)):
@@ -42,31 +45,31 @@ def sampled_share_correlation(test: Parts, among: int = BATCH) -> dict[int, floa
 
 
 def values_of(test: Parts, region: int) -> np.ndarray:
-    """(N,) what each image's person has there."""
+    """Return the value of each image's person in the region, (N,)."""
     return np.array([value(BODY[region], person) for person in test.people])
 
 
 def share_of_others(values: np.ndarray) -> np.ndarray:
-    """(n,) share of the others who have the same value."""
+    """Return the fraction of the others with the same value, (n,)."""
     return ((values[:, None] == values[None, :]).sum(axis=1) - 1) / max(1, len(values) - 1)
 
 
 def with_true_share(test: Parts, region: int, common: np.ndarray) -> float:
-    """Rank correlation of an answer for each person (people,) with the true share among all people of `test`."""
+    """Correlate an answer for each person (people,) with the true fraction among all people of `test`."""
     one = np.arange(0, len(test.people), IMAGES_A_PERSON)
     said = np.array([is_stated(BODY[region], test.people[i], test.stated[i]) for i in one])
     return rank_correlation(common[said], share_of_others(values_of(test, region)[one])[said])
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's; 0 where either is constant, which ranks nothing."""
+    """Return Spearman's correlation; 0 if either side is constant."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(spearmanr(one, other).statistic)
 
 
 def anchored(estimate: Estimate, anchors: torch.Tensor, candidates: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """(K, B) commonality of anchors (B, K, d) among candidates (B, K, d); the mean over people of a pairwise one."""
+    """Return the commonality (K, B) of anchors (B, K, d) among candidates (B, K, d); pairwise ones are averaged."""
     own = own_cosine(anchors, candidates, ids).mean(dim=1)
     rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, own)
     common = estimate(rows)
@@ -74,8 +77,8 @@ def anchored(estimate: Estimate, anchors: torch.Tensor, candidates: torch.Tensor
 
 
 def false_negative_auc(test: Parts, assignment: dict[int, int], captions: int = 600) -> dict[int, float]:
-    """AUC of the part's cosine of a caption and an image of another person, for telling the pairs in which that person
-    has the value that the caption states from those with another value. 0.5 by chance."""
+    """Return the AUC of the part's cosine between a caption and images of other people: positive pairs are those whose
+    person has the value that the caption states. Chance is 0.5."""
     found = {}
     for region, part in assignment.items():
         values = values_of(test, region)
@@ -89,7 +92,7 @@ def false_negative_auc(test: Parts, assignment: dict[int, int], captions: int = 
 
 
 def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Probability that a positive scores above a negative, ties counting half; NaN where there are none of either."""
+    """Return the probability that a positive scores above a negative, ties counting half; NaN without either."""
     if not len(positive) or not len(negative):
         return float("nan")
     return float(mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
@@ -99,19 +102,19 @@ def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
 def counterfactual(
     model: TBPSModel, processor: TBPSProcessor, test: Parts, assignment: dict[int, int], truth: GroundTruth
 ) -> dict[int, float]:
-    """For each region: pictures are drawn again with another colour there; the share of them in which the assigned part
-    moves most (in cosine). Chance 1 / K."""
+    """Repaint each region in another colour and return the fraction of images in which its part moves most, by cosine.
+    Chance is 1/K."""
     found = {}
     for region, part in assignment.items():
         attribute = REPAINTED[BODY[region]]
         seen = test.seen(BODY[region])
         rows = [i for i, p in enumerate(test.people) if seen[i] and getattr(p, attribute) != NONE][:REPAINTED_IMAGES]
         rng = np.random.default_rng(region)
-        pictures = []
+        repainted = []
         for i in rows:
             others = [c for c in VALUES[attribute] if c not in (NONE, getattr(test.people[i], attribute))]
-            pictures.append(rerender(truth, test.file_paths[i], **{attribute: str(rng.choice(others))})[0])
-        after, _ = image_batch(model, processor, pictures)
+            repainted.append(rerender(truth, test.file_paths[i], **{attribute: str(rng.choice(others))})[0])
+        after, _ = image_batch(model, processor, repainted)
         moved = 1 - (after * test.image_parts[rows]).sum(dim=-1)  # (n, K)
         found[region] = float((moved.argmax(dim=1) == part).float().mean())
     return found

@@ -1,4 +1,4 @@
-"""Where parts look: the share of their attention inside one region, the pointing game, and whether text agrees."""
+"""Where parts look: attention inside a region, the pointing game, and agreement between image and text."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from benchmarks.method.regions import BODY
 
 
 def inside(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """Share of each part's image attention inside each region, where it is seen: (K, 5); and the most that attention to
-    one fixed cell reaches: (5,)."""
+    """Return the fraction of each part's attention inside each region where it is visible, (K, 5), and the best that
+    attention to one fixed cell reaches, (5,)."""
     shares, constant = [], []
     rows, columns = parts.image_attention.shape[2:]
     attention = parts.image_attention.numpy()
@@ -26,12 +26,12 @@ def inside(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def areas(parts: Parts) -> np.ndarray:
-    """Share of the picture that each region covers where it is seen, the chance level of a uniform attention: (5,)."""
+    """Return the fraction of the image that each visible region covers, (5,): the chance level of uniform attention."""
     return np.array([(parts.masks[parts.seen(region)] == region).mean() for region in BODY])
 
 
 def pointed_at(parts: Parts) -> np.ndarray:
-    """(N, K) the region in the mask at the centre of the cell that a part looks at most."""
+    """Return the region at the centre of the cell with the most attention, (N, K)."""
     rows, columns = parts.image_attention.shape[2:]
     peak = parts.image_attention.flatten(2).argmax(dim=-1).numpy()  # (N, K)
     cell = parts.masks.shape[1] // rows, parts.masks.shape[2] // columns
@@ -40,8 +40,8 @@ def pointed_at(parts: Parts) -> np.ndarray:
 
 
 def pointing(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """How often the centre of the cell that a part looks at most lies in the region's mask (no tolerance), where it is
-    seen: (K, 5); and how often the best fixed pixel does: (5,)."""
+    """Return how often that centre lies in the mask of each visible region, without tolerance, (K, 5), and how often
+    the best fixed pixel does, (5,)."""
     found = pointed_at(parts)
     hits = [(found[parts.seen(region)] == region).mean(axis=0) for region in BODY]
     constant = [(parts.masks[parts.seen(region)] == region).mean(axis=0).max() for region in BODY]
@@ -49,7 +49,8 @@ def pointing(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reads_most(parts: Parts) -> np.ndarray:
-    """(K, 5): of the captions that speak of a region, the share in which part k reads its words most. Chance 1 / K."""
+    """Return the fraction of the captions that mention a region in which part k reads its words most: (K, 5). Chance
+    is 1/K."""
     reader, spoken = parts.text_reading.argmax(axis=1), parts.spoken_of()  # (N, 5) each
     count = parts.text_reading.shape[1]
     return np.stack([
@@ -59,14 +60,14 @@ def reads_most(parts: Parts) -> np.ndarray:
 
 
 def assign(parts: Parts) -> dict[int, int]:
-    """Region (index in `BODY`) -> part: one to one, of the largest sum of the attention inside the region and of how
-    often the part reads its words most. To be made on val."""
+    """Assign one part to each region (index in `BODY`). The assignment maximises the sum of the attention inside the
+    region and of how often the part reads its words most. Use val."""
     regions, chosen = linear_sum_assignment(-(inside(parts)[0] + reads_most(parts)).T)
     return {int(region): int(part) for region, part in zip(regions, chosen, strict=True)}
 
 
 def localisation(test: Parts, assignment: dict[int, int]) -> dict[str, dict[str, Any]]:
-    """By region: what its part reaches on test, its chance level and the best constant answer."""
+    """Measure each region's part on test, with the chance level and the best constant answer."""
     share, share_constant = inside(test)
     hits, hits_constant = pointing(test)
     area, agreement = areas(test), reads_most(test)

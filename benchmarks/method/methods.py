@@ -42,13 +42,13 @@ NO_PARTS: dict[str, Any] = {
     "part_independence_loss_weight": 0.0,
 }
 SDM_ID: dict[str, Any] = {"global_loss": "sdm", "id_loss_weight": 0.3}
-DECODER: dict[str, Any] = {  # the same for every method that has parts
+DECODER: dict[str, Any] = {  # shared by all methods with parts
     "part_weight": 0.5,
     "part_attention": "both",
-    "part_image_layer": 0,  # what is read knows its own place alone; what it is chosen by knows what is around it
+    "part_image_layer": 0,  # values know only their own place, keys know their surroundings
     "part_image_key_layer": 1,
     "part_text_key_layer": 1,
-    "part_stripes": 8,  # one a part
+    "part_stripes": 8,  # one per part
     "text_part_weights": True,
     "part_independence_loss_weight": 5.0,
     "part_compactness_loss_weight": 8.0,
@@ -59,9 +59,12 @@ MATCHING: dict[str, Any] = {
     "part_matching_scale": 50.0,
 }
 PARTS: dict[str, Any] = {**SDM_ID, **DECODER, **MATCHING}
-SOFTENED: dict[str, Any] = {"cmr_negatives": "softened", "cmr_loss_weight": 15.0}  # all of an anchor in one hinge
+SOFTENED: dict[str, Any] = {
+    "cmr_negatives": "softened",
+    "cmr_loss_weight": 15.0,
+}  # one hinge per anchor
 DEEPER: dict[str, Any] = {"decoder_layers": 2}
-LIGHT: dict[str, Any] = {"global_loss_weight": 0.1}  # SDM at 1 is large beside the losses of parts
+LIGHT: dict[str, Any] = {"global_loss_weight": 0.1}  # SDM at 1 dominates the losses of parts
 NO_MATCHING: dict[str, Any] = {"part_matching_loss_weight": 0.0}  # ranking as arXiv 2501.00318 has it
 
 
@@ -83,23 +86,23 @@ class Method:
 
     @property
     def has_parts(self) -> bool:
-        """Whether there are trained parts to rank with."""
+        """Whether the method trains parts to rank with."""
         return bool(self.settings.get("part_weight"))
 
 
 def ranking(commonality: str) -> Method:
-    """SDM + ID + matching of the weighted sum of parts + ranking of each part with a margin by `commonality`."""
+    """SDM + ID + part matching + ranking of each part with a margin by `commonality`."""
     settings = {**PARTS, "cmr_loss_weight": 3.0, "cmr_margin_floor": 0.0, "commonality": commonality}
     return Method(settings, {"cmr_margin": (0.3, 0.15)})
 
 
 def changed(method: Method, fields: dict[str, Any]) -> Method:
-    """The same with other values of these fields."""
+    """The same method with other values of these fields."""
     return replace(method, settings={**method.settings, **fields})
 
 
 def robust(method: Method) -> Method:
-    """The same, without pairs whose loss says that caption and image do not belong together."""
+    """The same method without pairs whose loss says that caption and image do not belong together."""
     return replace(method, training={"noisy_pairs": "filter"})
 
 

@@ -1,4 +1,4 @@
-"""A model's parts on a split of rendered people: embeddings, attention maps, and the truth beside them."""
+"""The parts of a model on a split of rendered people: embeddings, attention maps and ground truth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from tbps.data.toypedes import GroundTruth, Person
 from tbps.data.toypedes.phrases import Stated
 
 IMAGES_A_PERSON = 3  # of ToyPEDES as the study renders it
-SEEN = 20  # mask pixels from which a region counts as seen
+SEEN = 20  # mask pixels from which a region counts as visible
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Parts:
     file_paths: list[str]
 
     def seen(self, region: int) -> np.ndarray:
-        """(N,) bool, whether the image shows the region."""
+        """Whether each image shows the region, (N,) bool."""
         return (self.masks == region).sum(axis=(1, 2)) >= SEEN
 
     def spoken_of(self) -> np.ndarray:
-        """(N, 5) bool, whether the caption speaks of the region."""
+        """Whether each caption mentions each region, (N, 5) bool."""
         return self.text_reading.sum(axis=1) > 0
 
 
@@ -51,7 +51,7 @@ class Parts:
 def read_parts(
     model: TBPSModel, processor: TBPSProcessor, rows: datasets.Dataset, truth: GroundTruth, root: Path, people: int
 ) -> Parts:
-    """The parts of the first `people` people of a split: all their images, each with its first caption."""
+    """Read the parts of the first `people` people of a split: all their images, each with its first caption."""
     rows = rows.select(range(min(len(rows), people * IMAGES_A_PERSON)))
     files = rows["file_path"][:]
     folder = root / "ToyPEDES"
@@ -77,7 +77,7 @@ def read_parts(
 def image_batch(
     model: TBPSModel, processor: TBPSProcessor, images: list[Path] | list[Image.Image]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Part embeddings (B, K, d) and attention (B, K, rows, columns) of pictures."""
+    """Return the part embeddings (B, K, d) and attention maps (B, K, rows, columns) of images."""
     inputs = processor(images=[open_image(image) for image in images], return_tensors="pt")
     out = model.get_image_features(**inputs, output_part_attentions=True)
     return out.part_embeds, out.part_attentions
@@ -86,7 +86,8 @@ def image_batch(
 def text_batch(
     model: TBPSModel, processor: TBPSProcessor, captions: list[str], spans: list[tuple[tuple[int, int, int], ...]]
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Part embeddings (B, K, d) of captions and the share of each part's attention on each region's words (B, K, 5)."""
+    """Return the part embeddings (B, K, d) of captions, and how much of its attention each part gives to the words of
+    each region, (B, K, 5)."""
     inputs = processor.tokenizer(captions, padding=True, return_tensors="pt", return_offsets_mapping=True)
     offsets = inputs.pop("offset_mapping").numpy()  # (B, L, 2) characters
     out = model.get_text_features(**inputs, output_part_attentions=True)

@@ -1,4 +1,4 @@
-"""Which runs a stage of the study consists of: a file, the settings of the model, the seed."""
+"""The runs of each stage of the study."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from benchmarks.method.methods import ABLATED, ABLATIONS, METHODS, ORACLE_SOURCE, Method
 from benchmarks.method.results import is_finished, read_result
 
-TUNING_SEED = 0  # a world of its own: nothing of the seeds that count is seen in tuning
+TUNING_SEED = 0  # has its own people: tuning sees nobody of the other seeds
 ABLATION_SEEDS = (1,)
 
 
@@ -29,7 +29,7 @@ class Planned(NamedTuple):
 
 
 def tuning_runs(results: Path, only: Sequence[str] | None) -> list[Planned]:
-    """Every combination of the values that a method is tuned over, on one seed."""
+    """Plan every combination of the values that a method is tuned over, on one seed."""
     return [
         Planned(tuning_file(results, name, choice), {**method.settings, **choice}, TUNING_SEED, method.training)
         for name, method in chosen(only)
@@ -61,7 +61,7 @@ def main_runs(
 
 
 def ablation_runs(results: Path, tuned: bool = True) -> list[Planned]:
-    """Every ablation of the method `ABLATED`, and that one unchanged."""
+    """Plan every ablation of the method `ABLATED`, and that method unchanged."""
     base = settings_of(results, ABLATED, tuned)
     return [
         Planned(results / "ablations" / name / f"seed{seed}.json", {**base, **change}, seed, {})
@@ -71,10 +71,10 @@ def ablation_runs(results: Path, tuned: bool = True) -> list[Planned]:
 
 
 def chosen(only: Sequence[str] | None) -> list[tuple[str, Method]]:
-    """The methods of those names, or all.
+    """Return the methods of those names, or all.
 
     Raises:
-        ValueError: a name that is none of them.
+        ValueError: a name is unknown.
     """
     unknown = set(only or ()) - set(METHODS)
     if unknown:
@@ -83,15 +83,15 @@ def chosen(only: Sequence[str] | None) -> list[tuple[str, Method]]:
 
 
 def choices(method: Method) -> list[dict[str, Any]]:
-    """The combinations of tuned values; one empty one where nothing is tuned."""
+    """Return the combinations of tuned values; one empty combination if nothing is tuned."""
     return [dict(zip(method.tuned, values, strict=True)) for values in product(*method.tuned.values())]
 
 
 def settings_of(results: Path, name: str, tuned: bool = True) -> dict[str, Any]:
-    """Settings of a method, with the values that were best on val, or with the first of each where not `tuned`.
+    """Return the settings of a method with the values that were best on val, or with the first of each if not `tuned`.
 
     Raises:
-        FileNotFoundError: it was to be tuned and was not yet.
+        FileNotFoundError: tuning has not finished.
     """
     options = choices(METHODS[name])
     best = options[0]
@@ -101,13 +101,13 @@ def settings_of(results: Path, name: str, tuned: bool = True) -> dict[str, Any]:
 
 
 def val_rank_1(file: Path) -> float:
-    """R@1 on val of what a method ranks with: the whole vector, or the global embedding without parts."""
+    """Return R@1 on val of what a method ranks with: the whole vector, or without parts the global embedding."""
     val = read_result(file)["val"]
     return val.get("whole", val["global"])["rank_1"]
 
 
 def is_tuned(results: Path, name: str, runs: Iterable[dict[str, Any]]) -> bool:
-    """Whether a method was tuned and all of these runs have the settings that came of it."""
+    """Whether a method was tuned and all of these runs have the tuned settings."""
     options = choices(METHODS[name])
     if len(options) > 1 and not all(is_finished(tuning_file(results, name, choice)) for choice in options):
         return False
@@ -115,10 +115,10 @@ def is_tuned(results: Path, name: str, runs: Iterable[dict[str, Any]]) -> bool:
 
 
 def run_file(results: Path, name: str, seed: int) -> Path:
-    """Where a run's result lies."""
+    """Return the result file of a run."""
     return results / "runs" / name / f"seed{seed}.json"
 
 
 def tuning_file(results: Path, name: str, choice: dict[str, Any]) -> Path:
-    """Where the result of a tuning run lies."""
+    """Return the result file of a tuning run."""
     return results / "tuning" / name / ("-".join(f"{key}={value}" for key, value in choice.items()) + ".json")

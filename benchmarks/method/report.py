@@ -1,11 +1,11 @@
-"""Tables in Markdown and a picture of the collected results of a study."""
+"""The report of a study: tables in Markdown and a chart."""
 
 from pathlib import Path
 from typing import Any
 
+from benchmarks.method.chart import draw_chart
 from benchmarks.method.collect import Results, collect
 from benchmarks.method.methods import ABLATED, METHODS
-from benchmarks.method.picture import draw
 from benchmarks.method.plan import TUNING_SEED
 from benchmarks.method.retrieval_tables import (
     BASELINES,
@@ -19,15 +19,15 @@ from benchmarks.method.truth_tables import ablation_table, item_table, truth_tab
 
 
 def write_report(results: Path) -> None:
-    """`report.md` and `report.png` in the folder `results`, of the runs there."""
+    """Write `report.md` and `report.png` about the runs of `results` into that folder."""
     found = collect(results)
     (results / "report.md").write_text(tables(found), encoding="utf-8")
-    draw(found, results / "report.png")
+    draw_chart(found, results / "report.png")
     print(f"Wrote {results / 'report.md'} and {results / 'report.png'}.")
 
 
 def tables(found: dict[str, Any]) -> str:
-    """All tables."""
+    """Return the Markdown of all tables."""
     methods = {name: runs for name, runs in found["methods"].items() if runs}
     lines = [
         "<!-- written by `python benchmarks/method_study.py`; do not edit -->",
@@ -62,7 +62,7 @@ def tables(found: dict[str, Any]) -> str:
 
 
 def machines(methods: dict[str, Results]) -> list[str]:
-    """What the runs share, what they ran on, and how long they took."""
+    """Return lines about the runs: their regime, their machines and their time."""
     runs = [result for results in methods.values() for result in results.values()]
     seconds = sum(result["seconds"] for result in runs)
     return [
@@ -73,6 +73,6 @@ def machines(methods: dict[str, Results]) -> list[str]:
 
 
 def steps(runs_of: dict[str, Results]) -> str:
-    """The steps of these runs."""
+    """Return the numbers of training steps of these runs."""
     found = {run["regime"]["steps"] for runs in runs_of.values() for run in runs.values()}
     return ", ".join(str(number) for number in sorted(found))

@@ -1,4 +1,4 @@
-"""Retrieval by the global part alone, by the parts alone, and by the whole vector for every weight of the parts."""
+"""Retrieval by the global embedding, by the parts, and by the whole vector at every part weight."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from tbps import TBPSModel
 from tbps.evaluation.metrics import RetrievalMetrics
 from tbps.evaluation.retrieval import SplitVectors
 
-WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # part weights w, of which val chooses one
+WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # part weights w; val chooses one
 KEPT = ("rank_1", "rank_5", "mAP")
 
 
 def scores(model: TBPSModel, vectors: SplitVectors) -> tuple[torch.Tensor, torch.Tensor]:
-    """(T, I) scores by the global embeddings, and by the parts with the sentence's weights of them."""
+    """Return the scores (T, I) by the global embeddings, and by the parts with the weights of each text."""
     width, weight = model.config.projection_dim, model.config.part_weight
     by_global = vectors.texts[:, :width] @ vectors.images[:, :width].T / (1 - weight)
     by_parts = vectors.texts[:, width:] @ vectors.images[:, width:].T
@@ -21,7 +21,7 @@ def scores(model: TBPSModel, vectors: SplitVectors) -> tuple[torch.Tensor, torch
 
 
 def metrics(matrix: torch.Tensor, vectors: SplitVectors) -> dict[str, float]:
-    """R@1, R@5 and mAP of a score matrix (T, I), in [0, 1]."""
+    """Compute R@1, R@5 and mAP of a score matrix (T, I), in [0, 1]."""
     found = RetrievalMetrics(vectors.gallery_person_ids)
     for rows, ids in zip(matrix.split(1000), vectors.query_person_ids.split(1000), strict=True):
         found.update(rows, ids)
@@ -30,8 +30,11 @@ def metrics(matrix: torch.Tensor, vectors: SplitVectors) -> dict[str, float]:
 
 
 def measure(model: TBPSModel, splits: dict[str, SplitVectors]) -> dict[str, Any]:
-    """What each way to rank reaches on each split; the weight of the parts is the best one on "val". What the whole
-    vector reaches by every weight is in "by_part_weight": {weight: {split: R@1}}."""
+    """Measure each way to rank on each split, with the part weight that is best on "val".
+
+    Returns:
+        split -> way -> metric, "part_weight", and "by_part_weight": weight -> split -> R@1 of the whole vector.
+    """
     scored = {name: scores(model, vectors) for name, vectors in splits.items()}
     result: dict[str, Any] = {name: {"global": metrics(scored[name][0], splits[name])} for name in splits}
     if not model.config.part_weight:
@@ -47,5 +50,5 @@ def measure(model: TBPSModel, splits: dict[str, SplitVectors]) -> dict[str, Any]
 
 
 def whole(by_global: torch.Tensor, by_parts: torch.Tensor, weight: float) -> torch.Tensor:
-    """Scores of the whole vector, in which the parts weigh `weight`."""
+    """Return the scores of the whole vector with this part weight."""
     return (1 - weight) * by_global + weight * by_parts

@@ -1,4 +1,4 @@
-"""Tables of who is found: by method, by differences, by the values that were tuned, by the weight of the parts."""
+"""Retrieval tables: methods, their differences, tuned values, part weights, suspected pairs."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from benchmarks.method.collect import WAYS, Results, against, by_part_weight, me
 from benchmarks.method.methods import METHODS
 
 METRICS = {"rank_1": "R@1", "rank_5": "R@5", "mAP": "mAP"}
-BASELINES = {  # what every method with parts is compared with
+BASELINES = {  # each method is compared with these
     "itc": "ITC",
     "tal": "TAL",
     "sdm_id": "SDM+ID",
@@ -17,7 +17,7 @@ BASELINES = {  # what every method with parts is compared with
 
 
 def retrieval_table(methods: dict[str, Results], tuned: Sequence[str]) -> list[str]:
-    """Method by way to rank and metric; runs made before people trained on were measured lack these."""
+    """Tabulate methods by way to rank and metric. Older runs lack the column about training people."""
     header = [
         "contender",
         "seeds",
@@ -39,7 +39,7 @@ def retrieval_table(methods: dict[str, Results], tuned: Sequence[str]) -> list[s
 
 
 def difference_tables(methods: dict[str, Results], baselines: Sequence[str], where: str = "") -> list[str]:
-    """`difference_table` of each metric, with a heading."""
+    """Return `difference_table` of each metric, with headings."""
     lines = []
     for key, short in METRICS.items():
         lines += ["", f"## Paired differences of {short}{where}", ""]
@@ -49,7 +49,7 @@ def difference_tables(methods: dict[str, Results], baselines: Sequence[str], whe
 
 
 def difference_table(methods: dict[str, Results], baselines: Sequence[str], key: str) -> list[str]:
-    """Each method against the baselines, by each way to rank; who has no parts has one way."""
+    """Tabulate each method against the baselines by each way to rank."""
     rows = []
     for name in (name for name, runs in methods.items() if runs):
         for way in WAYS if METHODS[name].has_parts else ("global",):
@@ -59,7 +59,7 @@ def difference_table(methods: dict[str, Results], baselines: Sequence[str], key:
 
 
 def weight_table(methods: dict[str, Results]) -> list[str]:
-    """Method and split by weight of the parts; of the runs that kept it."""
+    """Tabulate methods and splits by part weight, for the runs that recorded it."""
     rows, header = [], []
     for name, runs in methods.items():
         for split in ("val", "test"):
@@ -71,13 +71,13 @@ def weight_table(methods: dict[str, Results]) -> list[str]:
 
 
 def tuning_table(tuning: dict[str, dict[str, float]]) -> list[str]:
-    """Method by the values that were tried."""
+    """Tabulate methods by the values that were tried."""
     values = {name: [f"{value}: {rank:.1f}" for value, rank in tried.items()] for name, tried in tuning.items()}
     return table(["contender", "R@1 of each value"], [[name, ", ".join(tried)] for name, tried in values.items()])
 
 
 def suspicion_table(methods: dict[str, Results]) -> list[str]:
-    """Of the robust methods: how many training pairs they suspect, and how rightly."""
+    """Tabulate how many training pairs the robust methods suspect, and how rightly."""
     rows = []
     for name, runs in methods.items():
         found = [result["suspected"] for result in runs.values() if "suspected" in result]

@@ -1,4 +1,4 @@
-"""One run: train a method on the world of a seed from the starting checkpoint, measure it, write one JSON file."""
+"""One run: train a method from the starting checkpoint on the data of a seed, measure it, write one JSON file."""
 
 import json
 import os
@@ -40,14 +40,20 @@ from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.build import make_processor
 
 LEARNING_RATE = 2e-3
-PICTURED_SEED = 1  # of whose runs there is a picture of where the parts look
+PICTURED_SEED = 1  # its runs also draw where the parts look
 TRUTH_PEOPLE = 500  # people of val and of test whose parts are measured
 
 
 @dataclass(frozen=True)
 class Regime:
-    """What all methods of a study share: people in a world (70 % to train on), steps, pairs a batch, the share of
-    training captions that stand with another person's image."""
+    """What all methods of a study share.
+
+    Args:
+        people: people in a data set; 70 % are for training.
+        steps, batch_size: training steps, and pairs per batch.
+        start_people, start_steps: the same for the starting checkpoint.
+        caption_noise: fraction of the training captions that are moved to another person's image.
+    """
 
     people: int
     steps: int
@@ -58,7 +64,7 @@ class Regime:
 
 
 def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
-    """Train and measure; the file appears at the end, whole."""
+    """Train and measure. The result file appears at the end, complete."""
     file, settings, seed, training, oracle_run = planned
     logging.set_verbosity_error()
     torch.set_num_threads(1)
@@ -99,14 +105,14 @@ def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
 
 
 def suspicion(suspected: np.ndarray, is_noisy: np.ndarray) -> dict[str, float]:
-    """How many pairs were suspected at the end, how many of these rightly, and what share of the noisy ones that is."""
+    """Count the pairs suspected at the end; precision is the fraction that is noisy, recall the noisy ones found."""
     right = int((suspected & is_noisy).sum())
     count, noisy = int(suspected.sum()), int(is_noisy.sum())
     return {"count": count, "precision": right / max(count, 1), "recall": right / max(noisy, 1)}
 
 
 def is_done(planned: Planned, regime: Regime) -> bool:
-    """Whether there is a result of these very settings; one of other settings (untuned, say) is made again."""
+    """Whether there is a result of exactly these settings. A result of other settings is made again."""
     if not is_finished(planned.file):
         return False
     found = read_result(planned.file)
@@ -116,7 +122,7 @@ def is_done(planned: Planned, regime: Regime) -> bool:
 
 
 def machine() -> str:
-    """What ran: cores, processor, versions."""
+    """Describe the machine and the versions."""
     cpu = f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread a run"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
     return f"{cpu}; {versions}"
@@ -125,7 +131,7 @@ def machine() -> str:
 def make_trainer(
     model: TBPSModel, processor: TBPSProcessor, rows: Any, planned: Planned, regime: Regime, folder: Path
 ) -> TBPSTrainer:
-    """The trainer of every method."""
+    """Return the trainer, which is the same for every method."""
     arguments = TBPSTrainingArguments(
         output_dir=str(folder),
         seed=planned.seed,
@@ -141,8 +147,8 @@ def make_trainer(
 def ground_truth(
     model: TBPSModel, processor: TBPSProcessor, rows: Any, root: Path, picture: Path | None
 ) -> dict[str, Any]:
-    """Every measure of `localisation` and `likeness` on test, and a picture of where the parts look there; parts are
-    assigned to regions on val."""
+    """Measure the parts on test against the ground truth (`localisation`, `likeness`, `by_item`). Parts are assigned to
+    regions on val. With `picture`, draw where the parts look."""
     truth = read_ground_truth(root / "ToyPEDES")
     assignment = assign(read_parts(model, processor, rows["val"], truth, root, TRUTH_PEOPLE))
     test = read_parts(model, processor, rows["test"], truth, root, TRUTH_PEOPLE)

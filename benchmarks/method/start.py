@@ -1,4 +1,4 @@
-"""The starting checkpoint: towers that know words and colours, as CLIP's do, trained once for all methods."""
+"""The starting checkpoint: towers that know words and colours, as CLIP's do. Trained once for all methods."""
 
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ WEIGHTS = "towers.safetensors"
 
 
 def make_start(folder: Path, out: Path, people: int, steps: int, batch_size: int) -> None:
-    """Write the towers' weights and their tokenizer to `folder`, trained by ITC on whole captions and on clauses,
-    unless they are there; worlds and training files go below `out`."""
+    """Train the towers by ITC on captions and clauses, and write their weights and tokenizer to `folder`, unless they
+    exist. Data sets and training files go below `out`."""
     if (folder / WEIGHTS).is_file():
         return
     rows = splits(world(out, START_SEED, people))
@@ -47,7 +47,7 @@ def make_start(folder: Path, out: Path, people: int, steps: int, batch_size: int
 
 
 def from_start(folder: Path, settings: dict[str, Any], num_identities: int, seed: int) -> TBPSModel:
-    """A model of these settings whose towers start from the checkpoint; all else is drawn from `seed`."""
+    """Return a model of these settings whose towers start from the checkpoint; `seed` initialises the rest."""
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = new_model(tokenizer, {**settings, "num_identities": num_identities})
@@ -56,7 +56,7 @@ def from_start(folder: Path, settings: dict[str, Any], num_identities: int, seed
 
 
 def new_model(tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]) -> TBPSModel:
-    """The study's towers with random weights."""
+    """Return a model with the study's towers and random weights."""
     special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = AutoConfig.for_model("clip_text_model", **TEXT, vocab_size=len(tokenizer), **special)
     return TBPSModel(TBPSConfig(**{**TOWERS, **settings}, text_config=text))

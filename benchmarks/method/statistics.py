@@ -9,8 +9,8 @@ from scipy.stats import t
 
 @dataclass(frozen=True)
 class Spread:
-    """Over seeds: the mean, the sample standard deviation, and half the width of the 95 % interval of the mean by
-    Student's t (NaN with one seed)."""
+    """A mean over seeds, the sample standard deviation, and half the 95 % interval of the mean by Student's t (both NaN
+    for one seed)."""
 
     mean: float
     deviation: float
@@ -19,7 +19,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
+    """Summarise one or more values."""
     count = len(values)
     if count == 1:
         return Spread(values[0], float("nan"), float("nan"), 1)
@@ -29,6 +29,6 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired(ours: dict[int, float], theirs: dict[int, float]) -> Spread | None:
-    """Differences on the seeds that both have; None where there is no such seed."""
+    """Summarise the differences on the seeds that both have; None without a common seed."""
     seeds = sorted(set(ours) & set(theirs))
     return spread([ours[seed] - theirs[seed] for seed in seeds]) if seeds else None

@@ -1,4 +1,4 @@
-"""Tables of what parts know, against the truth of rendered people."""
+"""Tables that compare parts with the ground truth of rendered people."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from benchmarks.method.methods import ABLATIONS, TOWERS
 from benchmarks.method.statistics import Spread
 
 ESTIMATE = "all_views"  # of commonality, in the tables; the others are in the runs
-MEASURES = {  # of a region's part: what it is called, and where its chance level and best constant answer are
+MEASURES = {  # of a region's part: label, keys of its chance level and of the best constant answer
     "inside": ("attention inside", "inside_chance", "inside_constant"),
     "pointing": ("pointing game", None, "pointing_constant"),
     "agreement": ("cross-modal agreement", None, None),
@@ -20,7 +20,7 @@ MEASURES = {  # of a region's part: what it is called, and where its chance leve
 
 
 def truth_table(runs: Results) -> list[str]:
-    """Region by measure, with chance levels and best constant answers in brackets."""
+    """Tabulate regions by measure, with chance levels and best constant answers in brackets."""
     chance = f"chance 1/K = {1 / first(runs)['settings'].get('num_parts', TOWERS['num_parts']):.2f}"
     labels = [
         f"{label} ({chance})" if key in ("agreement", "moves_most") else label
@@ -40,8 +40,8 @@ def truth_table(runs: Results) -> list[str]:
 
 
 def item_table(runs: Results) -> list[str]:
-    """Thing by how often its region's part points at it and which region's part reads its words most; of the runs that
-    kept it."""
+    """Tabulate items by how often their region's part points at them, and by which region's part reads their words
+    most, for the runs that recorded it."""
     names = regions_of(runs.values())
     rows = []
     for (region, item), seeds in item_readers(runs).items():
@@ -54,7 +54,7 @@ def item_table(runs: Results) -> list[str]:
 
 
 def measure_cell(key: str, measured: Callable[[str], Spread | None]) -> str:
-    """A measure, with its chance level and best constant answer in brackets."""
+    """Format a measure, with its chance level and best constant answer in brackets."""
     _, chance, constant = MEASURES[key]
     known = (("chance", chance), ("constant", constant))
     notes = [f"{word} {number(measured(name))}" for word, name in known if name]
@@ -62,7 +62,7 @@ def measure_cell(key: str, measured: Callable[[str], Spread | None]) -> str:
 
 
 def ablation_table(runs_of: dict[str, Results]) -> list[str]:
-    """Each change of the ablated method; in the order in which they are listed, "unchanged" first."""
+    """Tabulate the ablations in the order of `ABLATIONS`, "unchanged" first."""
     rows = []
     for name in (name for name in ABLATIONS if name in runs_of):
         runs = runs_of[name]
@@ -74,5 +74,5 @@ def ablation_table(runs_of: dict[str, Results]) -> list[str]:
 
 
 def first(runs: Results) -> dict[str, Any]:
-    """The result of any seed."""
+    """Return the result of the first seed."""
     return next(iter(runs.values()))

@@ -1,4 +1,4 @@
-"""Rendered data sets of the study: one for the starting checkpoint, one for every seed, no person in two of them."""
+"""The rendered data sets ("worlds"): one for the starting checkpoint, one per seed, with no person in common."""
 
 import re
 from pathlib import Path
@@ -10,12 +10,12 @@ from filelock import FileLock
 from tbps.data.loading import load_benchmark
 from tbps.data.toypedes import generate
 
-START_SEED = 100  # the world of the starting checkpoint: other people than in the worlds of the seeds 0, 1, ...
+START_SEED = 100  # of the starting checkpoint: other people than those of the seeds 0, 1, ...
 CLAUSE = re.compile(r"[.,]| and | wearing | carrying ")
 
 
 def world(out: Path, seed: int, people: int) -> Path:
-    """The data root of a seed, rendered where it is missing; several processes may ask at once."""
+    """Return the data root of a seed; render it if it is missing. Several processes may call this at once."""
     root = out / f"world-{seed}-{people}"
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{root}.lock"):
@@ -25,20 +25,19 @@ def world(out: Path, seed: int, people: int) -> Path:
 
 
 def splits(root: Path) -> datasets.DatasetDict:
-    """train, val and test of a data root."""
+    """Load train, val and test of a data root."""
     return load_benchmark("ToyPEDES", root)
 
 
 def first_people(rows: datasets.Dataset, count: int) -> datasets.Dataset:
-    """The rows of the first `count` people, or of all where there are fewer: a gallery of them is as large as that of
-    another split of `count` people, so that R@1 in both can be compared."""
+    """Return the rows of the first `count` people. R@1 is comparable between galleries of equally many people."""
     people = np.asarray(rows["person_id"][:])
     return rows.select(np.flatnonzero(np.isin(people, np.unique(people)[:count])))
 
 
 def with_clauses(rows: datasets.Dataset) -> datasets.Dataset:
-    """Each caption once whole and once clause by clause ("black trousers"): short texts, as pairs from the web are,
-    from which the starting checkpoint learns the words before it meets whole descriptions."""
+    """Add the clauses of each caption ("black trousers") as captions. From such short texts, which are like pairs from
+    the web, the starting checkpoint learns words before it sees full descriptions."""
 
     def add(row: dict[str, list[str]]) -> dict[str, list[str]]:
         clauses = [part.strip() for caption in row["captions"] for part in CLAUSE.split(caption)]
@@ -48,11 +47,13 @@ def with_clauses(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def with_noise(rows: datasets.Dataset, share: float, seed: int) -> tuple[datasets.Dataset, np.ndarray]:
-    """The rows with that share of their captions permuted so that each of these stands with another person's image, and
-    (pairs,) bool which ones; a pair is a caption of a row, in the order of `PersonPairs`.
+    """Permute a fraction of the captions so that each of them lands at another person's image.
+
+    Returns:
+        The rows, and (pairs,) bool which pairs are noisy; pairs are in the order of `PersonPairs`.
 
     Raises:
-        ValueError: one person has more than half of the permuted captions, so that no such permutation exists.
+        ValueError: one person has more than half of these captions, so that no such permutation exists.
     """
     captions = [caption for row in rows["captions"] for caption in row]
     row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows["captions"]])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from perfect_parts import K, perfect_parts
 from PIL import Image
+from run_results import write_run
 from tiny import make_rows
 
 from benchmarks.method import run as run_module
@@ -231,11 +232,7 @@ def test_tuning_takes_the_best_on_val(tmp_path: Path) -> None:
 
 def test_differences_are_to_tuned_and_to_untuned_runs(tmp_path: Path) -> None:
     for folder, name, rank in (("runs", "sdm_id", 0.5), ("runs", "part_matching", 0.6), ("untuned", "sdm_id", 0.4)):
-        ranked = {way: dict.fromkeys(("rank_1", "rank_5", "mAP"), rank) for way in ("global", "parts", "whole")}
-        result = {"test": ranked, "settings": {}, "regime": {"steps": 1}, "machine": "a core", "seconds": 1.0}
-        file = tmp_path / folder / name / "seed1.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(result))
+        write_run(tmp_path, name, rank, stage=folder)
     tuned, untuned = tables(collect(tmp_path)).split("## Untuned runs")
     for way in ("global", "parts", "whole"):
         assert tuned.count(f"| part_matching | {way} | - | - | +10.0 (1) | - | - |") == 3  # R@1, R@5, mAP

@@ -1,4 +1,4 @@
-"""The study as a picture: test R@1 of every method, each seed a dot, by each way to rank."""
+"""The chart of a study: test R@1 of every method by each way to rank, one dot per seed."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from benchmarks.method.statistics import spread
 COLOURS = {"global": "#8a8f98", "parts": "#2a9d8f", "whole": "#c8553d"}
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
-    """Horizontal rows, the mean with its 95 % interval and the seeds behind it."""
+def draw_chart(found: dict[str, Any], path: Path) -> None:
+    """Draw one row per method: the seeds, and their mean with its 95 % interval."""
     methods = [name for name, runs in found["methods"].items() if runs]
     figure = Figure(figsize=(8, 0.6 + 0.5 * max(1, len(methods))), layout="constrained")
     axes = figure.subplots()
@@ -39,6 +39,6 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 
 def last_with_parts(methods: list[str], found: dict[str, Any]) -> int:
-    """The row that names the three ways in the legend."""
+    """Return the row whose three ways to rank label the legend."""
     rows = [i for i, name in enumerate(methods) if metric(found["methods"][name], "parts", "rank_1")]
     return rows[-1] if rows else 0
