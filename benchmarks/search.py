@@ -41,8 +41,8 @@ from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.evaluation.metrics import retrieval_metrics
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 K = 10
 PREFIX, PARTS, PART = 512, 8, 64
@@ -83,15 +83,15 @@ def exact(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]:
     store = fill(folder / "float32", vectors)
     sides: dict[str, Answer] = {
         "numpy": lambda query: by_numpy(vectors, query),
-        "exact": lambda query: found_by(store, query, Wanted(K)),
-        "int8, 100 candidates": lambda query: found_by(store, query, Wanted(K, "int8", 100)),
-        "prefix, 100 candidates": lambda query: found_by(store, query, Wanted(K, "prefix", 100)),
-        "prefix, 1000 candidates": lambda query: found_by(store, query, Wanted(K, "prefix", 1000)),
+        "exact": lambda query: found_by(store, query, SearchRequest(K)),
+        "int8, 100 candidates": lambda query: found_by(store, query, SearchRequest(K, "int8", 100)),
+        "prefix, 100 candidates": lambda query: found_by(store, query, SearchRequest(K, "global", 100)),
+        "prefix, 1000 candidates": lambda query: found_by(store, query, SearchRequest(K, "global", 1000)),
     }
     result = take_turns(sides, queries)
     for dtype in ("float16", "int8"):
         small = fill(folder / dtype, vectors, dtype)
-        answers = [found_by(small, query, Wanted(K)) for query in tqdm(queries, desc=dtype)]
+        answers = [found_by(small, query, SearchRequest(K)) for query in tqdm(queries, desc=dtype)]
         result[f"stored as {dtype}"] = {"recall_at_10": recall(answers, result["answers"]),
                                         "bytes_a_row": round(size(folder / dtype) / rows)}  # fmt: skip
     result["stored as float32"] = {"bytes_a_row": round(size(folder / "float32") / rows)}
@@ -109,24 +109,24 @@ def million(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]
         store.build_index()
     built = time.perf_counter() - began
     began = time.perf_counter()
-    store = Store.read(folder / "float32")
+    store = FolderStore.read(folder / "float32")
     opened = time.perf_counter() - began
     began = time.perf_counter()
-    store.search(queries[:1], Wanted(K))
+    store.search(queries[:1], SearchRequest(K))
     first = time.perf_counter() - began
     one_camera = Filter(camera=0)
-    index = {probes: Wanted(K, "index", 100, probes) for probes in (16, 32, 64, 128)}
+    index = {probes: SearchRequest(K, "index", 100, probes) for probes in (16, 32, 64, 128)}
     sides: dict[str, Answer] = {
         "numpy": lambda query: by_numpy(vectors, query),
-        "exact": lambda query: found_by(store, query, Wanted(K)),
-        "int8, 100 candidates": lambda query: found_by(store, query, Wanted(K, "int8", 100)),
-        **{f"index, {probes} lists": partial(found_by, store, wanted=wanted) for probes, wanted in index.items()},
+        "exact": lambda query: found_by(store, query, SearchRequest(K)),
+        "int8, 100 candidates": lambda query: found_by(store, query, SearchRequest(K, "int8", 100)),
+        **{f"index, {probes} lists": partial(found_by, store, request=request) for probes, request in index.items()},
     }
     result = take_turns(sides, queries)
     filtered: dict[str, Answer] = {
         "numpy": lambda query: [CAMERAS * row for row in by_numpy(vectors[::CAMERAS], query)],
-        "exact, filtered": lambda query: found_by(store, query, Wanted(K, filter=one_camera)),
-        "index, filtered": lambda query: found_by(store, query, Wanted(K, "index", 100, filter=one_camera)),
+        "exact, filtered": lambda query: found_by(store, query, SearchRequest(K, filter=one_camera)),
+        "index, filtered": lambda query: found_by(store, query, SearchRequest(K, "index", 100, filter=one_camera)),
     }
     result["filter of 5 % of the rows"] = take_turns(filtered, queries)
     for part in (result, result["filter of 5 % of the rows"]):
@@ -212,9 +212,9 @@ def by_numpy(vectors: np.ndarray, query: np.ndarray) -> list[int]:
     return best[np.argsort(-scores[best], kind="stable")].tolist()
 
 
-def found_by(store: Store, query: np.ndarray, wanted: Wanted) -> list[int]:
+def found_by(store: FolderStore, query: np.ndarray, request: SearchRequest) -> list[int]:
     """The numbers of the rows that a gallery finds, with everything that a hit needs read."""
-    return [int(one.row.id) for one in store.search(query[None], wanted)[0]]
+    return [int(one.row.id) for one in store.search(query[None], request)[0]]
 
 
 def recall(answers: list[list[int]], truth: list[list[int]]) -> float:
@@ -222,10 +222,10 @@ def recall(answers: list[list[int]], truth: list[list[int]]) -> float:
     return round(float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(answers, truth, strict=True)])), 5)
 
 
-def fill(folder: Path, vectors: np.ndarray, dtype: Any = "float32") -> Store:
+def fill(folder: Path, vectors: np.ndarray, dtype: Any = "float32") -> FolderStore:
     """A gallery of the vectors in files of 65,536 rows, as `tbps gallery compact` leaves it."""
     dim = vectors.shape[1]
-    store = Store.open(folder, ModelIdentity("benchmark", "0", dim), Layout(dtype, PREFIX, PARTS, PART))
+    store = FolderStore.open(folder, ModelIdentity("benchmark", "0", dim), Layout(dtype, PREFIX, PARTS, PART))
     with store.writing():
         for start in tqdm(range(0, len(vectors), 65536), desc=f"write {dtype}"):
             piece = vectors[start : start + 65536]

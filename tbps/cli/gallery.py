@@ -16,7 +16,7 @@ from tbps.cli.terminal import show, show_error
 
 if TYPE_CHECKING:
     from tbps.gallery.folder.manifest import Manifest
-    from tbps.gallery.folder.store import Store
+    from tbps.gallery.folder.store import FolderStore
 
 
 def repair(options: argparse.Namespace) -> None:
@@ -54,38 +54,38 @@ def add_repair(gallery: Commands) -> None:
     command.set_defaults(run=repair)
 
 
-def folder(options: argparse.Namespace) -> "Store":
+def folder(options: argparse.Namespace) -> "FolderStore":
     """The gallery in a folder that the command names.
 
     Raises:
         GalleryError: it is in Milvus, or none, or damaged.
     """
     from tbps.gallery.checks import GalleryError
-    from tbps.gallery.folder.store import Store
+    from tbps.gallery.folder.store import FolderStore
     from tbps.gallery.open_store import place_of
 
     place = place_of(options.gallery)
     if isinstance(place, str):
         raise GalleryError(f"{options.gallery} is in Milvus, which does this by itself: name a gallery in a folder.")
-    return Store.read(place)
+    return FolderStore.read(place)
 
 
 def info(options: argparse.Namespace) -> None:
     """`tbps gallery info`"""
-    from tbps.gallery.folder.store import Store
-    from tbps.gallery.open_store import existing_home
+    from tbps.gallery.folder.store import FolderStore
+    from tbps.gallery.open_store import open_existing
 
-    home = existing_home(options.gallery, token())
-    layout = home.layout
+    store = open_existing(options.gallery, token())
+    layout = store.layout
     facts = {
-        "images": home.count(),
-        "model": home.model.name,
-        "revision": home.model.revision,
-        "fingerprint": home.model.fingerprint,
+        "images": store.count(),
+        "model": store.model.name,
+        "revision": store.model.revision,
+        "fingerprint": store.model.fingerprint,
         "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
     }
-    if isinstance(home, Store):
-        facts |= file_facts(home.manifest)
+    if isinstance(store, FolderStore):
+        facts |= file_facts(store.manifest)
     if options.json:
         show(json.dumps(facts))
         return
@@ -156,11 +156,11 @@ def make_index(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """`tbps gallery export` and, the other way round, `tbps gallery import`"""
     from tbps.gallery.copy import copy_rows
-    from tbps.gallery.open_store import existing_home, open_home
+    from tbps.gallery.open_store import open_existing, open_store
 
     where, to = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
-    source = existing_home(where, token())
-    target = open_home(to, source.model, source.layout, token())
+    source = open_existing(where, token())
+    target = open_store(to, source.model, source.layout, token())
     show(f"{copy_rows(source, target)} images copied, {target.count()} in {to}")
 
 

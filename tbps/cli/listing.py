@@ -11,21 +11,21 @@ from tbps.cli.terminal import show, show_error
 
 if TYPE_CHECKING:
     from tbps.gallery.filters import Filter
-    from tbps.gallery.store import Home
+    from tbps.gallery.store import VectorStore
 
 _COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp")
 
 
 def list_images(options: argparse.Namespace) -> None:
     """`tbps gallery list`"""
-    from tbps.gallery.open_store import existing_home
-    from tbps.gallery.values import listed, values_of
+    from tbps.gallery.open_store import open_existing
+    from tbps.gallery.values import select_rows, values_of
 
     columns = options.columns.split(",")
     unknown = [name for name in columns if name not in _COLUMNS]
     if unknown:
         raise ValueError(f"--columns: {unknown[0]!r} is none; expected some of {','.join(_COLUMNS)}.")
-    view, where = existing_home(options.gallery, token()).snapshot(), filter_of(options)
+    view, where = open_existing(options.gallery, token()).snapshot(), filter_of(options)
     if options.count:
         show(str(view.count(where)))
     elif options.values:
@@ -33,68 +33,68 @@ def list_images(options: argparse.Namespace) -> None:
             line = f"{count:8}  {json.dumps(value, ensure_ascii=False)}"
             show(json.dumps({"value": value, "count": count}) if options.json else line)
     else:
-        for row in listed(view, where, columns):
+        for row in select_rows(view, where, columns):
             texts = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in row.values())
             show(json.dumps(row) if options.json else "  ".join(texts))
 
 
 def remove(options: argparse.Namespace) -> None:
     """`tbps gallery remove`"""
-    from tbps.gallery.open_store import existing_home
+    from tbps.gallery.open_store import open_existing
 
-    home, where = existing_home(options.gallery, token()), filter_of(options)
+    store, where = open_existing(options.gallery, token()), filter_of(options)
     if bool(options.ids) == (where is not None):
         raise ValueError("Which images? Give IDs, or a filter such as --until 30d, and not both.")
     if where is not None:
-        _remove_where(home, where, options)
+        _remove_where(store, where, options)
     else:
-        _remove_ids(home, list(dict.fromkeys(options.ids)), options)
+        _remove_ids(store, list(dict.fromkeys(options.ids)), options)
 
 
-def _remove_where(home: "Home", where: "Filter", options: argparse.Namespace) -> None:
+def _remove_where(store: "VectorStore", where: "Filter", options: argparse.Namespace) -> None:
     """Nothing is removed before its number was seen, or `--yes` says that it need not be."""
     from tbps.gallery.listing import check_asks, remove_where
 
     check_asks(where)
     if not (options.yes or options.dry_run):
         raise ValueError(
-            f"{home.count(where)} of {home.count()} images meet the filter; none was removed. Repeat the command with "
-            "--yes to remove them."
+            f"{store.count(where)} of {store.count()} images meet the filter; none was removed. Repeat the command "
+            "with --yes to remove them."
         )
     if options.dry_run:
-        count = home.count(where)
-        text = f"{count} of {home.count()} images would be removed"
+        count = store.count(where)
+        text = f"{count} of {store.count()} images would be removed"
     else:
-        with home.writing():
-            count = remove_where(home, where)
-        text = f"{count} images removed, {home.count()} left"
+        with store.writing():
+            count = remove_where(store, where)
+        text = f"{count} images removed, {store.count()} left"
     show(json.dumps({"removed": 0 if options.dry_run else count, "found": count}) if options.json else text)
-    _show_timeless(home, where)
+    _show_timeless(store, where)
 
 
-def _show_timeless(home: "Home", where: "Filter") -> None:
+def _show_timeless(store: "VectorStore", where: "Filter") -> None:
     """Images without a timestamp are never old enough."""
     from tbps.gallery.filters import Filter
     from tbps.gallery.moments import FIRST
 
-    if any(one.end is not None for one in where.flat) and (count := home.count(Filter(none_of=[Filter(since=FIRST)]))):
+    if any(one.end is not None for one in where.flat) and (count := store.count(Filter(none_of=[Filter(since=FIRST)]))):
         show_error(f"{count} images have no timestamp, and stay whatever --until says.")
 
 
-def _remove_ids(home: "Home", ids: list[str], options: argparse.Namespace) -> None:
+def _remove_ids(store: "VectorStore", ids: list[str], options: argparse.Namespace) -> None:
     if options.dry_run:
-        known = home.known(ids)
+        known = store.known(ids)
         count = 0
     else:
-        with home.writing():
-            known = home.known(ids)
-            count = home.remove(known)
+        with store.writing():
+            known = store.known(ids)
+            count = store.remove(known)
     unknown = [id for id in ids if id not in known]
     if options.json:
         show(json.dumps({"removed": count, "unknown": unknown}))
     elif known:
-        done = f"{count} images removed, {home.count()} left"
-        show(f"{len(known)} of {home.count()} images would be removed" if options.dry_run else done)
+        done = f"{count} images removed, {store.count()} left"
+        show(f"{len(known)} of {store.count()} images would be removed" if options.dry_run else done)
     if not known:
         raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` gives ids.")
     if unknown:

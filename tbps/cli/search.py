@@ -163,9 +163,9 @@ def show_answer(options: argparse.Namespace, sentence: str | None, hits: list["H
 def open_gallery(options: argparse.Namespace) -> "Gallery":
     """An existing one."""
     from tbps.gallery import Gallery
-    from tbps.gallery.open_store import existing_home
+    from tbps.gallery.open_store import open_existing
 
-    existing_home(options.gallery, token())  # before the model is loaded, and opening would make a new one
+    open_existing(options.gallery, token())  # before the model is loaded, and opening would make a new one
     return Gallery.open(options.gallery, *load(options.model), roots=options.roots, token=token())
 
 
@@ -175,7 +175,7 @@ def query_of(options: argparse.Namespace, sentence: str | None) -> "Query":
 
     if options.text_weight is None:
         return Query(text=sentence, image=options.image)
-    return Query(text=sentence, image=options.image, text_share=options.text_weight)
+    return Query(text=sentence, image=options.image, text_weight=options.text_weight)
 
 
 def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str, Any]:
@@ -197,8 +197,8 @@ def search_options(options: argparse.Namespace, gallery: "Gallery") -> dict[str,
     return {
         "where": filter_of(options),
         "exclude": options.exclude,
-        "exclude_alike": alike,
-        "one_per": options.group_by,
+        "exclude_similar": alike,
+        "group_by": options.group_by,
         "min_score": min_score,
         "mode": options.mode,
     }
@@ -307,7 +307,7 @@ def add_search(commands: Commands) -> None:
         help="of `tbps gallery calibrate`, for sentences: sets --min-score and --exclude-similar",
     )
     command.add_argument(
-        "--mode", default="exact", choices=("exact", "int8", "prefix", "index"), help="(default exact)"
+        "--mode", default="exact", choices=("exact", "int8", "global", "index"), help="(default exact)"
     )
     command.add_argument("--roots", action="append", default=[], type=path, metavar="FOLDER",
                          help="images below it may be opened for --png and --html; may be repeated")  # fmt: skip

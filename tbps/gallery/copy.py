@@ -1,4 +1,4 @@
-"""Rows and vectors from one home into another: a folder, Milvus, in any direction.
+"""Rows and vectors from one store into another: a folder, Milvus, in any direction.
 
 Pieces of rows put together to pieces of one size.
 """
@@ -9,12 +9,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from tbps.gallery.model_identity import check_model
-from tbps.gallery.store import Home, Row
+from tbps.gallery.store import Row, VectorStore
 
 Piece = tuple[list[Row], np.ndarray]  # n rows and their vectors (n, E)
 
 
-def gathered(pieces: Iterable[Piece], size: int) -> Iterator[Piece]:
+def rebatch(pieces: Iterable[Piece], size: int) -> Iterator[Piece]:
     """The same rows in pieces of `size`, the last of which may be shorter."""
     rows: list[Row] = []
     vectors: list[np.ndarray] = []
@@ -31,7 +31,7 @@ def gathered(pieces: Iterable[Piece], size: int) -> Iterator[Piece]:
 _COMMITTED = 4096  # rows at a time: as many as `Gallery.add` commits
 
 
-def copy_rows(source: Home, target: Home, progress: bool = True) -> int:
+def copy_rows(source: VectorStore, target: VectorStore, progress: bool = True) -> int:
     """
     Copy what the target does not have, in order of insertion; cut short, it can be repeated and goes on. A new folder
     of int8 vectors gets the codes of another as they are.
@@ -46,7 +46,7 @@ def copy_rows(source: Home, target: Home, progress: bool = True) -> int:
     check_model(source.where, source.model, target.model)
     copied = 0
     with target.writing(), tqdm(total=source.count(), desc="rows", disable=not progress) as bar:
-        for rows, vectors in gathered(source.scan(), _COMMITTED):
+        for rows, vectors in rebatch(source.scan(), _COMMITTED):
             known = target.known([row.id for row in rows])
             new = [place for place, row in enumerate(rows) if row.id not in known]
             if new:

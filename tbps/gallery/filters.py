@@ -1,4 +1,4 @@
-"""Filters on what is known of an image: typed, so that every home means the same by them.
+"""Filters on what is known of an image: typed, so that every store means the same by them.
 
 Conditions on single names of metadata: one of some values, or a range.
 """

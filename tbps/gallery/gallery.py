@@ -16,14 +16,14 @@ from tbps.gallery.checks import check_positive
 from tbps.gallery.crops import warn_of_shapes
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder.manifest import Dtype, Layout
-from tbps.gallery.ingest import Intake
+from tbps.gallery.ingest import Ingestor
 from tbps.gallery.listing import Listing
 from tbps.gallery.open_store import check_dtype, check_keeps, open_by_model
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.results import AddResult, Hit
 from tbps.gallery.searching import Options, check_k, find
-from tbps.gallery.sources import listed, read_items
-from tbps.gallery.store import Home, Mode, View
+from tbps.gallery.sources import expand_folder, read_items
+from tbps.gallery.store import Mode, VectorStore, View
 from tbps.gallery.stored_image import real_roots
 from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
@@ -42,8 +42,10 @@ class Gallery(Listing, Upkeep):
     others search; those see what was there when they opened.
     """
 
-    def __init__(self, home: Home, model: TBPSModel, processor: TBPSProcessor, roots: Sequence[Path] = ()) -> None:
-        self._home = home
+    def __init__(
+        self, store: VectorStore, model: TBPSModel, processor: TBPSProcessor, roots: Sequence[Path] = ()
+    ) -> None:
+        self._store = store
         self._model = model
         self._processor = processor
         self._roots = roots
@@ -79,14 +81,14 @@ class Gallery(Listing, Upkeep):
         check_dtype(dtype)
         config = model.config
         layout = Layout(dtype or "float32", config.projection_dim, config.num_parts, config.part_dim)
-        home = open_by_model(where, model, processor, layout, token)
-        check_keeps(home, dtype)
-        return cls(home, model, processor, real_roots(roots))
+        store = open_by_model(where, model, processor, layout, token)
+        check_keeps(store, dtype)
+        return cls(store, model, processor, real_roots(roots))
 
     @property
     def fingerprint(self) -> str:
         """That of the model which makes the vectors, by the present rule."""
-        made_by = self._home.model
+        made_by = self._store.model
         return made_by.fingerprint if made_by.traits else identify(self._model, self._processor).fingerprint
 
     def add(
@@ -134,11 +136,11 @@ class Gallery(Listing, Upkeep):
         """
         check_positive("batch_size", batch_size)
         check_positive("commit_every", commit_every)
-        images, left_out = listed(images)
+        images, left_out = expand_folder(images)
         count, items = read_items(images, metadata)
-        writing = self._home.writing() if is_first() else nullcontext()
+        writing = self._store.writing() if is_first() else nullcontext()
         with writing, tqdm(total=count, desc="images", disable=not progress) as bar:
-            intake = Intake(self._home, self._model, self._processor, batch_size, skip_bad, thumbnails, update, bar)
+            intake = Ingestor(self._store, self._model, self._processor, batch_size, skip_bad, thumbnails, update, bar)
             while block := list(islice(items, commit_every)):
                 intake.add(block)
         wait_for_all()  # process 0 may still be writing
@@ -170,7 +172,7 @@ class Gallery(Listing, Upkeep):
         """
         several = isinstance(query, list | tuple)
         asked = [as_query(one) for one in (query if several else [query])]
-        view, chosen = self._home.snapshot(), Options(**options)
+        view, chosen = self._store.snapshot(), Options(**options)
         k = min(_DEFAULT_K, max(1, view.count())) if k is None else k
         check_k(view, k)
         hits = self._hits(view, query_vectors(self._model, self._processor, asked), k, chosen)
@@ -183,12 +185,12 @@ class Gallery(Listing, Upkeep):
         *,
         where: Filter | None = None,
         exclude: Collection[str] = (),
-        exclude_alike: float | None = None,
-        one_per: str | None = None,
+        exclude_similar: float | None = None,
+        group_by: str | None = None,
         min_score: float | None = None,
         mode: Mode = "exact",
         candidates: int | None = None,
-        probes: int | None = None,
+        nprobe: int | None = None,
     ) -> list[list[Hit]]:
         """
         As `search`, for retrieval vectors (Q, E).
@@ -196,16 +198,16 @@ class Gallery(Listing, Upkeep):
         Args:
             where: only images that meet this `Filter`; recall among them is as without it.
             exclude: ids of images that are not wanted.
-            exclude_alike: also leave out images whose likeness to one of those (the cosine of the two images' vectors)
-                is at least this: "not this person". `Calibration.same_person` is one that was measured.
-            one_per: at most one hit, the best, for each value of this metadata name, such as "source" or "track";
+            exclude_similar: also drop images whose cosine similarity to one of those is at least
+                this: "not this person". `Calibration.same_person` is one that was measured.
+            group_by: at most one hit, the best, for each value of this metadata name, such as "source" or "track";
                 images without it are all kept.
             min_score: leave out hits below; an empty list means that nobody fits. See `Calibration`, for sentences;
                 scores of queries with an image are of another scale.
-            mode: "exact"; or "int8", "prefix" or "index", which look at 8-bit codes, at the global embedding or into
-                an approximate index first and at the whole vectors of the best `candidates` after that. A Milvus home
+            mode: "exact"; or "int8", "global" or "index", which look at 8-bit codes, at the global embedding or into
+                an approximate index first and at the whole vectors of the best `candidates` after that. A Milvus store
                 has its own index instead.
-            candidates: default 10 k, at least 100. probes: lists of an index that are read, default
+            candidates: default 10 k, at least 100. nprobe: lists of an index that are read, default
                 as many as were measured to be enough when it was made.
 
         Raises:
@@ -213,8 +215,8 @@ class Gallery(Listing, Upkeep):
             TypeError: an option of another type.
             GalleryError: the gallery is empty, has no index, or an excluded id is not in it.
         """
-        options = Options(where, exclude, exclude_alike, one_per, min_score, mode, candidates, probes)
-        view = self._home.snapshot()
+        options = Options(where, exclude, exclude_similar, group_by, min_score, mode, candidates, nprobe)
+        view = self._store.snapshot()
         check_k(view, k)
         return self._hits(view, self._checked(queries), k, options)
 

@@ -9,30 +9,30 @@ import numpy as np
 from tbps.gallery.checks import GalleryError, shown
 from tbps.gallery.metadata import metadata_of
 from tbps.gallery.scalars import written_alike
-from tbps.gallery.store import Found, View, Wanted
+from tbps.gallery.store import SearchRequest, StoredHit, View
 
-_FIRST_TRY = 4  # times as many rows as are wanted
+_FIRST_TRY = 4  # times as many rows as are needed
 _NOISE = 1e-9  # by which the cosine of a vector with itself may miss 1
 
 
-def one_per_group(view: View, query: np.ndarray, wanted: Wanted, name: str) -> list[Found]:
+def one_per_group(view: View, query: np.ndarray, request: SearchRequest, name: str) -> list[StoredHit]:
     """
-    The best row for each value of a metadata name, at most `wanted.k`; rows without it stand for themselves.
+    The best row for each value of a metadata name, at most `request.k`; rows without it stand for themselves.
 
     Asks for more rows, twice as many at a time, until there are enough groups or no more rows: nothing is missed.
     """
-    asked = _FIRST_TRY * wanted.k
+    asked = _FIRST_TRY * request.k
     while True:
-        more = replace(wanted, k=min(asked, view.count()), candidates=max(wanted.candidates, asked))
+        more = replace(request, k=min(asked, view.count()), candidates=max(request.candidates, asked))
         found = view.search(query[None], more)[0]
-        best = _first_of_each(found, name)[: wanted.k]
-        if len(best) == wanted.k or len(found) < asked:
+        best = _first_of_each(found, name)[: request.k]
+        if len(best) == request.k or len(found) < asked:
             return best
         asked *= 2
 
 
-def _first_of_each(found: list[Found], name: str) -> list[Found]:
-    first: dict[str, Found] = {}
+def _first_of_each(found: list[StoredHit], name: str) -> list[StoredHit]:
+    first: dict[str, StoredHit] = {}
     for place, one in enumerate(found):
         value = getattr(one.row, name) if name in ("camera", "source") else metadata_of(one.row).get(name)
         group = f"no value, row {place}" if value is None else json.dumps(written_alike(value), sort_keys=True)
@@ -63,7 +63,7 @@ def same_person(view: View, ids: Collection[str], likeness: float | None) -> fro
 def _alike(view: View, vector: np.ndarray, likeness: float) -> set[str]:
     asked = _FIRST_TRY
     while True:
-        found = view.search(vector[None], Wanted(min(asked, view.count()), cosine=True))[0]
+        found = view.search(vector[None], SearchRequest(min(asked, view.count()), cosine=True))[0]
         alike = {one.row.id for one in found if one.score >= likeness - _NOISE}
         if len(alike) < len(found) or len(found) < asked:
             return alike

@@ -23,7 +23,7 @@ from tbps.gallery.crops import is_crop_shaped
 from tbps.gallery.metadata import changed_row, metadata_of
 from tbps.gallery.results import AddResult, Skipped
 from tbps.gallery.sources import Item
-from tbps.gallery.store import Home, Row
+from tbps.gallery.store import Row, VectorStore
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
@@ -47,20 +47,20 @@ class UpdateResult:
     unknown: list[str] = field(default_factory=list)
 
 
-def update_rows(home: Home, ids: Sequence[str], change: Callable[[int, Row], Row]) -> UpdateResult:
+def update_rows(store: VectorStore, ids: Sequence[str], change: Callable[[int, Row], Row]) -> UpdateResult:
     """
-    Put changed rows in the place of rows of a home that is open for writing, in one commit.
+    Put changed rows in the place of rows of a store that is open for writing, in one commit.
 
     Args:
         ids: of rows, each once; those that are not there are left out.
         change: the new row, of the place among the ids and the row that is there.
     """
-    rows = home.get(ids)
+    rows = store.get(ids)
     there = [(place, found) for place, found in enumerate(rows) if found is not None]
     changed = [(change(place, found.row), found.row) for place, found in there]
     new = [row for row, old in changed if row != old]
     if new:
-        home.replace(new)
+        store.replace(new)
     unknown = [id for id, found in zip(ids, rows, strict=True) if found is None]
     return UpdateResult([row.id for row in new], unknown)
 
@@ -85,14 +85,14 @@ class Encoded:
 
 
 @dataclass
-class Intake:
-    """Adds blocks of items to a home that is open for writing, in one process or in all of a launch together: each
+class Ingestor:
+    """Adds blocks of items to a store that is open for writing, in one process or in all of a launch together: each
     encodes its share of the batches, and process 0 writes.
 
     `bar` is told how many items are done, `result` holds what became of them.
     """
 
-    home: Home
+    store: VectorStore
     model: TBPSModel
     processor: TBPSProcessor
     batch_size: int
@@ -132,7 +132,7 @@ class Intake:
     def _look_up(self, block: Sequence[Item]) -> LookedUp:
         """What is new of a block, of each id the first; of the others those that differ are updated, if that is
         asked."""
-        known = self.home.known([item.row.id for item in block])
+        known = self.store.known([item.row.id for item in block])
         first: dict[str, int] = {}
         for place, item in enumerate(block):
             first.setdefault(item.row.id, place)
@@ -142,12 +142,12 @@ class Intake:
         if not self.update:
             return LookedUp(new, [], self._moved(there))
         ids = [item.row.id for item in there]
-        return LookedUp(new, update_rows(self.home, ids, lambda n, row: self._changed(there[n], row)).updated, [])
+        return LookedUp(new, update_rows(self.store, ids, lambda n, row: self._changed(there[n], row)).updated, [])
 
     def _moved(self, there: Sequence[Item]) -> list[str]:
-        """The ids of items that are in the home under a path which is gone."""
+        """The ids of items that are in the store under a path which is gone."""
         ids = [item.row.id for item in there if item.row.path is not None]
-        rows = [found.row for found in self.home.get(ids) if found is not None]
+        rows = [found.row for found in self.store.get(ids) if found is not None]
         return [row.id for row in rows if row.path is not None and not os.path.exists(name_on_disk(row.path))]
 
     def _changed(self, item: Item, row: Row) -> Row:
@@ -170,15 +170,15 @@ class Intake:
             places = from_first(lambda: self._unknown(rows))
         kept = [rows[place] for place in places]
         if kept and is_first():
-            self.home.append(kept, np.concatenate([one.vectors for one in encoded])[places])
+            self.store.append(kept, np.concatenate([one.vectors for one in encoded])[places])
         self.result.added += [row.id for row in kept]
         self.result.unchanged += len(rows) - len(kept)
         names = {id: name for one in encoded for id, name in one.not_crops.items()}
         self.result.not_crops += [names[row.id] for row in kept if row.id in names]
 
     def _unknown(self, rows: Sequence[Row]) -> list[int]:
-        """The places of rows that are not in the home, of each id the first."""
-        known = self.home.known([row.id for row in rows])
+        """The places of rows that are not in the store, of each id the first."""
+        known = self.store.known([row.id for row in rows])
         first: dict[str, int] = {}
         for place, row in enumerate(rows):
             first.setdefault(row.id, place)

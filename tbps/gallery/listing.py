@@ -17,10 +17,10 @@ from tbps.gallery.filters import Filter, check_filter
 from tbps.gallery.ingest import UpdateResult, update_rows
 from tbps.gallery.metadata import changed_row, checked
 from tbps.gallery.results import Hit, make_hit
-from tbps.gallery.store import Found, Home
+from tbps.gallery.store import StoredHit, VectorStore
 from tbps.gallery.stored_image import StoredImage
 from tbps.gallery.syncing import SyncResult, apply, compare
-from tbps.gallery.values import listed, values_of, why_none
+from tbps.gallery.values import select_rows, values_of, why_none
 
 _AT_ONCE = 65536  # ids in one commit
 
@@ -36,17 +36,17 @@ def check_asks(where: Filter) -> None:
         raise ValueError("The filter asks for nothing, so that every image would be removed: name what is to go.")
 
 
-def remove_where(home: Home, where: Filter) -> int:
+def remove_where(store: VectorStore, where: Filter) -> int:
     """
-    Take out all rows of a home, open for writing, that meet a filter; their number.
+    Take out all rows of a store, open for writing, that meet a filter; their number.
 
     Raises:
         ValueError: a filter that asks for nothing.
     """
     check_asks(where)
-    found = chain.from_iterable(home.listed(["id"], where))
+    found = chain.from_iterable(store.iter_rows(["id"], where))
     ids = [row["id"] for row in found]  # before the first removal: what is being walked over does not change
-    return sum(home.remove(some) for some in batches(ids, _AT_ONCE))
+    return sum(store.remove(some) for some in batches(ids, _AT_ONCE))
 
 
 _UPDATED_AT_ONCE = 4096
@@ -55,7 +55,7 @@ _UPDATED_AT_ONCE = 4096
 class Listing:
     """The methods of a gallery that need neither model nor processor, on images one by one."""
 
-    _home: Home
+    _store: VectorStore
     _roots: Sequence[Path]
 
     def count(self, where: Filter | None = None) -> int:
@@ -65,7 +65,7 @@ class Listing:
             TypeError: what is no filter.
         """
         check_filter(where)
-        return self._home.count(where)
+        return self._store.count(where)
 
     def rows(
         self, where: Filter | None = None, columns: Sequence[str] = ("id", "path", "metadata")
@@ -82,7 +82,7 @@ class Listing:
             TypeError, ValueError: what is no filter, or no column.
         """
         check_filter(where)
-        return listed(self._home.snapshot(), where, columns)
+        return select_rows(self._store.snapshot(), where, columns)
 
     def values(self, name: str, where: Filter | None = None) -> list[tuple[Any, int]]:
         """
@@ -92,11 +92,11 @@ class Listing:
             where: only of images that meet this filter.
         """
         check_filter(where)
-        return values_of(self._home.snapshot(), name, where)
+        return values_of(self._store.snapshot(), name, where)
 
     def refresh(self) -> None:
         """Take up what other processes have written since the gallery was opened."""
-        self._home.refresh()
+        self._store.refresh()
 
     def get(self, ids: Sequence[str]) -> list[Hit | None]:
         """What is kept of images, by their ids: hits with a score of 0; None for an id that is not there.
@@ -105,8 +105,8 @@ class Listing:
             TypeError: one id alone, as a text.
         """
         check_ids("ids", ids)
-        nothing = np.zeros(self._home.model.embedding_dim, np.float32)
-        return [None if found is None else self._hit(found, nothing) for found in self._home.get(ids)]
+        nothing = np.zeros(self._store.model.embedding_dim, np.float32)
+        return [None if found is None else self._hit(found, nothing) for found in self._store.get(ids)]
 
     def update(self, metadata: Mapping[str, Mapping[str, Any]]) -> UpdateResult:
         """
@@ -132,9 +132,9 @@ class Listing:
         changes = {id: checked(f"metadata[{id!r}]", entry) for id, entry in metadata.items()}
         self._check_boxes({id: entry["box"] for id, entry in changes.items() if entry.get("box") is not None})
         result = UpdateResult()
-        with self._home.writing():
+        with self._store.writing():
             for ids in batches(list(changes), _UPDATED_AT_ONCE):
-                found = update_rows(self._home, ids, lambda _, row: changed_row(row, None, changes[row.id]))
+                found = update_rows(self._store, ids, lambda _, row: changed_row(row, None, changes[row.id]))
                 result.updated += found.updated
                 result.unknown += found.unknown
         return result
@@ -145,7 +145,7 @@ class Listing:
         cameras, or the first and the last timestamp. None where an image meets it: then nobody fits the query.
         """
         check_filter(where)
-        return why_none(self._home.snapshot(), where)
+        return why_none(self._store.snapshot(), where)
 
     def remove(self, ids: Collection[str] | None = None, *, where: Filter | None = None) -> int:
         """
@@ -162,8 +162,8 @@ class Listing:
             raise TypeError("remove takes either ids or where=Filter(...): give one of them.")
         check_filter(where)
         check_ids("ids", ids or ())
-        with self._home.writing():
-            return self._home.remove(ids or ()) if where is None else remove_where(self._home, where)
+        with self._store.writing():
+            return self._store.remove(ids or ()) if where is None else remove_where(self._store, where)
 
     def sync(self, folder: str | Path, *, drop: bool = False, progress: bool = True) -> SyncResult:
         """
@@ -178,19 +178,19 @@ class Listing:
             GalleryError: another process is writing to this gallery; or images are to be dropped, and the folder holds
                 none at all, as where its disk is not mounted.
         """
-        result = compare(self._home.snapshot(), folder, progress)
+        result = compare(self._store.snapshot(), folder, progress)
         if drop:
-            with self._home.writing():
-                apply(self._home, folder, result)
+            with self._store.writing():
+                apply(self._store, folder, result)
         return result
 
     def _check_boxes(self, boxes: Mapping[str, Sequence[float]]) -> None:
         """Refuse a box that is none of its image, where the file may be opened and is still that image."""
         for ids in batches(list(boxes) if self._roots else [], _UPDATED_AT_ONCE):
-            for row in (found.row for found in self._home.get(ids) if found is not None):
+            for row in (found.row for found in self._store.get(ids) if found is not None):
                 picture, _ = StoredImage(row.id, row.path, None, self._roots).load_image()
                 if picture is not None:
                     check_box_fits(row.path or row.id, boxes[row.id], picture.size)
 
-    def _hit(self, found: Found, query: np.ndarray) -> Hit:
-        return make_hit(found, query, self._home.layout, self._roots)
+    def _hit(self, found: StoredHit, query: np.ndarray) -> Hit:
+        return make_hit(found, query, self._store.layout, self._roots)

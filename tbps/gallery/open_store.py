@@ -1,6 +1,6 @@
-"""Which home an address means.
+"""Which store an address means.
 
-A gallery's home, opened by a model: one that was converted from format 2 knows its model by an older rule.
+A gallery's store, opened by a model: one that was converted from format 2 knows its model by an older rule.
 """
 
 from dataclasses import replace
@@ -10,9 +10,9 @@ from tbps.data.paths import local_path, scheme_of
 from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.manifest import DTYPES, Dtype, Layout
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.model_identity import OlderIdentityError, old_fingerprint
-from tbps.gallery.store import Home
+from tbps.gallery.store import VectorStore
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
@@ -28,7 +28,7 @@ def place_of(where: str | Path) -> Path | str:
     A folder as a path; an address of Milvus, or a file of Milvus Lite, as text.
 
     Raises:
-        GalleryError: it is blank, or of a scheme that there is no home for: it would become a folder of that name.
+        GalleryError: it is blank, or of a scheme that there is no store for: it would become a folder of that name.
     """
     try:
         scheme = scheme_of(where, _EXPECTED)
@@ -43,9 +43,9 @@ def place_of(where: str | Path) -> Path | str:
     return str(path) if path.name.endswith(".db") else path
 
 
-def open_home(where: str | Path, model: ModelIdentity, layout: Layout, token: str | None = None) -> Home:
+def open_store(where: str | Path, model: ModelIdentity, layout: Layout, token: str | None = None) -> VectorStore:
     """
-    The home at `where`, or a new one: a folder is made when rows are added, a collection at once.
+    The store at `where`, or a new one: a folder is made when rows are added, a collection at once.
 
     Raises:
         GalleryError: it is damaged or another model's, or the address is none.
@@ -53,15 +53,15 @@ def open_home(where: str | Path, model: ModelIdentity, layout: Layout, token: st
     """
     place = place_of(where)
     if isinstance(place, Path):
-        return Store.open(place, model, layout)
-    from tbps.gallery.milvus.store import MilvusHome  # an extra: most galleries are folders
+        return FolderStore.open(place, model, layout)
+    from tbps.gallery.milvus.store import MilvusStore  # an extra: most galleries are folders
 
-    return MilvusHome.open(place, model, layout, token)
+    return MilvusStore.open(place, model, layout, token)
 
 
-def existing_home(where: str | Path, token: str | None = None) -> Home:
+def open_existing(where: str | Path, token: str | None = None) -> VectorStore:
     """
-    The home at `where`, which must be there: what is copied from a mistyped address would be nothing.
+    The store at `where`, which must be there: what is copied from a mistyped address would be nothing.
 
     Raises:
         GalleryError: there is none, or it is damaged, or the address is none.
@@ -69,27 +69,27 @@ def existing_home(where: str | Path, token: str | None = None) -> Home:
     """
     place = place_of(where)
     if isinstance(place, Path):
-        return Store.read(place)
-    from tbps.gallery.milvus.store import MilvusHome
+        return FolderStore.read(place)
+    from tbps.gallery.milvus.store import MilvusStore
 
-    return MilvusHome.read(place, token)
+    return MilvusStore.read(place, token)
 
 
 def open_by_model(
     where: str | Path, model: TBPSModel, processor: TBPSProcessor, layout: Layout, token: str | None = None
-) -> Home:
+) -> VectorStore:
     """
-    `open_home` for the model that makes the vectors.
+    `open_store` for the model that makes the vectors.
 
     Raises:
         GalleryError: it is damaged or another model's. ImportError: Milvus's client is not installed.
     """
     identity = identify(model, processor)
     try:
-        return open_home(where, identity, layout, token)
+        return open_store(where, identity, layout, token)
     except OlderIdentityError:
         older = replace(identity, fingerprint=old_fingerprint(model, processor), traits={})
-        return open_home(where, older, layout, token)
+        return open_store(where, older, layout, token)
 
 
 def check_dtype(dtype: Dtype | None) -> None:
@@ -98,10 +98,10 @@ def check_dtype(dtype: Dtype | None) -> None:
         raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
 
 
-def check_keeps(home: Home, dtype: Dtype | None) -> None:
+def check_keeps(store: VectorStore, dtype: Dtype | None) -> None:
     """Refuse a gallery that was there before and keeps vectors otherwise than is asked for."""
-    if dtype not in (None, home.layout.dtype):
+    if dtype not in (None, store.layout.dtype):
         raise GalleryError(
-            f"The gallery {home.where} keeps {home.layout.dtype} and was opened with dtype={dtype!r}: leave it out, or "
-            "export into a new gallery of that dtype."
+            f"The gallery {store.where} keeps {store.layout.dtype} and was opened with dtype={dtype!r}: leave it out, "
+            "or export into a new gallery of that dtype."
         )

@@ -22,8 +22,8 @@ class Query:
 
     Args:
         text: the sentence. image: a file or a picture.
-        text_share: how much the sentence counts where there is an image too, in [0, 1]. A hit's score is then
-            (1 - text_share) times its likeness to the image plus text_share times its fit to the sentence.
+        text_weight: how much the sentence counts where there is an image too, in [0, 1]. A hit's score is then
+            (1 - text_weight) times its likeness to the image plus text_weight times its fit to the sentence.
 
     Raises:
         ValueError: neither of the two, a share out of range, a sentence that is no Unicode text.
@@ -32,7 +32,7 @@ class Query:
 
     text: str | None = None
     image: ImageSource | None = None
-    text_share: float = 0.5
+    text_weight: float = 0.5
 
     def __post_init__(self) -> None:
         if self.text is None and self.image is None:
@@ -41,10 +41,10 @@ class Query:
             raise TypeError(f"Query(text={self.text!r}): expected a sentence.")
         if self.text is not None:
             check_text("The sentence of a query", self.text)
-        if not isinstance(self.text_share, Real) or isinstance(self.text_share, bool):
-            raise TypeError(f"Query(text_share={shown(self.text_share)}): expected a number from 0 to 1.")
-        if not 0 <= self.text_share <= 1:
-            raise ValueError(f"Query(text_share={self.text_share}): expected a number from 0 to 1.")
+        if not isinstance(self.text_weight, Real) or isinstance(self.text_weight, bool):
+            raise TypeError(f"Query(text_weight={shown(self.text_weight)}): expected a number from 0 to 1.")
+        if not 0 <= self.text_weight <= 1:
+            raise ValueError(f"Query(text_weight={self.text_weight}): expected a number from 0 to 1.")
 
 
 def as_query(asked: Any) -> Query:
@@ -87,4 +87,4 @@ def _share(query: Query) -> float:
     """How much the sentence counts."""
     if query.image is None:
         return 1.0
-    return 0.0 if query.text is None else query.text_share
+    return 0.0 if query.text is None else query.text_weight

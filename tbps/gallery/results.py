@@ -14,7 +14,7 @@ from PIL import Image
 from tbps.data.images import BadImageError, open_image
 from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.metadata import metadata_of
-from tbps.gallery.store import Found
+from tbps.gallery.store import StoredHit
 from tbps.gallery.stored_image import FileState, StoredImage
 
 
@@ -102,7 +102,7 @@ class Hit:
             return None, "no picture"
 
 
-def make_hit(found: Found, query: np.ndarray, layout: Layout, roots: Sequence[Path]) -> Hit:
+def make_hit(found: StoredHit, query: np.ndarray, layout: Layout, roots: Sequence[Path]) -> Hit:
     """The hit of a row found for a query (E,)."""
     row = found.row
     products = np.multiply(query, found.vector, dtype=np.float64)

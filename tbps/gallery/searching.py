@@ -8,7 +8,7 @@ import numpy as np
 from tbps.gallery.checks import GalleryError, check_finite, check_ids, check_positive, shown
 from tbps.gallery.filters import Filter, check_filter
 from tbps.gallery.grouping import one_per_group, same_person
-from tbps.gallery.store import MODES, Found, Mode, View, Wanted
+from tbps.gallery.store import MODES, Mode, SearchRequest, StoredHit, View
 
 _LEAST_CANDIDATES = 100
 _LARGEST_COSINE = 1.001  # a measured one may be 1 and a little, by rounding
@@ -24,23 +24,23 @@ class Options:
 
     where: Filter | None = None
     exclude: Collection[str] = ()
-    exclude_alike: float | None = None
-    one_per: str | None = None
+    exclude_similar: float | None = None
+    group_by: str | None = None
     min_score: float | None = None
     mode: Mode = "exact"
     candidates: int | None = None
-    probes: int | None = None
+    nprobe: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode={shown(self.mode)}: expected one of {', '.join(MODES)}.")
-        for name, level in (("min_score", self.min_score), ("exclude_alike", self.exclude_alike)):
+        for name, level in (("min_score", self.min_score), ("exclude_similar", self.exclude_similar)):
             if level is not None:
                 check_finite(name, level)
-        if self.exclude_alike is not None and abs(self.exclude_alike) > _LARGEST_COSINE:
-            raise ValueError(f"exclude_alike={self.exclude_alike}: expected a cosine, from -1 to 1.")
+        if self.exclude_similar is not None and abs(self.exclude_similar) > _LARGEST_COSINE:
+            raise ValueError(f"exclude_similar={self.exclude_similar}: expected a cosine, from -1 to 1.")
         check_filter(self.where)
-        for name, number in (("candidates", self.candidates), ("probes", self.probes)):
+        for name, number in (("candidates", self.candidates), ("nprobe", self.nprobe)):
             if number is not None:
                 check_positive(name, number)
         check_ids("exclude", self.exclude)
@@ -60,7 +60,7 @@ def check_k(view: View, k: int) -> None:
         raise ValueError(f"k={k} is more than the {count} images in the gallery: ask for at most {count}.")
 
 
-def find(view: View, queries: np.ndarray, k: int, options: Options) -> list[list[Found]]:
+def find(view: View, queries: np.ndarray, k: int, options: Options) -> list[list[StoredHit]]:
     """
     The best rows for each query (Q, E) float32, at most k, best first.
 
@@ -73,12 +73,12 @@ def find(view: View, queries: np.ndarray, k: int, options: Options) -> list[list
             f"query {place} holds a NaN, or a number beyond float32: expected a retrieval vector. Look for NaN or "
             "overflow in the model's embeddings."
         )
-    excluded = same_person(view, options.exclude, options.exclude_alike)
+    excluded = same_person(view, options.exclude, options.exclude_similar)
     count = max(k, options.candidates or max(_LEAST_CANDIDATES, 10 * k))
-    wanted = Wanted(k, options.mode, count, options.probes, options.where, excluded)
-    if options.one_per is None:
-        found = view.search(queries, wanted)
+    request = SearchRequest(k, options.mode, count, options.nprobe, options.where, excluded)
+    if options.group_by is None:
+        found = view.search(queries, request)
     else:
-        found = [one_per_group(view, query, wanted, options.one_per) for query in queries]
+        found = [one_per_group(view, query, request, options.group_by) for query in queries]
     least = -np.inf if options.min_score is None else options.min_score
     return [[one for one in row if one.score >= least] for row in found]

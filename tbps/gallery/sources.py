@@ -65,7 +65,7 @@ class Item:
         return Opened(replace(self.row, id=id), picture)
 
 
-def listed(images: Any) -> tuple[Any, list[Skipped]]:
+def expand_folder(images: Any) -> tuple[Any, list[Skipped]]:
     """A folder as its files, and what cannot be opened of it; anything else as it is.
 
     Raises:

@@ -38,7 +38,7 @@ def cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     return row_scores(vectors, query) / np.where(divisor > 0, divisor, 1)
 
 
-Mode = Literal["exact", "int8", "prefix", "index"]
+Mode = Literal["exact", "int8", "global", "index"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -60,7 +60,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredHit:
     """A row that fits a query, its score, and its vector (E,) float32 as it is stored."""
 
     row: Row
@@ -69,14 +69,14 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchRequest:
     """What is asked of a search besides the vectors.
 
     Args:
         k: how many rows; fewer come where fewer fit.
-        mode: "exact"; "int8", the `candidates` best by 8-bit codes, then by whole vectors; "prefix", the same by the
+        mode: "exact"; "int8", the `candidates` best by 8-bit codes, then by whole vectors; "global", the same by the
             first D numbers, the global embedding; "index", the same by the approximate index of a folder.
-        candidates: at least k, for the modes that need it. probes: lists that an index reads; None leaves it to it.
+        candidates: at least k, for the modes that need it. nprobe: lists that an index reads; None leaves it to it.
         filter: rows that may be found; with one, an index is not used, so that none is missed.
         excluded: ids of rows that may not be found.
         cosine: rank by the cosine with the query instead of the inner product; mode "exact" only.
@@ -85,18 +85,18 @@ class Wanted:
     k: int
     mode: Mode = "exact"
     candidates: int = 0
-    probes: int | None = None
+    nprobe: int | None = None
     filter: Filter | None = None
     excluded: frozenset[str] = frozenset()
     cosine: bool = False
 
 
 class View(Protocol):
-    """The rows of a home to be read. Rows are ordered by insertion; an id is there once."""
+    """The rows of a store to be read. Rows are ordered by insertion; an id is there once."""
 
     @property
     def where(self) -> str:
-        """The home's folder or address, for messages."""
+        """The store's folder or address, for messages."""
 
     def count(self, filter: Filter | None = None) -> int:
         """The number of rows, or of those that meet a filter."""
@@ -104,22 +104,22 @@ class View(Protocol):
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are there."""
 
-    def get(self, ids: Sequence[str]) -> list[Found | None]:
+    def get(self, ids: Sequence[str]) -> list[StoredHit | None]:
         """The row and the vector of each id, with a score of 0; None where it is not there."""
 
     def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
         """All rows and vectors (n, E) float32, some at a time, in order of insertion."""
 
-    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+    def iter_rows(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
         """Some fields of `Row` of the rows that meet a filter, some rows at a time, in order of insertion. No vector
         is read."""
 
-    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+    def search(self, queries: np.ndarray, request: SearchRequest) -> list[list[StoredHit]]:
         """For each query (Q, E) float32 the rows of the largest inner product, or cosine, best first; of equal ones the
         row inserted first comes first."""
 
 
-class Home(View, Protocol):
+class VectorStore(View, Protocol):
     """Where rows and vectors are."""
 
     @property
@@ -132,7 +132,7 @@ class Home(View, Protocol):
 
     def snapshot(self) -> View:
         """What is there now: of a folder, one state that nothing changes, for questions whose answers must fit
-        together while others write; of a server, which keeps no states, the home itself."""
+        together while others write; of a server, which keeps no states, the store itself."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Around `append`, `replace` and `remove`.
@@ -150,7 +150,7 @@ class Home(View, Protocol):
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray, steps: np.ndarray | None = None) -> None:
         """Commit N rows, none of them known, and their vectors (N, E) float32. Where they are decoded from codes of
-        some steps, a home that keeps codes alone, and has none yet, gets the same codes."""
+        some steps, a store that keeps codes alone, and has none yet, gets the same codes."""
 
     def replace(self, rows: Sequence[Row]) -> None:
         """Commit N rows, all of them known, in the place of what is there; their vectors stay. From then on they are

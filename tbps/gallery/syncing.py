@@ -15,9 +15,9 @@ from tbps.gallery.filters import Filter
 from tbps.gallery.ingest import update_rows
 from tbps.gallery.metadata import changed_row
 from tbps.gallery.paths import full_path
-from tbps.gallery.store import Home, View
+from tbps.gallery.store import VectorStore, View
 from tbps.gallery.stored_image import content_id
-from tbps.gallery.values import listed
+from tbps.gallery.values import select_rows
 
 _AT_ONCE = 4096  # rows of one commit
 
@@ -56,7 +56,7 @@ def compare(view: View, folder: str | Path, progress: bool = True) -> SyncResult
     where = Filter(path=[folder, os.path.realpath(folder)])  # as which of the two it was added, nobody remembers
     result, right = SyncResult(), set()
     with tqdm(total=view.count(where), desc="files", disable=not progress) as bar:
-        for row in listed(view, where, ["id", "path"]):
+        for row in select_rows(view, where, ["id", "path"]):
             states = {"gone": result.gone, "replaced": result.replaced, "unreadable": result.unreadable}
             if _id(row["path"]) == row["id"]:
                 right.add(row["path"])
@@ -74,9 +74,9 @@ def compare(view: View, folder: str | Path, progress: bool = True) -> SyncResult
     return result
 
 
-def apply(home: Home, folder: str | Path, result: SyncResult) -> None:
+def apply(store: VectorStore, folder: str | Path, result: SyncResult) -> None:
     """
-    Take out of a home, open for writing, what is gone or replaced, and give what has moved its path.
+    Take out of a store, open for writing, what is gone or replaced, and give what has moved its path.
 
     Raises:
         GalleryError: there is no image below the folder at all, as where a disk is not mounted; nothing is changed.
@@ -88,8 +88,8 @@ def apply(home: Home, folder: str | Path, result: SyncResult) -> None:
             "that were below it, remove them by Filter(path=...) (--path)."
         )
     for ids in batches(list(result.moved), _AT_ONCE):
-        update_rows(home, ids, lambda _, row: changed_row(row, result.moved[row.id], {}))
-    result.dropped = sum(home.remove(ids) for ids in batches(wrong, _AT_ONCE))
+        update_rows(store, ids, lambda _, row: changed_row(row, result.moved[row.id], {}))
+    result.dropped = sum(store.remove(ids) for ids in batches(wrong, _AT_ONCE))
 
 
 def _place(folder: str | Path) -> str:

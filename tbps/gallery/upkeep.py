@@ -10,15 +10,15 @@ from tbps.gallery.folder.build_index import TARGET_RECALL
 from tbps.gallery.folder.leftovers import not_erased
 from tbps.gallery.folder.manifest import Dtype
 from tbps.gallery.folder.merging import ROWS_PER_FILE
-from tbps.gallery.folder.store import Store
-from tbps.gallery.open_store import check_dtype, check_keeps, existing_home, open_home
-from tbps.gallery.store import Home
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.open_store import check_dtype, check_keeps, open_existing, open_store
+from tbps.gallery.store import VectorStore
 
 
 class Upkeep:
     """The methods of a gallery that need neither model nor processor, on all of it."""
 
-    _home: Home
+    _store: VectorStore
 
     def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
         """
@@ -36,7 +36,7 @@ class Upkeep:
             warnings.warn(left, stacklevel=2)
 
     def build_index(
-        self, lists: int | None = None, progress: bool = True, *, target_recall: float = TARGET_RECALL
+        self, nlist: int | None = None, progress: bool = True, *, target_recall: float = TARGET_RECALL
     ) -> None:
         """
         Make the approximate index of `mode="index"` from all images that are there, in the place of an older one.
@@ -45,7 +45,7 @@ class Upkeep:
         number of lists finds enough, a warning says what they found.
 
         Args:
-            lists: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
+            nlist: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
             target_recall: the share of the ten best images that a search should find.
 
         Raises:
@@ -53,12 +53,12 @@ class Upkeep:
             ValueError: more lists than images, or a share out of range. TypeError: an argument of another type.
             ImportError: FAISS is not installed.
         """
-        if lists is not None:
-            check_positive("lists", lists)
+        if nlist is not None:
+            check_positive("nlist", nlist)
         check_finite("target_recall", target_recall)
         folder = self._folder("build_index")
         with folder.writing():
-            folder.build_index(lists, target_recall, progress)
+            folder.build_index(nlist, target_recall, progress)
         made = folder.manifest.index
         if made is not None and made.recall < target_recall:
             warnings.warn(
@@ -77,10 +77,10 @@ class Upkeep:
         """
         self._folder("check").check(progress)
 
-    def _folder(self, what: str) -> Store:
-        if not isinstance(self._home, Store):
-            raise GalleryError(f"{what} is for galleries in a folder: {self._home.where} is Milvus's own business.")
-        return self._home
+    def _folder(self, what: str) -> FolderStore:
+        if not isinstance(self._store, FolderStore):
+            raise GalleryError(f"{what} is for galleries in a folder: {self._store.where} is Milvus's own business.")
+        return self._store
 
     def export(
         self, where: str | Path, *, dtype: Dtype | None = None, token: str | None = None, progress: bool = True
@@ -98,11 +98,11 @@ class Upkeep:
                 to. ValueError: an unknown dtype.
         """
         check_dtype(dtype)
-        target = open_home(
-            where, self._home.model, replace(self._home.layout, dtype=dtype or self._home.layout.dtype), token
+        target = open_store(
+            where, self._store.model, replace(self._store.layout, dtype=dtype or self._store.layout.dtype), token
         )
         check_keeps(target, dtype)
-        return copy_rows(self._home, target, progress)
+        return copy_rows(self._store, target, progress)
 
     def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
         """
@@ -111,4 +111,4 @@ class Upkeep:
         Raises:
             GalleryError: there is none, it is another model's, or this one is being written to.
         """
-        return copy_rows(existing_home(where, token), self._home, progress)
+        return copy_rows(open_existing(where, token), self._store, progress)

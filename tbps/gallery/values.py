@@ -19,7 +19,7 @@ _SHOWN = 12  # values in a message
 _LETTERS = 40  # of a value in a message
 
 
-def listed(view: View, where: Filter | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def select_rows(view: View, where: Filter | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """
     Fields of the rows that meet a filter, with metadata as a dict.
 
@@ -36,7 +36,7 @@ def listed(view: View, where: Filter | None, columns: Sequence[str]) -> Iterator
 
 
 def _read(view: View, where: Filter | None, columns: list[str]) -> Iterator[dict[str, Any]]:
-    for piece in view.listed(columns, where):
+    for piece in view.iter_rows(columns, where):
         for row in piece:
             if "metadata" in row:
                 row["metadata"] = parsed(row["metadata"], row.get("id"))

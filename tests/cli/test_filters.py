@@ -17,7 +17,7 @@ from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
 from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.metadata import checked, make_row
-from tbps.gallery.open_store import existing_home, open_home
+from tbps.gallery.open_store import open_existing, open_store
 from tbps.gallery.store import Row
 from tbps.gallery.values import why_none
 
@@ -32,10 +32,10 @@ IMAGES = [
 
 @pytest.fixture
 def people(tmp_path: Path) -> str:
-    home = open_home(tmp_path / "people", MODEL, LAYOUT)
-    with home.writing():
+    store = open_store(tmp_path / "people", MODEL, LAYOUT)
+    with store.writing():
         rows = [make_row(f"id{n}", path, checked("it", metadata)) for n, (path, metadata) in enumerate(IMAGES, 1)]
-        home.append(rows, np.eye(4, dtype=np.float32))
+        store.append(rows, np.eye(4, dtype=np.float32))
     return str(tmp_path / "people")
 
 
@@ -145,14 +145,14 @@ def test_a_list_shows_one_thing_and_ignores_no_option(both, people, capsys):
 
 
 def test_a_path_that_is_nowhere_is_told_where_paths_are(people):
-    view = existing_home(people)
+    view = open_existing(people)
     assert why_none(view, Filter(path="/a/9.jpg")).splitlines()[1:] == ["  path: /a/1.jpg to /b/4.jpg (4)"]
 
 
 def test_times_of_an_earlier_version_are_told_as_what_they_are(tmp_path):
-    home = open_home(tmp_path / "old", MODEL, LAYOUT)
-    home.append([Row("a", None, "{}", timestamp=1777645800000.0), Row("b", None, "{}")], np.ones((2, 4), np.float32))
-    said = why_none(home, Filter(since=0, until=10))
+    store = open_store(tmp_path / "old", MODEL, LAYOUT)
+    store.append([Row("a", None, "{}", timestamp=1777645800000.0), Row("b", None, "{}")], np.ones((2, 4), np.float32))
+    said = why_none(store, Filter(since=0, until=10))
     assert said.endswith("timestamp: 1777645800000 seconds since 1970 to 1777645800000 seconds since 1970 (1)")
 
 

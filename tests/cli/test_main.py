@@ -17,7 +17,7 @@ from tbps import TBPSModel, TBPSProcessor
 from tbps.cli.main import build_parser, main
 from tbps.data.loading import load_benchmark
 from tbps.evaluation.retrieval import evaluate_retrieval
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_every_command_shows_an_example_that_works(
     for name in order:
         for line in examples[name]:
             if name == "gallery remove" and "--" not in line:
-                line = f"{line.rpartition(' ')[0]} {next(Store.read(tmp_path / 'people').scan())[0][0].id}"
+                line = f"{line.rpartition(' ')[0]} {next(FolderStore.read(tmp_path / 'people').scan())[0][0].id}"
             status = main(shlex.split(line)[1:])
             assert status == 0, (line, capsys.readouterr())
             capsys.readouterr()

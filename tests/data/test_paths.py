@@ -19,7 +19,7 @@ from tbps.data.paths import checkpoint_name, local_path, scheme_of
 from tbps.data.toypedes import generate
 from tbps.gallery import Gallery
 from tbps.gallery.checks import GalleryError
-from tbps.gallery.open_store import existing_home, open_home, place_of
+from tbps.gallery.open_store import open_existing, open_store, place_of
 from tbps.report import QueryResult, write_search_page, write_search_sheet
 from tbps.training.recipe import parse_recipe
 
@@ -121,8 +121,8 @@ def test_nothing_is_made_anywhere(where: str, tmp_path: Path, monkeypatch: pytes
     """Wherever Python or the command line takes a place to write to or to read from."""
     monkeypatch.chdir(tmp_path)
     for take in (
-        lambda: open_home(where, MODEL, LAYOUT),
-        lambda: existing_home(where),
+        lambda: open_store(where, MODEL, LAYOUT),
+        lambda: open_existing(where),
         lambda: generate(where, people=10),
         lambda: find_annotation(find_benchmark("ToyPEDES"), where),
         lambda: checkpoint_name(where),
@@ -144,8 +144,8 @@ def test_nothing_is_made_anywhere(where: str, tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_address_serves_everywhere(tmp_path: Path) -> None:
     folder = tmp_path / "some people"
-    home = open_home(folder.as_uri(), MODEL, LAYOUT)
-    assert home.where == str(folder)
+    store = open_store(folder.as_uri(), MODEL, LAYOUT)
+    assert store.where == str(folder)
     assert checkpoint_name(folder.as_uri()) == str(folder)
     assert checkpoint_name("me/model") == "me/model"
 

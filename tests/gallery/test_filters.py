@@ -15,15 +15,17 @@ from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery
 from tbps.gallery.filters import Filter, filter_of
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.metadata import checked, make_row
-from tbps.gallery.store import Wanted
+from tbps.gallery.store import SearchRequest
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(IMAGES, min_size=1, max_size=12), st.lists(filters(), min_size=1, max_size=6))
 def test_a_filter_is_met_by_all_rows_that_fit_and_no_others(tmp_path_factory, images, asked):
-    store = Store.open(tmp_path_factory.mktemp("store") / "s", ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2))
+    store = FolderStore.open(
+        tmp_path_factory.mktemp("store") / "s", ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
+    )
     vectors = np.random.default_rng(0).standard_normal((len(images), 4)).astype(np.float32)
     rows = [make_row(str(n), path, checked("it", metadata)) for n, (path, metadata) in enumerate(images)]
     with store.writing():
@@ -33,11 +35,11 @@ def test_a_filter_is_met_by_all_rows_that_fit_and_no_others(tmp_path_factory, im
             store.remove(["7"])
     for filter in asked:
         fit = [n for n, image in enumerate(images) if meets(filter, *image) and n != 7]
-        found = store.search(vectors[:1], Wanted(len(images), filter=filter))[0]
+        found = store.search(vectors[:1], SearchRequest(len(images), filter=filter))[0]
         by_score = [n for n in np.argsort(-(vectors @ vectors[0]), kind="stable") if n in fit]
         assert [int(one.row.id) for one in found] == by_score
         assert store.count(filter) == len(fit)
-        listed = [row for piece in store.listed(["path", "id", "camera"], filter) for row in piece]
+        listed = [row for piece in store.iter_rows(["path", "id", "camera"], filter) for row in piece]
         assert listed == [{"path": rows[n].path, "id": str(n), "camera": rows[n].camera} for n in fit]
         if filter.is_empty:
             assert len(fit) == store.count()

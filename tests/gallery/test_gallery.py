@@ -20,7 +20,7 @@ from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.folder.manifest import Layout, Origin
 from tbps.gallery.folder.shards import Shard, make_batch, write_batch
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Row
 
 QUERY = "a person with a red coat"
@@ -164,7 +164,7 @@ def test_a_dataset_that_holds_the_bytes_has_no_paths(gallery, reopen, rows):
 
 
 def test_equal_scores_come_in_the_order_of_insertion(gallery, reopen, tmp_path, tiny_model, tiny_processor):
-    store = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
+    store = FolderStore.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
     rng = np.random.default_rng(0)
     vectors = rng.integers(-1, 2, (9, 48)).astype(np.float32)  # whole numbers: every score is exact
     vectors[[1, 4, 8]] = vectors[0]

@@ -15,19 +15,19 @@ from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.shards import Shard
 from tbps.gallery.listing import remove_where
 from tbps.gallery.metadata import make_row
-from tbps.gallery.open_store import open_home
-from tbps.gallery.values import listed, values_of
+from tbps.gallery.open_store import open_store
+from tbps.gallery.values import select_rows, values_of
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
 IMAGES = some_images(40)
 
 
-def fill(home, images):
+def fill(store, images):
     rows = [make_row(f"{n:03d}", *image) for n, image in enumerate(images)]
     vectors = np.random.default_rng(0).standard_normal((len(rows), 4)).astype(np.float32)
-    with home.writing():
+    with store.writing():
         for start in range(0, len(rows), 17):
-            home.append(rows[start : start + 17], vectors[start : start + 17])
+            store.append(rows[start : start + 17], vectors[start : start + 17])
     return rows, vectors
 
 
@@ -39,33 +39,35 @@ def contents(folder):
 @given(where=filters().filter(lambda filter: not filter.is_empty))
 def test_what_a_filter_removes_is_in_no_file_after_compaction_and_all_else_is(tmp_path_factory, where):
     folder = tmp_path_factory.mktemp("erased") / "g"
-    home = open_home(folder, MODEL, LAYOUT)
+    store = open_store(folder, MODEL, LAYOUT)
     images = [(path, {**metadata, "secret": f"secret {n:03d} of"}) for n, (path, metadata) in enumerate(IMAGES)]
-    rows, vectors = fill(home, images)
+    rows, vectors = fill(store, images)
     gone = [n for n, image in enumerate(images) if meets(where, *image)]
-    with home.writing():
-        assert remove_where(home, where) == len(gone)
-        assert remove_where(home, where) == 0
-        home.compact(100, progress=False)
+    with store.writing():
+        assert remove_where(store, where) == len(gone)
+        assert remove_where(store, where) == 0
+        store.compact(100, progress=False)
     left = contents(folder)
     for n, row in enumerate(rows):
         for trace in (f"secret {n:03d} of".encode(), vectors[n].tobytes()):
             assert (trace in left) == (n not in gone), row
-    assert [row["id"] for row in listed(home, None, ["id"])] == [row.id for n, row in enumerate(rows) if n not in gone]
+    assert [row["id"] for row in select_rows(store, None, ["id"])] == [
+        row.id for n, row in enumerate(rows) if n not in gone
+    ]
 
 
 @pytest.mark.parametrize("kind", PLACES)
-def test_rows_values_and_removal_are_the_same_in_every_home(tmp_path, kind):
+def test_rows_values_and_removal_are_the_same_in_every_store(tmp_path, kind):
     with new_place(kind, tmp_path) as place:
-        home = open_home(place.where, MODEL, LAYOUT, place.token)
-        rows, _ = fill(home, IMAGES)
-        found = list(listed(home, Filter(camera=1), ["id", "metadata", "timestamp"]))
+        store = open_store(place.where, MODEL, LAYOUT, place.token)
+        rows, _ = fill(store, IMAGES)
+        found = list(select_rows(store, Filter(camera=1), ["id", "metadata", "timestamp"]))
         fit = [n for n, image in enumerate(IMAGES) if meets(Filter(camera=1), *image)]
         assert [row["id"] for row in found] == [rows[n].id for n in fit]
         assert [row["metadata"] for row in found] == [IMAGES[n][1] for n in fit]
         assert [row["timestamp"] for row in found] == [rows[n].timestamp for n in fit]
         for name in ("camera", "source", "x", "y", "none such"):
-            counted = values_of(home, name)
+            counted = values_of(store, name)
             kept = [row.camera if name == "camera" else row.source for row in rows]
             if name in ("x", "y", "none such"):
                 kept = [metadata.get(name) for _, metadata in IMAGES]
@@ -74,22 +76,22 @@ def test_rows_values_and_removal_are_the_same_in_every_home(tmp_path, kind):
             assert [count for _, count in counted] == sorted((count for _, count in counted), reverse=True)
             for value, count in counted:
                 assert count == sum(one == value and isinstance(one, bool) == isinstance(value, bool) for one in kept)
-        with home.writing():
-            assert remove_where(home, Filter(none_of=[Filter(camera=1)])) == len(rows) - len(fit)
-        assert [row["id"] for row in listed(home, None, ["id"])] == [rows[n].id for n in fit]
+        with store.writing():
+            assert remove_where(store, Filter(none_of=[Filter(camera=1)])) == len(rows) - len(fit)
+        assert [row["id"] for row in select_rows(store, None, ["id"])] == [rows[n].id for n in fit]
 
 
 def test_a_listing_reads_no_vector_and_sees_one_state(tmp_path, monkeypatch):
-    home = open_home(tmp_path / "g", MODEL, LAYOUT)
-    rows, vectors = fill(home, IMAGES)
-    walk = listed(home.snapshot(), None, ["id"])
+    store = open_store(tmp_path / "g", MODEL, LAYOUT)
+    rows, vectors = fill(store, IMAGES)
+    walk = select_rows(store.snapshot(), None, ["id"])
     first = next(walk)
-    with home.writing():
-        home.remove([row.id for row in rows[20:]])
-        home.append([make_row("new", None, {})], vectors[:1])
+    with store.writing():
+        store.remove([row.id for row in rows[20:]])
+        store.append([make_row("new", None, {})], vectors[:1])
     monkeypatch.setattr(Shard, "vectors", None)
     assert [first["id"], *(row["id"] for row in walk)] == [row.id for row in rows]
-    assert [row["id"] for row in listed(home, None, ["id"])] == [row.id for row in rows[:20]] + ["new"]
+    assert [row["id"] for row in select_rows(store, None, ["id"])] == [row.id for row in rows[:20]] + ["new"]
 
 
 def test_a_gallery_counts_lists_and_removes_by_filters(tmp_path, tiny_model, tiny_processor, pictures):
@@ -141,7 +143,7 @@ def test_what_makes_no_sense_is_named_and_changes_nothing(tmp_path, tiny_model, 
         gallery = Gallery.open(place.where, tiny_model, tiny_processor)
         gallery.add(pictures, [{"n": n} for n in range(4)], progress=False)
         before = list(gallery.rows())
-        options = ("where", "exclude", "exclude_alike", "one_per", "min_score", "mode", "candidates", "probes")
+        options = ("where", "exclude", "exclude_similar", "group_by", "min_score", "mode", "candidates", "nprobe")
         fields = ("camera", "source", "since", "until", "metadata", "path", "all_of", "any_of", "none_of")
         uses = {name: lambda value, name=name: gallery.search("a bag", **{name: value}) for name in options}
         uses |= {f"Filter {name}": lambda value, name=name: Filter(**{name: value}) for name in fields}

@@ -14,7 +14,7 @@ from tbps.evaluation.encoding import encode_images
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Row
 from tbps.gallery.stored_image import content_id
 
@@ -60,7 +60,7 @@ def check_overwritten(where, contents, results, model, processor):
 
 
 def new_store(directory):
-    return Store.open(directory, ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4))
+    return FolderStore.open(directory, ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4))
 
 
 def add_row(store, id):
@@ -81,13 +81,13 @@ def test_who_opens_a_gallery_that_another_process_is_making_does_not_wait_for_it
 def test_of_two_that_make_a_gallery_with_different_models_the_later_is_refused(tmp_path):
     first, second = (
         new_store(tmp_path / "gallery"),
-        Store.open(tmp_path / "gallery", ModelIdentity("another", "g", 16), Layout("float32", 8, 2, 4)),
+        FolderStore.open(tmp_path / "gallery", ModelIdentity("another", "g", 16), Layout("float32", 8, 2, 4)),
     )
     with first.writing():
         add_row(first, "a")
     with pytest.raises(GalleryError, match=r"made with 'm'.*opened with 'another'"), second.writing():
         add_row(second, "b")
-    assert Store.read(tmp_path / "gallery").count() == 1
+    assert FolderStore.read(tmp_path / "gallery").count() == 1
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])

@@ -10,8 +10,8 @@ from kill_at import kill_at
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 IDENTITY, LAYOUT = ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4)
 VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
@@ -23,7 +23,7 @@ def make_row(n):
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store.open(tmp_path / "gallery", IDENTITY, LAYOUT)
+    store = FolderStore.open(tmp_path / "gallery", IDENTITY, LAYOUT)
     with store.writing():
         for piece in np.split(np.arange(40), [7, 20, 21]):
             store.append([make_row(n) for n in piece], VECTORS[piece])
@@ -45,13 +45,13 @@ def content(directory):
 
 def test_what_was_removed_is_found_no_more(store, tmp_path):
     assert remove(store, [3, 20, 39, 77]) == 3
-    for opened in (store, Store.read(tmp_path / "gallery")):
+    for opened in (store, FolderStore.read(tmp_path / "gallery")):
         assert opened.count() == 37
         left = [n for n in range(40) if n not in (3, 20, 39)]
         assert ids(opened) == [f"id-{n:02d}" for n in left]
         assert opened.known(["id-03", "id-04"]) == {"id-04"}
         assert opened.get(["id-20"]) == [None]
-        found = opened.search(VECTORS[3:4], Wanted(40))[0]
+        found = opened.search(VECTORS[3:4], SearchRequest(40))[0]
         assert [one.row.id for one in found] == [f"id-{n:02d}" for n in left_by_score(left)]
     assert remove(store, [3]) == 0
 
@@ -79,7 +79,7 @@ def test_compaction_erases_what_was_removed(store, tmp_path):
     for trace in (b"id-03", b"of 03", b"thumbnail 20", b"/crops/3.png", VECTORS[20].tobytes()):
         assert trace not in after
     assert VECTORS[21].tobytes() in after
-    for opened in (store, Store.read(tmp_path / "gallery")):
+    for opened in (store, FolderStore.read(tmp_path / "gallery")):
         assert [entry.rows for entry in opened.manifest.shards] == [16, 16, 6]
         assert ids(opened) == [f"id-{n:02d}" for n in range(40) if n not in (3, 20)]
         opened.check(progress=False)
@@ -87,22 +87,22 @@ def test_compaction_erases_what_was_removed(store, tmp_path):
 
 
 def test_a_reader_goes_on_reading_what_was_there(store, tmp_path):
-    reader = Store.read(tmp_path / "gallery")
+    reader = FolderStore.read(tmp_path / "gallery")
     remove(store, range(10))
     with store.writing():
         store.compact(100, progress=False)
     assert ids(reader) == [f"id-{n:02d}" for n in range(40)]
-    assert reader.search(VECTORS[3:4], Wanted(1))[0][0].row.id == "id-03"
+    assert reader.search(VECTORS[3:4], SearchRequest(1))[0][0].row.id == "id-03"
     reader.refresh()
     assert reader.count() == 30
 
 
 def test_all_rows_can_be_removed(store):
     remove(store, range(40))
-    assert store.search(VECTORS[:1], Wanted(3)) == [[]]
+    assert store.search(VECTORS[:1], SearchRequest(3)) == [[]]
     with store.writing():
         store.compact(100, progress=False)
-    assert (store.count(), ids(store), store.search(VECTORS[:1], Wanted(3))) == (0, [], [[]])
+    assert (store.count(), ids(store), store.search(VECTORS[:1], SearchRequest(3))) == (0, [], [[]])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_all_rows_can_be_removed(store):
 def test_a_full_disk_keeps_all_and_the_error_names_the_file(store, tmp_path, full_disk, change, file):
     with store.writing(), pytest.raises(GalleryError, match=rf"{file} could not be written \(File too large\)"):
         change(store)
-    for opened in (store, Store.read(tmp_path / "gallery")):
+    for opened in (store, FolderStore.read(tmp_path / "gallery")):
         assert ids(opened) == [f"id-{n:02d}" for n in range(40)]
 
 
@@ -132,7 +132,7 @@ def test_killed_at_any_step_of_a_compaction_nothing_is_lost(store, tmp_path):
             compact_until(tmp_path / "gallery", step)
         _, status = os.waitpid(child, 0)
         killed = os.WIFSIGNALED(status)
-        opened = Store.read(tmp_path / "gallery")
+        opened = FolderStore.read(tmp_path / "gallery")
         assert ids(opened) == expected
         opened.check(progress=False)
         step += 1
@@ -142,7 +142,7 @@ def test_killed_at_any_step_of_a_compaction_nothing_is_lost(store, tmp_path):
 
 def compact_until(directory, step):
     kill_at(step, "fsync", "replace", "unlink")
-    store = Store.read(directory)
+    store = FolderStore.read(directory)
     with store.writing():
         store.compact(16, progress=False)
     os._exit(0)
@@ -155,5 +155,5 @@ def test_a_gallery_removes_by_the_ids_of_hits(tmp_path, pictures, tiny_model, ti
     assert gallery.remove([hit.id]) == 1
     assert hit.id not in {other.id for other in gallery.search("a red coat", k=3)}
     assert gallery.add(pictures).added == [hit.id], "it comes back with its picture"
-    with Store.read(tmp_path / "own").writing(), pytest.raises(GalleryError, match="Another process is writing"):
+    with FolderStore.read(tmp_path / "own").writing(), pytest.raises(GalleryError, match="Another process is writing"):
         gallery.remove([hit.id])

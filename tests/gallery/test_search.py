@@ -16,7 +16,7 @@ from PIL import Image
 from tbps.evaluation.encoding import encode_images, encode_texts
 from tbps.gallery import Filter, Gallery, GalleryError, Query
 from tbps.gallery.folder.manifest import DTYPES, Manifest
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Row
 
 SENTENCE = "a person with a red coat"
@@ -68,7 +68,7 @@ def test_an_image_finds_itself_and_then_what_looks_like_it(gallery, crops, vecto
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_sentence_refines_an_image_by_its_share(gallery, crops, vectors, sentence, share):
     scores = (1 - share) * vectors @ vectors[3] + share * vectors @ sentence
-    hits = gallery.search(Query(SENTENCE, crops / "03.png", text_share=share), k=12)
+    hits = gallery.search(Query(SENTENCE, crops / "03.png", text_weight=share), k=12)
     assert names(hits) == order(scores)
     assert [hit.score for hit in hits] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
 
@@ -98,10 +98,10 @@ def test_filters_never_cost_recall(gallery, vectors, sentence):
 def test_one_hit_a_track_is_the_best_of_each(gallery, vectors, sentence):
     everything = order(vectors @ sentence)
     best = [next(n for n in everything if n % 4 == track) for track in range(4)]
-    found = names(gallery.search(SENTENCE, k=10, one_per="track"))
+    found = names(gallery.search(SENTENCE, k=10, group_by="track"))
     assert found == [n for n in everything if n in best]
-    assert names(gallery.search(SENTENCE, k=1, one_per="track")) == found[:1]
-    assert names(gallery.search(SENTENCE, k=12, one_per="no such name")) == everything
+    assert names(gallery.search(SENTENCE, k=1, group_by="track")) == found[:1]
+    assert names(gallery.search(SENTENCE, k=12, group_by="no such name")) == everything
 
 
 def test_not_this_person(gallery, vectors, sentence):
@@ -112,10 +112,10 @@ def test_not_this_person(gallery, vectors, sentence):
     level = float(np.sort(likeness)[-4])  # itself and three others
     left = [n for n in everything if likeness[n] < level - 1e-6]
     assert len(left) == 8
-    assert names(gallery.search(SENTENCE, k=12, exclude=[best.id], exclude_alike=level - 1e-6)) == left
-    assert gallery.search(SENTENCE, k=12, exclude=[best.id], exclude_alike=-1.0) == []
+    assert names(gallery.search(SENTENCE, k=12, exclude=[best.id], exclude_similar=level - 1e-6)) == left
+    assert gallery.search(SENTENCE, k=12, exclude=[best.id], exclude_similar=-1.0) == []
     with pytest.raises(GalleryError, match=r"no image of the gallery .* has the id 'nobody'"):
-        gallery.search(SENTENCE, exclude=["nobody"], exclude_alike=0.9)
+        gallery.search(SENTENCE, exclude=["nobody"], exclude_similar=0.9)
     with pytest.raises(TypeError, match="expected a list of ids"):
         gallery.search(SENTENCE, exclude="nobody")
 
@@ -126,7 +126,7 @@ def test_below_a_score_there_is_no_match(gallery, vectors, sentence):
     assert gallery.search(SENTENCE, k=12, min_score=2.0) == []
 
 
-@pytest.mark.parametrize("mode", ["int8", "prefix"])
+@pytest.mark.parametrize("mode", ["int8", "global"])
 def test_candidates_of_coarse_modes_are_scored_in_full(gallery, vectors, sentence, mode):
     hits = gallery.search(SENTENCE, k=3, mode=mode, candidates=12)
     assert names(hits) == order(vectors @ sentence)[:3]
@@ -144,7 +144,7 @@ def test_get_tells_what_is_kept(gallery):
 @pytest.mark.parametrize(
     ("query", "options", "error", "match"),
     [
-        (SENTENCE, {"mode": "fast"}, ValueError, "mode='fast': expected one of exact, int8, prefix, index"),
+        (SENTENCE, {"mode": "fast"}, ValueError, "mode='fast': expected one of exact, int8, global, index"),
         (Query(text=""), {}, ValueError, "''"),
         (7, {}, TypeError, "Cannot search for 7"),
     ],
@@ -156,10 +156,10 @@ def test_refuses_what_it_cannot_answer(gallery, query, options, error, match):
 
 @pytest.mark.parametrize(
     ("options", "error", "match"),
-    [({}, ValueError, "asks for nothing"), ({"text": "a", "text_share": 2}, ValueError, "from 0 to 1"),
-     ({"text": "a", "text_share": "0.5"}, TypeError, "from 0 to 1"),
-     ({"text": "a", "text_share": None}, TypeError, "from 0 to 1"),
-     ({"text": "a", "text_share": True}, TypeError, "from 0 to 1"),
+    [({}, ValueError, "asks for nothing"), ({"text": "a", "text_weight": 2}, ValueError, "from 0 to 1"),
+     ({"text": "a", "text_weight": "0.5"}, TypeError, "from 0 to 1"),
+     ({"text": "a", "text_weight": None}, TypeError, "from 0 to 1"),
+     ({"text": "a", "text_weight": True}, TypeError, "from 0 to 1"),
      ({"text": 3}, TypeError, "expected a sentence"), ({"text": "a \udcff man"}, ValueError, "no Unicode text")],
 )  # fmt: skip
 def test_a_query_says_what_it_lacks(options, error, match):
@@ -232,9 +232,9 @@ def test_search_embeddings_takes_the_same_options(gallery, sentence):
 
 
 def test_upkeep_through_the_gallery(gallery, vectors, sentence):
-    gallery.build_index(lists=2, progress=False)
+    gallery.build_index(nlist=2, progress=False)
     everything = order(vectors @ sentence)
-    assert names(gallery.search(SENTENCE, k=3, mode="index", probes=2)) == everything[:3]
+    assert names(gallery.search(SENTENCE, k=3, mode="index", nprobe=2)) == everything[:3]
     gallery.remove([gallery.search(SENTENCE, k=1)[0].id])
     gallery.compact(progress=False)
     gallery.check(progress=False)
@@ -257,7 +257,7 @@ def test_columns_of_a_dataset_become_metadata(gallery, pictures):
 
 
 def test_what_somebody_else_wrote_into_a_gallery_breaks_no_search_unnamed(tmp_path, gallery, crops, vectors):
-    store = Store.read(tmp_path / "gallery")
+    store = FolderStore.read(tmp_path / "gallery")
     with store.writing():
         store.append([Row("odd path", "/tmp/a\0b", "{}")], vectors[:1])
     gallery.refresh()
@@ -272,9 +272,9 @@ def test_what_somebody_else_wrote_into_a_gallery_breaks_no_search_unnamed(tmp_pa
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [({"min_score": math.nan}, ValueError, "min_score=nan"), ({"candidates": -5}, ValueError, "candidates=-5"),
-     ({"exclude": ["x"], "exclude_alike": math.nan}, ValueError, "exclude_alike=nan"),
-     ({"exclude": ["x"], "exclude_alike": 95}, ValueError, "exclude_alike=95: expected a cosine"),
-     ({"probes": 0}, ValueError, "probes=0"), ({"exclude": ["x"]}, GalleryError, "has the id 'x'"),
+     ({"exclude": ["x"], "exclude_similar": math.nan}, ValueError, "exclude_similar=nan"),
+     ({"exclude": ["x"], "exclude_similar": 95}, ValueError, "exclude_similar=95: expected a cosine"),
+     ({"nprobe": 0}, ValueError, "nprobe=0"), ({"exclude": ["x"]}, GalleryError, "has the id 'x'"),
      ({"min_score": "1"}, TypeError, "min_score='1'"), ({"where": {"camera": "a"}}, TypeError, "expected a Filter")],
 )  # fmt: skip
 def test_options_that_would_be_silently_something_else_are_refused(gallery, options, error, match):
@@ -296,7 +296,7 @@ def test_a_query_that_is_not_finite_is_refused(gallery, monkeypatch, number):
 
 @pytest.mark.parametrize("length", [1e-20, 1, 1e25])
 def test_parts_sum_to_the_score_whatever_the_lengths(tmp_path, tiny_model, tiny_processor, gallery, length):
-    store = Store.read(tmp_path / "gallery")
+    store = FolderStore.read(tmp_path / "gallery")
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((2, 48)) * length).astype(np.float32)
     with store.writing():
@@ -311,7 +311,7 @@ def test_parts_sum_to_the_score_whatever_the_lengths(tmp_path, tiny_model, tiny_
 def test_an_open_during_a_compaction_finds_the_new_files(tmp_path, gallery):
     before = Manifest.read(tmp_path / "gallery")
     gallery.compact(progress=False)
-    assert Store(tmp_path / "gallery", before).count() == 12
+    assert FolderStore(tmp_path / "gallery", before).count() == 12
 
 
 def test_files_newer_than_manifests_put_back_are_not_deleted(tmp_path, gallery, pictures):
@@ -321,10 +321,10 @@ def test_files_newer_than_manifests_put_back_are_not_deleted(tmp_path, gallery, 
     newer = both[0].read_bytes()
     for path in both:
         path.write_bytes(older)
-    with Store.read(tmp_path / "gallery").writing():
+    with FolderStore.read(tmp_path / "gallery").writing():
         pass
     both[0].write_bytes(newer)
-    assert Store.read(tmp_path / "gallery").count() == 13
+    assert FolderStore.read(tmp_path / "gallery").count() == 13
 
 
 def test_another_dtype_than_the_gallery_keeps_is_refused(tmp_path, gallery, tiny_model, tiny_processor):
@@ -339,7 +339,7 @@ def test_a_copy_of_another_dtype_goes_into_a_new_gallery_only(tmp_path, rows, ti
     gallery.add(rows, progress=False)
     for kept in DTYPES:
         assert gallery.export(tmp_path / kept, dtype=kept, progress=False) == 12
-        assert Gallery.open(tmp_path / kept, tiny_model, tiny_processor)._home.layout.dtype == kept
+        assert Gallery.open(tmp_path / kept, tiny_model, tiny_processor)._store.layout.dtype == kept
         for asked in DTYPES:
             if asked == kept:
                 assert gallery.export(tmp_path / kept, dtype=asked, progress=False) == 0

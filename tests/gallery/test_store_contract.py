@@ -1,4 +1,4 @@
-"""What every home of a gallery promises, asked of a folder, of Milvus Lite, and of a Milvus server if there is one."""
+"""What every store of a gallery promises, asked of a folder, of Milvus Lite, and of a Milvus server if there is one."""
 
 import json
 import math
@@ -18,10 +18,10 @@ from tbps.gallery.checks import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.metadata import make_row
-from tbps.gallery.open_store import existing_home, open_home
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.open_store import open_existing, open_store
+from tbps.gallery.store import Row, SearchRequest
 
 WIDTH = 16
 MODEL = ModelIdentity("a model", "0" * 32, WIDTH)
@@ -56,26 +56,26 @@ QUERIES = unit_vectors(3, seed=2) * 1.2
 
 
 def open_place(place, model=MODEL):
-    return open_home(place.where, model, LAYOUT, place.token)
+    return open_store(place.where, model, LAYOUT, place.token)
 
 
-def fill(home) -> None:
+def fill(store) -> None:
     """In three commits, with removals between and after."""
-    with home.writing():
-        home.append(ROWS[:60], VECTORS[:60])
-        home.append(ROWS[60:61], VECTORS[60:61])
-        assert home.remove({ROWS[3].id, ROWS[4].id, "not there", 'x" or id != "'}) == 2
-        home.append(ROWS[61:], VECTORS[61:])
-        assert home.remove([ROWS[77].id, ROWS[149].id, ROWS[3].id]) == 2
-        assert home.remove([]) == 0
+    with store.writing():
+        store.append(ROWS[:60], VECTORS[:60])
+        store.append(ROWS[60:61], VECTORS[60:61])
+        assert store.remove({ROWS[3].id, ROWS[4].id, "not there", 'x" or id != "'}) == 2
+        store.append(ROWS[61:], VECTORS[61:])
+        assert store.remove([ROWS[77].id, ROWS[149].id, ROWS[3].id]) == 2
+        assert store.remove([]) == 0
 
 
 @pytest.fixture(scope="module", params=PLACES)
 def filled(request, tmp_path_factory):
     with new_place(request.param, tmp_path_factory.mktemp("filled")) as place:
-        home = open_place(place)
-        fill(home)
-        yield home
+        store = open_place(place)
+        fill(store)
+        yield store
 
 
 @pytest.fixture(params=PLACES)
@@ -126,7 +126,7 @@ def test_a_vector_that_is_not_finite_is_refused_by_name(filled, number):
 
 def test_the_cosine_is_the_product_of_unit_vectors(filled):
     for plain, found in zip(
-        filled.search(QUERIES, Wanted(40)), filled.search(QUERIES, Wanted(40, cosine=True)), strict=True
+        filled.search(QUERIES, SearchRequest(40)), filled.search(QUERIES, SearchRequest(40, cosine=True)), strict=True
     ):
         assert [one.row.id for one in found] == [one.row.id for one in plain]
         np.testing.assert_allclose([1.2 * one.score for one in found], [one.score for one in plain], rtol=1e-6)
@@ -134,7 +134,7 @@ def test_the_cosine_is_the_product_of_unit_vectors(filled):
 
 @pytest.mark.parametrize("k", [1, 2, 7, 40, 1000])
 def test_finds_the_best_and_of_equal_ones_the_first(filled, k):
-    for found, query in zip(filled.search(QUERIES, Wanted(k)), QUERIES, strict=True):
+    for found, query in zip(filled.search(QUERIES, SearchRequest(k)), QUERIES, strict=True):
         assert_found(found, query, best(query, k))
 
 
@@ -185,7 +185,7 @@ FILTERS = [
 def test_a_filter_leaves_out_what_does_not_fit_and_nothing_else(filled):
     hits = 0
     for filter, fits in FILTERS:
-        found = filled.search(QUERIES[:1], Wanted(7, filter=filter))[0]
+        found = filled.search(QUERIES[:1], SearchRequest(7, filter=filter))[0]
         assert_found(found, QUERIES[0], best(QUERIES[0], 7, fits))
         hits += len(found)
     assert hits > len(FILTERS), "most filters have something to find"
@@ -197,77 +197,77 @@ IMAGES = some_images(60)
 @pytest.fixture(scope="module", params=PLACES)
 def varied(request, tmp_path_factory):
     with new_place(request.param, tmp_path_factory.mktemp("varied")) as place:
-        home = open_place(place)
-        home.append([make_row(f"{n:03d}", *image) for n, image in enumerate(IMAGES)], unit_vectors(len(IMAGES)))
-        yield home
+        store = open_place(place)
+        store.append([make_row(f"{n:03d}", *image) for n, image in enumerate(IMAGES)], unit_vectors(len(IMAGES)))
+        yield store
 
 
 @settings(max_examples=60, deadline=None)
 @given(filter=filters(with_texts=False))
-def test_any_filter_means_the_same_in_every_home(varied, filter):
+def test_any_filter_means_the_same_in_every_store(varied, filter):
     fit = [f"{n:03d}" for n, image in enumerate(IMAGES) if meets(filter, *image)]
-    assert [row["id"] for piece in varied.listed(["id"], filter) for row in piece] == fit
+    assert [row["id"] for piece in varied.iter_rows(["id"], filter) for row in piece] == fit
     assert varied.count(filter) == len(fit)
-    found = varied.search(QUERIES[:1], Wanted(len(IMAGES), filter=filter))[0]
+    found = varied.search(QUERIES[:1], SearchRequest(len(IMAGES), filter=filter))[0]
     assert sorted(one.row.id for one in found) == fit
 
 
 def test_a_range_over_text_is_met_or_refused_by_name(varied):
     asked = Filter(none_of=[Filter(metadata={"x": {">": "a", "<": "c"}})])
-    if isinstance(varied, Store):
+    if isinstance(varied, FolderStore):
         assert varied.count(asked) == sum(meets(asked, *image) for image in IMAGES) < len(IMAGES)
         return
-    for use in (varied.count, lambda filter: list(varied.listed(["id"], filter)),
-                lambda filter: varied.search(QUERIES[:1], Wanted(3, filter=filter))):  # fmt: skip
+    for use in (varied.count, lambda filter: list(varied.iter_rows(["id"], filter)),
+                lambda filter: varied.search(QUERIES[:1], SearchRequest(3, filter=filter))):  # fmt: skip
         with pytest.raises(GalleryError, match="'x' > 'a': Milvus compares numbers only"):
             use(asked)
 
 
 @pytest.mark.parametrize("columns", [["id"], ["path", "metadata"], ["timestamp", "camera", "source"], ["thumbnail"]])
 def test_lists_what_is_asked_for_in_order_of_insertion(filled, columns):
-    listed = [row for piece in filled.listed(columns) for row in piece]
+    listed = [row for piece in filled.iter_rows(columns) for row in piece]
     assert listed == [{name: getattr(ROWS[place], name) for name in columns} for place in KEPT]
 
 
 def test_excluded_rows_are_not_found(filled):
     first = best(QUERIES[0], 20)
     unknown = {"never", "né\"'\\", '"] or id != "'}
-    wanted = Wanted(9, excluded=frozenset({*(ROWS[place].id for place in first[::2]), *unknown}))
-    assert_found(filled.search(QUERIES[:1], wanted)[0], QUERIES[0], [*first[1::2]][:9])
-    north = Wanted(9, filter=Filter(camera="north"), excluded=wanted.excluded)
+    request = SearchRequest(9, excluded=frozenset({*(ROWS[place].id for place in first[::2]), *unknown}))
+    assert_found(filled.search(QUERIES[:1], request)[0], QUERIES[0], [*first[1::2]][:9])
+    north = SearchRequest(9, filter=Filter(camera="north"), excluded=request.excluded)
     left = {ROWS[place].id for place in first[::2]}
     expected = best(QUERIES[0], 9, lambda row: row.camera == "north" and row.id not in left)
     assert_found(filled.search(QUERIES[:1], north)[0], QUERIES[0], expected)
-    everything = Wanted(9, excluded=frozenset(row.id for row in ROWS))
+    everything = SearchRequest(9, excluded=frozenset(row.id for row in ROWS))
     assert filled.search(QUERIES, everything) == [[], [], []]
 
 
-@pytest.mark.parametrize("mode", ["int8", "prefix"])
+@pytest.mark.parametrize("mode", ["int8", "global"])
 def test_with_all_rows_as_candidates_every_mode_finds_the_same(filled, mode):
-    for found, query in zip(filled.search(QUERIES, Wanted(12, mode, 150)), QUERIES, strict=True):
+    for found, query in zip(filled.search(QUERIES, SearchRequest(12, mode, 150)), QUERIES, strict=True):
         assert_found(found, query, best(query, 12))
 
 
 def test_nothing_is_asked_and_nothing_is_there(place):
-    home = open_place(place)
-    assert (home.count(), home.known(["a"]), home.get(["a"]), list(home.scan())) == (0, set(), [None], [])
-    home.append(ROWS[:2], VECTORS[:2])
-    assert home.search(QUERIES[:0], Wanted(1)) == []
+    store = open_place(place)
+    assert (store.count(), store.known(["a"]), store.get(["a"]), list(store.scan())) == (0, set(), [None], [])
+    store.append(ROWS[:2], VECTORS[:2])
+    assert store.search(QUERIES[:0], SearchRequest(1)) == []
 
 
 def test_reopened_it_is_as_it_was_and_another_model_is_refused(place):
     fill(open_place(place))
     place.stop()
-    home = open_place(place)
-    assert [row for rows, _ in home.scan() for row in rows] == [ROWS[place] for place in KEPT]
-    assert_found(home.search(QUERIES[:1], Wanted(9))[0], QUERIES[0], best(QUERIES[0], 9))
-    home.append(random_rows(1, first=500), VECTORS[:1])
-    assert list(home.scan())[-1][0][-1] == random_rows(1, first=500)[0], "new rows come after the old ones"
+    store = open_place(place)
+    assert [row for rows, _ in store.scan() for row in rows] == [ROWS[place] for place in KEPT]
+    assert_found(store.search(QUERIES[:1], SearchRequest(9))[0], QUERIES[0], best(QUERIES[0], 9))
+    store.append(random_rows(1, first=500), VECTORS[:1])
+    assert list(store.scan())[-1][0][-1] == random_rows(1, first=500)[0], "new rows come after the old ones"
     for other in (ModelIdentity("another", "1" * 32, WIDTH), ModelIdentity("another", "0" * 32, WIDTH + 1)):
         with pytest.raises(GalleryError, match=r"was made with 'a model'.*is opened with 'another'"):
             open_place(place, other)
-    assert (home.model, home.layout) == (MODEL, LAYOUT)
-    assert (existing_home(place.where, place.token).model.fingerprint, home.where) == ("0" * 32, str(place.where))
+    assert (store.model, store.layout) == (MODEL, LAYOUT)
+    assert (open_existing(place.where, place.token).model.fingerprint, store.where) == ("0" * 32, str(place.where))
 
 
 def test_another_that_has_it_open_sees_what_was_written(place):
@@ -275,87 +275,87 @@ def test_another_that_has_it_open_sees_what_was_written(place):
     fill(writer)
     reader.refresh()
     assert reader.count() == len(KEPT)
-    assert_found(reader.search(QUERIES[:1], Wanted(3))[0], QUERIES[0], best(QUERIES[0], 3))
+    assert_found(reader.search(QUERIES[:1], SearchRequest(3))[0], QUERIES[0], best(QUERIES[0], 3))
 
 
 def test_replaced_rows_are_found_as_what_they_are_now_and_come_last(place):
     chosen = [KEPT[n] for n in (100, 0, 57, 58, len(KEPT) - 1)]
     new = [make_row(ROWS[n].id, f"/moved/{n}.png", {"camera": f"new {n}", "colour": "new"}) for n in chosen]
 
-    def check(home):
-        got = home.get([row.id for row in new])
+    def check(store):
+        got = store.get([row.id for row in new])
         assert [one.row for one in got] == new
         np.testing.assert_array_equal([one.vector for one in got], VECTORS[chosen])
-        assert home.count() == len(KEPT)
-        assert [row for rows, _ in home.scan() for row in rows] == [ROWS[n] for n in KEPT if n not in chosen] + new
-        [found] = home.search(QUERIES[:1], Wanted(9, filter=Filter(metadata={"colour": "new"})))
+        assert store.count() == len(KEPT)
+        assert [row for rows, _ in store.scan() for row in rows] == [ROWS[n] for n in KEPT if n not in chosen] + new
+        [found] = store.search(QUERIES[:1], SearchRequest(9, filter=Filter(metadata={"colour": "new"})))
         assert {one.row.id for one in found} == {row.id for row in new}
         for camera in {ROWS[n].camera for n in chosen} - {None}:
-            [found] = home.search(QUERIES[:1], Wanted(150, filter=Filter(camera=camera)))
+            [found] = store.search(QUERIES[:1], SearchRequest(150, filter=Filter(camera=camera)))
             assert {row.id for row in new}.isdisjoint(one.row.id for one in found), "not as what they were"
 
-    home = open_place(place)
-    fill(home)
-    with home.writing():
-        home.replace(new)
-    check(home)
+    store = open_place(place)
+    fill(store)
+    with store.writing():
+        store.replace(new)
+    check(store)
     place.stop()
     check(open_place(place))
 
 
 def test_what_is_not_there_is_not_made_by_reading(place):
     with pytest.raises(GalleryError, match="is no gallery"):
-        existing_home(place.where, place.token)
+        open_existing(place.where, place.token)
 
 
-def test_rows_and_vectors_move_between_homes(place, tmp_path):
-    """Into a folder and back into a home that has some of them already, thumbnails and all."""
+def test_rows_and_vectors_move_between_stores(place, tmp_path):
+    """Into a folder and back into a store that has some of them already, thumbnails and all."""
     source = open_place(place)
     rows = [Row(f"{n}", None, "{}", thumbnail=bytes(range(n, 256))) for n in range(3)] + ROWS
     vectors = np.concatenate([unit_vectors(3, seed=5), VECTORS])
     source.append(rows, vectors)
-    folder = open_home(tmp_path / "copy", MODEL, LAYOUT)
+    folder = open_store(tmp_path / "copy", MODEL, LAYOUT)
     assert copy_rows(source, folder, progress=False) == len(rows)
     assert copy_rows(source, folder, progress=False) == 0
     with new_place(place.kind, tmp_path) as other:
         back = open_place(other)
         back.append(rows[5:7], vectors[5:7])
-        assert copy_rows(existing_home(folder.where), back, progress=False) == len(rows) - 2
+        assert copy_rows(open_existing(folder.where), back, progress=False) == len(rows) - 2
         moved = [row for some, _ in back.scan() for row in some]
         assert moved == rows[5:7] + rows[:5] + rows[7:]
-        wanted = Wanted(30, filter=Filter(since=0))
-        assert {one.row.id for one in back.search(QUERIES[:1], wanted)[0]} == {
-            one.row.id for one in source.search(QUERIES[:1], wanted)[0]
+        request = SearchRequest(30, filter=Filter(since=0))
+        assert {one.row.id for one in back.search(QUERIES[:1], request)[0]} == {
+            one.row.id for one in source.search(QUERIES[:1], request)[0]
         }
 
 
 def test_more_rows_than_fit_into_one_message_and_more_equal_ones_than_are_asked_for(place):
-    home = open_place(place)
+    store = open_place(place)
     rows = [Row(f"{n:x}", None, "{}") for n in range(2500)]
     vectors = unit_vectors(2500, seed=3)
     alike = np.arange(7, 2500, 20)  # 125 rows
     vectors[alike] = vectors[7]
-    with home.writing():
-        home.append(rows, vectors)
-    assert (home.count(), len(home.known([row.id for row in rows]))) == (2500, 2500)
-    assert [row for some, _ in home.scan() for row in some] == rows
+    with store.writing():
+        store.append(rows, vectors)
+    assert (store.count(), len(store.known([row.id for row in rows]))) == (2500, 2500)
+    assert [row for some, _ in store.scan() for row in some] == rows
     query = vectors[7:8]
     for k in (1, 30, 125):
-        assert [one.row for one in home.search(query, Wanted(k))[0]] == [rows[place] for place in alike[:k]]
+        assert [one.row for one in store.search(query, SearchRequest(k))[0]] == [rows[place] for place in alike[:k]]
     expected = np.argsort(-(vectors * query).sum(axis=1), kind="stable")[:2200]
-    found = home.search(query, Wanted(2200))[0]
+    found = store.search(query, SearchRequest(2200))[0]
     np.testing.assert_allclose([one.score for one in found], vectors[expected] @ query[0], atol=2e-6)
     assert {one.row.id for one in found} == {rows[place].id for place in expected}
-    assert home.remove([rows[place].id for place in alike]) == len(alike)
-    assert home.count() == 2500 - len(alike)
+    assert store.remove([rows[place].id for place in alike]) == len(alike)
+    assert store.count() == 2500 - len(alike)
 
 
-def test_a_gallery_is_the_same_in_every_home(place, tmp_path, tiny_model, tiny_processor):
+def test_a_gallery_is_the_same_in_every_store(place, tmp_path, tiny_model, tiny_processor):
     """Add, search by a sentence, remove, export and import through `Gallery`."""
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8)) for _ in range(12)]
     metadata = [{"camera": n % 3, "track": f"t{n % 5}", "timestamp": f"2026-05-0{n % 9 + 1}"} for n in range(12)]
-    asked = [{"k": 10}, {"k": 4, "where": Filter(camera=1)}, {"k": 5, "one_per": "track"},
+    asked = [{"k": 10}, {"k": 4, "where": Filter(camera=1)}, {"k": 5, "group_by": "track"},
              {"k": 3, "where": Filter(since="2026-05-04", metadata={"track": "t1"})}]  # fmt: skip
 
     def opened(where, token=None):
@@ -387,7 +387,7 @@ def test_a_gallery_is_the_same_in_every_home(place, tmp_path, tiny_model, tiny_p
     for one in (reference, gallery):
         assert one.remove([ids[0], ids[5], "never"]) == 2
     assert_equal(gallery, reference)
-    alike = [one.search_embeddings(torch.eye(48)[:1], 3, exclude=[ids[1]], exclude_alike=0.99)[0] for one in
+    alike = [one.search_embeddings(torch.eye(48)[:1], 3, exclude=[ids[1]], exclude_similar=0.99)[0] for one in
              (reference, gallery)]  # fmt: skip
     assert [hit.id for hit in alike[0]] == [hit.id for hit in alike[1]]
 

@@ -71,7 +71,7 @@ def checkpoint(model_and_processor, tmp_path_factory):
 
 def check_contents(gallery, model, processor):
     """Every row against its own content."""
-    rows = [(row, vector) for rows, matrix in gallery._home.scan() for row, vector in zip(rows, matrix, strict=True)]
+    rows = [(row, vector) for rows, matrix in gallery._store.scan() for row, vector in zip(rows, matrix, strict=True)]
     assert len({row.id for row, _ in rows}) == len(rows)
     for row, vector in rows:
         own_vector, own_thumbnail = expected(row.id, model, processor)

@@ -17,10 +17,10 @@ from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
 from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.metadata import make_row
-from tbps.gallery.open_store import open_home
+from tbps.gallery.open_store import open_store
 from tbps.gallery.stored_image import content_id
 from tbps.gallery.syncing import apply, compare
-from tbps.gallery.values import listed
+from tbps.gallery.values import select_rows
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
 NAMES = ["a.png", "b.png", "sub/c.png", "sub/d.png"]
@@ -31,14 +31,14 @@ def picture(path, shade):
     Image.new("L", (4, 8), shade).save(path)
 
 
-def filled(home, folder):
+def filled(store, folder):
     """Rows of the files, one of a file beside the folder, and one of no file."""
     paths = [*(str(folder / name) for name in NAMES), f"{folder}2/x.png"]
     for shade, path in enumerate(paths):
         picture(type(folder)(path), shade)
     rows = [make_row(content_id(path), path, {"n": n}) for n, path in enumerate(paths)] + [make_row("none", None, {})]
-    with home.writing():
-        home.append(rows, np.ones((len(rows), 4), np.float32))
+    with store.writing():
+        store.append(rows, np.ones((len(rows), 4), np.float32))
     return {row.path: row.id for row in rows}
 
 
@@ -72,17 +72,17 @@ def change(folder, kind, name, other, shade):
 @given(changes=CHANGES)
 def test_every_change_of_a_folder_is_told_apart_by_content(tmp_path_factory, changes):
     top = tmp_path_factory.mktemp("sync")
-    check_changes(open_home(top / "g", MODEL, LAYOUT), top / "crops", changes)
+    check_changes(open_store(top / "g", MODEL, LAYOUT), top / "crops", changes)
 
 
 def test_a_folder_is_followed_in_milvus_too(tmp_path):
     with new_place("lite", tmp_path) as place:
         changes = [("delete", NAMES[0], NAMES[0]), ("replace", NAMES[1], NAMES[1]), ("move", NAMES[2], "new.png")]
-        check_changes(open_home(place.where, MODEL, LAYOUT), tmp_path / "crops", changes)
+        check_changes(open_store(place.where, MODEL, LAYOUT), tmp_path / "crops", changes)
 
 
-def check_changes(home, folder, changes):
-    ids = {path: id for path, id in filled(home, folder).items() if path and path.startswith(f"{folder}/")}
+def check_changes(store, folder, changes):
+    ids = {path: id for path, id in filled(store, folder).items() if path and path.startswith(f"{folder}/")}
     for number, one in enumerate(changes):
         change(folder, *one, shade=100 + number)
     now = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -100,34 +100,34 @@ def check_changes(home, folder, changes):
             expected["moved"][id] = sorted(found[id])[0]
         else:
             expected["replaced" if path in now else "gone"][id] = path
-    result = compare(home, folder, progress=False)
+    result = compare(store, folder, progress=False)
     assert {name: getattr(result, name) for name in expected} == expected
-    before = list(listed(home, None, ["id", "path", "metadata"]))
+    before = list(select_rows(store, None, ["id", "path", "metadata"]))
     wrong = {**expected["gone"], **expected["replaced"]}
     if wrong and not any(path.endswith(".png") for path in now):
-        with home.writing(), pytest.raises(GalleryError, match="holds no image: is its disk mounted"):
-            apply(home, folder, result)
-        assert list(listed(home, None, ["id", "path", "metadata"])) == before
+        with store.writing(), pytest.raises(GalleryError, match="holds no image: is its disk mounted"):
+            apply(store, folder, result)
+        assert list(select_rows(store, None, ["id", "path", "metadata"])) == before
         return
-    with home.writing():
-        apply(home, folder, result)
+    with store.writing():
+        apply(store, folder, result)
     assert result.dropped == len(wrong)
-    after = {row["id"]: row for row in listed(home, None, ["id", "path", "metadata"])}
+    after = {row["id"]: row for row in select_rows(store, None, ["id", "path", "metadata"])}
     left = {row["id"]: {**row, "path": expected["moved"].get(row["id"], row["path"])} for row in before}
     assert after == {id: row for id, row in left.items() if id not in wrong}
-    again = compare(home, folder, progress=False)
+    again = compare(store, folder, progress=False)
     assert (again.moved, again.gone, again.replaced) == ({}, {}, {})
 
 
 def test_a_folder_by_another_name_is_the_same_folder(tmp_path, capsys):
-    home = open_home(tmp_path / "g", MODEL, LAYOUT)
-    filled(home, tmp_path / "crops")
+    store = open_store(tmp_path / "g", MODEL, LAYOUT)
+    filled(store, tmp_path / "crops")
     (tmp_path / "link").symlink_to(tmp_path / "crops")
     (tmp_path / "crops" / NAMES[1]).unlink()
-    found = compare(home, tmp_path / "link", progress=False)
+    found = compare(store, tmp_path / "link", progress=False)
     assert (found.unchanged, list(found.gone.values())) == (3, [str(tmp_path / "crops" / NAMES[1])])
     (tmp_path / "other").mkdir()
-    show_synced(compare(home, tmp_path / "other", progress=False))
+    show_synced(compare(store, tmp_path / "other", progress=False))
     assert "no image of a file below this folder" in capsys.readouterr().err
 
 
@@ -161,20 +161,20 @@ def parent_that_cannot_be_entered(path, top):
 )
 def test_what_cannot_be_judged_is_kept(tmp_path, spoil):
     folder = tmp_path / "crops"
-    home = open_home(tmp_path / "g", MODEL, LAYOUT)
-    paths = filled(home, folder)
+    store = open_store(tmp_path / "g", MODEL, LAYOUT)
+    paths = filled(store, folder)
     spoil(folder / "sub" / "c.png", tmp_path)
-    with home.writing():  # as a stranger may have written it: outside of the folder, by its name within
-        home.append([make_row("far", f"{folder}/../crops2/x.png", {})], np.ones((1, 4), np.float32))
-    result = compare(home, folder, progress=False)
+    with store.writing():  # as a stranger may have written it: outside of the folder, by its name within
+        store.append([make_row("far", f"{folder}/../crops2/x.png", {})], np.ones((1, 4), np.float32))
+    result = compare(store, folder, progress=False)
     assert {str(folder / "sub" / "c.png"), f"{folder}/../crops2/x.png"} <= set(result.unreadable.values())
     assert result.unchanged + len(result.unreadable) == len(NAMES) + 1
-    with home.writing():
-        apply(home, folder, result)
-    assert (result.dropped, home.count()) == (0, len(paths) + 1)
+    with store.writing():
+        apply(store, folder, result)
+    assert (result.dropped, store.count()) == (0, len(paths) + 1)
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match="Is its disk mounted"):
-        compare(home, folder)
+        compare(store, folder)
 
 
 def test_a_gallery_follows_its_folder(tmp_path, tiny_model, tiny_processor, pictures, capsys):

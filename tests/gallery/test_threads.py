@@ -13,10 +13,10 @@ import pytest
 import torch
 from handmade_gallery import WIDTH, append, new_store, number_of, numbers_in, row, vector, vectors
 
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.grouping import same_person
 from tbps.gallery.searching import Options, find
-from tbps.gallery.store import Wanted
+from tbps.gallery.store import SearchRequest
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_a_process_forked_after_a_search_searches_and_writes(tmp_path, two_threa
     with store.writing():
         append(store, range(3000))
         if "index" in modes:
-            store.build_index(lists=8, progress=False)
+            store.build_index(nlist=8, progress=False)
 
     def hits():
         (two_threads @ two_threads).sum()
-        found = [store.search(queries, Wanted(3, mode, 100)) for mode in modes]
+        found = [store.search(queries, SearchRequest(3, mode, 100)) for mode in modes]
         return [[number_of(one.row) for one in row] for rows in found for row in rows]
 
     before = hits()
@@ -141,7 +141,7 @@ def test_threads_that_search_while_others_write_get_hits_that_fit_together(tmp_p
     writers, queries, rounds = Writers(store), vectors([3, 77]), []
 
     def search():
-        for query, found in zip(queries, store.search(queries, Wanted(20)), strict=True):
+        for query, found in zip(queries, store.search(queries, SearchRequest(20)), strict=True):
             assert len(found) == 20
             assert_fits_together(found, query)
         rounds.append(store.manifest)
@@ -156,7 +156,7 @@ def test_threads_that_search_while_others_write_get_hits_that_fit_together(tmp_p
 
     together(1.5, writers.write, writers_of_another(writers), search, search, look_up, store.refresh)
     assert len({len(manifest.shards) for manifest in rounds}) > 1, "searches met several states"
-    assert numbers_in(Store.read(tmp_path / "gallery")) == numbers_in(store)
+    assert numbers_in(FolderStore.read(tmp_path / "gallery")) == numbers_in(store)
 
 
 def writers_of_another(writers):
@@ -194,9 +194,9 @@ def test_a_search_goes_on_in_its_state_when_all_of_it_is_removed_in_the_midst(tm
 
     monkeypatch.setattr(snapshot, "rank", ranked_then_gone)
     query = vector(3)
-    [found] = store.search(query[None], Wanted(5))
+    [found] = store.search(query[None], SearchRequest(5))
     assert_fits_together(found, query)
     best = np.argsort(-(vectors(range(20)).astype(np.float64) @ query), kind="stable")[:5]
     assert [number_of(one.row) for one in found] == best.tolist()
     monkeypatch.undo()
-    assert len(store.search(query[None], Wanted(40))[0]) == 40
+    assert len(store.search(query[None], SearchRequest(40))[0]) == 40

@@ -1,4 +1,4 @@
-"""Other metadata, paths and thumbnails for images that are in a gallery; that every home does so is in the contract."""
+"""Other metadata, paths and thumbnails for images that are in a gallery; the contract's tests say so of every store."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from tbps.evaluation.encoding import encode_images
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.metadata import make_row
 
 SENTENCE = "a person with a red coat"
@@ -51,7 +51,7 @@ def test_names_are_set_or_taken_out_and_others_stay(gallery):
     assert [hit.id for hit in gallery.search(SENTENCE, where=Filter(camera="b", since="2026-05-01"))] == [ids[1]]
     assert len(gallery.search(SENTENCE, where=Filter(camera="a"))) == 4
     found = {hit.id: hit.score for hit in gallery.search(SENTENCE, k=6)}
-    assert found == pytest.approx(scores, abs=2e-3 if gallery._home.layout.dtype == "int8" else 1e-6)
+    assert found == pytest.approx(scores, abs=2e-3 if gallery._store.layout.dtype == "int8" else 1e-6)
     assert gallery.update(changes).updated == [], "nothing is left to change"
     gallery.compact(progress=False)
     gallery.check(progress=False)
@@ -66,7 +66,7 @@ def test_what_cannot_be_kept_changes_nothing(gallery):
             gallery.update({one: {"camera": "b"}, two: entry})
     with pytest.raises(ValueError, match="'noon' is no time"):
         gallery.update({one: {"timestamp": "noon"}})
-    with Store.read(gallery._home._directory).writing(), pytest.raises(GalleryError, match="Another process"):
+    with FolderStore.read(gallery._store._directory).writing(), pytest.raises(GalleryError, match="Another process"):
         gallery.update({one: {"camera": "b"}})
     assert metadata(gallery) == before
 
@@ -122,7 +122,7 @@ VECTORS = np.eye(6, 16, dtype=np.float32)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 def test_killed_at_any_step_of_an_update_all_rows_are_old_or_all_new(tmp_path):
-    store = Store.open(tmp_path / "gallery", ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4))
+    store = FolderStore.open(tmp_path / "gallery", ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4))
     with store.writing():
         store.append(ROWS[:3], VECTORS[:3])
         store.append(ROWS[3:], VECTORS[3:])
@@ -132,13 +132,13 @@ def test_killed_at_any_step_of_an_update_all_rows_are_old_or_all_new(tmp_path):
         child = os.fork()
         if not child:
             kill_at(len(seen), "fsync", "replace")
-            store = Store.read(tmp_path / "gallery")
+            store = FolderStore.read(tmp_path / "gallery")
             with store.writing():
                 store.replace(NEW)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         killed = os.WIFSIGNALED(status)
-        opened = Store.read(tmp_path / "gallery")
+        opened = FolderStore.read(tmp_path / "gallery")
         opened.check(progress=False)
         assert opened.count() == 6
         seen.append(sorted(row.camera for row in (found.row for found in opened.get(["1", "2", "5"]))))

@@ -17,7 +17,7 @@ from tiny import make_rows
 
 from tbps import TBPSModel, TBPSProcessor
 from tbps.cli.main import main, parse
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -118,9 +118,9 @@ def test_the_commands_of_readme_and_of_upkeep_work_after_the_demonstration(run: 
     run(".venv/bin/tbps index runs/demo/model runs/demo/data/ToyPEDES/imgs/cam_a runs/people")
     for line in people:
         if line.endswith(" ID"):
-            line = f"{line[:-3]} {next(Store.read(Path('runs/people')).scan())[0][0].id}"
+            line = f"{line[:-3]} {next(FolderStore.read(Path('runs/people')).scan())[0][0].id}"
         run(line)
-    assert Store.read(Path("runs/copy")).count() == 11
+    assert FolderStore.read(Path("runs/copy")).count() == 11
 
 
 def shape(output: str) -> str:

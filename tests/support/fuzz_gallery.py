@@ -37,8 +37,8 @@ from tbps.gallery.folder.checked_file import block_checksums
 from tbps.gallery.folder.manifest import DTYPES, Layout
 from tbps.gallery.folder.repair import repair
 from tbps.gallery.folder.shard_file import _seal
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import MODES, Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import MODES, Row, SearchRequest
 from tests.support.forging import forge, places, replaced
 
 WIDTH = 16
@@ -54,7 +54,7 @@ def make_gallery(folder: Path, dtype: Any) -> None:
     """A gallery of three shards, with removed rows, an index, thumbnails and rows without this and that."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((sum(ROWS), WIDTH)).astype(np.float32)
-    store = Store.open(folder, ModelIdentity("a model", "f" * 32, WIDTH), Layout(dtype, 8, 2, 4))
+    store = FolderStore.open(folder, ModelIdentity("a model", "f" * 32, WIDTH), Layout(dtype, 8, 2, 4))
     rows = [
         Row(f"{n:032x}", f"/a/{n}.png" if n % 3 else None, json.dumps({"n": n, "é": "ü" * (n % 4)}),
             f"c{n % 2}" if n % 5 else None, float(n) if n % 4 else None, None, bytes(n) if n % 2 else None)
@@ -66,19 +66,19 @@ def make_gallery(folder: Path, dtype: Any) -> None:
             store.append(rows[start : start + count], vectors[start : start + count])
             start += count
         store.remove([rows[n].id for n in (3, 12, 20)])
-        store.build_index(lists=2, progress=False)
+        store.build_index(nlist=2, progress=False)
 
 
 Answers = dict[str, str | None]
 
 
-def questions(store: Store) -> dict[str, Callable[[], Any]]:
+def questions(store: FolderStore) -> dict[str, Callable[[], Any]]:
     """All that can be asked of a gallery."""
     queries = np.random.default_rng(1).standard_normal((2, WIDTH)).astype(np.float32)
     filtered = Filter(camera="c1", metadata={"é": "ü"}, since=3.0, until=20.0)
 
-    def best(wanted: Wanted) -> list[Any]:
-        return [[(each.row.id, round(each.score, 4)) for each in row] for row in store.search(queries, wanted)]
+    def best(request: SearchRequest) -> list[Any]:
+        return [[(each.row.id, round(each.score, 4)) for each in row] for row in store.search(queries, request)]
 
     def rows() -> list[Any]:
         return [[repr(row), np.round(vector, 4).tolist()] for rows, vectors in store.scan()
@@ -88,8 +88,8 @@ def questions(store: Store) -> dict[str, Callable[[], Any]]:
     return {
         "count": store.count,
         "known": lambda: sorted(store.known([f"{n:032x}" for n in range(30)])),
-        "filtered": lambda: best(Wanted(4, filter=filtered)),
-        **{mode: lambda mode=mode: best(Wanted(4, mode, 30, probes=2)) for mode in modes},
+        "filtered": lambda: best(SearchRequest(4, filter=filtered)),
+        **{mode: lambda mode=mode: best(SearchRequest(4, mode, 30, nprobe=2)) for mode in modes},
         "rows": rows,
         "check": lambda: store.check(progress=False),
     }
@@ -101,7 +101,7 @@ def answers(folder: Path) -> tuple[Answers, str]:
     found: Answers = {}
     said = ""
     try:
-        asked = questions(Store.read(folder))
+        asked = questions(FolderStore.read(folder))
     except GalleryError as error:
         return found, str(error) or "an error without words"
     for name, question in asked.items():

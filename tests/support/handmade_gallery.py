@@ -6,8 +6,8 @@ import numpy as np
 
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 WIDTH = 16
 IDENTITY = ModelIdentity("m", "f", WIDTH)
@@ -42,7 +42,7 @@ def number_of(one):
 
 
 def new_store(directory, dtype="float32"):
-    return Store.open(directory, IDENTITY, layout(dtype))
+    return FolderStore.open(directory, IDENTITY, layout(dtype))
 
 
 def append(store, numbers):
@@ -79,6 +79,6 @@ def assert_finds_what_a_plain_product_finds(store, numbers, k=5) -> None:
     for query in vectors([7, 1000]):
         scores = kept.astype(np.float64) @ query
         best = np.argsort(-scores, kind="stable")[:k]
-        found = store.search(query[None], Wanted(min(k, len(numbers))))[0]
+        found = store.search(query[None], SearchRequest(min(k, len(numbers))))[0]
         assert [number_of(one.row) for one in found] == [numbers[place] for place in best]
         np.testing.assert_allclose([one.score for one in found], scores[best], rtol=1e-6)

@@ -21,7 +21,7 @@ from tbps.gallery.folder.int8 import directions
 from tbps.gallery.folder.manifest import IndexEntry
 from tbps.gallery.folder.search import Ranked, rank
 from tbps.gallery.folder.shards import Shard
-from tbps.gallery.store import Wanted
+from tbps.gallery.store import SearchRequest
 
 TARGET_RECALL = 0.99
 _ROWS_A_LIST = 1000  # a thousand lists for a million rows: few enough to compare a query with all of them
@@ -33,13 +33,13 @@ _QUERIES = 128  # of each kind
 _BEST, _CANDIDATES = 10, 100
 
 
-def write_index(path: Path, shards: Sequence[Shard], lists: int | None = None, target_recall: float = TARGET_RECALL,
+def write_index(path: Path, shards: Sequence[Shard], nlist: int | None = None, target_recall: float = TARGET_RECALL,
                 progress: bool = True) -> IndexEntry:  # fmt: skip
     """
     Make an index of the rows of all shards and write its file in one step.
 
     Args:
-        shards: with one row or more that was not removed. lists: None is one for a thousand rows. target_recall: the
+        shards: with one row or more that was not removed. nlist: None is one for a thousand rows. target_recall: the
             share of the ten best rows that the lists read should hold.
 
     Raises:
@@ -51,20 +51,20 @@ def write_index(path: Path, shards: Sequence[Shard], lists: int | None = None, t
     median = _median_length(shards)
     taken = [np.flatnonzero(has_usual_length(shard, median) & ~shard.removed) for shard in shards]
     rows = sum(map(len, taken))
-    if lists is not None and lists > rows:
-        raise ValueError(f"lists={lists} is more than the {rows} images to sort into them: give fewer, or none.")
-    lists = lists or max(1, rows // _ROWS_A_LIST)
-    index = _trained(faiss, lists, _vectors(shards, taken, _drawn(rows, _SAMPLE_A_LIST * lists)))
+    if nlist is not None and nlist > rows:
+        raise ValueError(f"nlist={nlist} is more than the {rows} images to sort into them: give fewer, or none.")
+    nlist = nlist or max(1, rows // _ROWS_A_LIST)
+    index = _trained(faiss, nlist, _vectors(shards, taken, _drawn(rows, _SAMPLE_A_LIST * nlist)))
     _fill(index, shards, taken, progress)
     data = memoryview(faiss.serialize_index(index))
     write_atomically(path, data)
     entry = IndexEntry(
-        path.name, sum(map(len, shards)), lists, len(data), block_checksums(data), held=rows, probes=lists,
+        path.name, sum(map(len, shards)), nlist, len(data), block_checksums(data), held=rows, probes=nlist,
         target_recall=target_recall, recall=0.0, queries=2 * _QUERIES, length=median,
     )  # fmt: skip
     del index, data  # from here on it is read as a search does
-    probes, recall = _enough_probes(shards, Index(path.parent, entry))
-    return replace(entry, probes=probes, recall=recall)
+    nprobe, recall = _smallest_nprobe(shards, Index(path.parent, entry))
+    return replace(entry, probes=nprobe, recall=recall)
 
 
 def _median_length(shards: Sequence[Shard]) -> float:
@@ -88,8 +88,8 @@ def _vectors(shards: Sequence[Shard], taken: Sequence[np.ndarray], chosen: np.nd
     ])  # fmt: skip
 
 
-def _trained(faiss: Any, lists: int, sample: np.ndarray) -> Any:
-    index = faiss.index_factory(sample.shape[1], f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+def _trained(faiss: Any, nlist: int, sample: np.ndarray) -> Any:
+    index = faiss.index_factory(sample.shape[1], f"IVF{nlist},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.cp.niter, index.cp.seed = _ITERATIONS, _SEED
     index.cp.min_points_per_centroid = 1  # a small gallery is no reason for a warning
     index.train(sample)
@@ -107,16 +107,16 @@ def _fill(index: Any, shards: Sequence[Shard], taken: Sequence[np.ndarray], prog
                 bar.update(len(some))
 
 
-def _enough_probes(shards: Sequence[Shard], index: Index) -> tuple[int, float]:
+def _smallest_nprobe(shards: Sequence[Shard], index: Index) -> tuple[int, float]:
     """The least number of lists (to an eighth) that reaches the target, or all; and the recall measured with it."""
     allowed = [~shard.removed for shard in shards]
     k = min(_BEST, sum(int(some.sum()) for some in allowed))
     kinds = _altered(shards, [np.flatnonzero(some) for some in allowed])
-    last = [[scores[-1] for scores, _ in rank(kind, shards, allowed, Wanted(k), 0)] for kind in kinds]
+    last = [[scores[-1] for scores, _ in rank(kind, shards, allowed, SearchRequest(k), 0)] for kind in kinds]
 
-    def recall(probes: int) -> float:
-        wanted = Wanted(k, "index", max(k, _CANDIDATES), probes)
-        found = [rank(kind, shards, allowed, wanted, 0, index) for kind in kinds]
+    def recall(nprobe: int) -> float:
+        request = SearchRequest(k, "index", max(k, _CANDIDATES), nprobe)
+        found = [rank(kind, shards, allowed, request, 0, index) for kind in kinds]
         return min(_share_as_good(some, least) for some, least in zip(found, last, strict=True)) / k
 
     low, high, reached = 0, 1, recall(1)

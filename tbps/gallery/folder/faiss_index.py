@@ -72,7 +72,7 @@ class Index:
         self._fault = fault
         logger.warning("%s Without it searches are exact; `tbps gallery build-index` makes it again.", fault)
 
-    def serves(self, probes: int | None, left: int) -> bool:
+    def serves(self, nprobe: int | None, left: int) -> bool:
         """
         Whether a search should ask it: it can be asked, and pays with the rows that are `left`, unless lists to read
         are given. The first time that it cannot, a warning says why.
@@ -80,7 +80,7 @@ class Index:
         Raises:
             ImportError: FAISS is not installed.
         """
-        if probes is None and not pays(self.entry, left):
+        if nprobe is None and not pays(self.entry, left):
             return False
         try:
             return self._fault is None and self._index is not None
@@ -123,18 +123,18 @@ class Index:
         with suppress(ImportError):
             _ = self._index
 
-    def candidates(self, queries: np.ndarray, count: int, probes: int | None, allowed: np.ndarray) -> list[np.ndarray]:
+    def candidates(self, queries: np.ndarray, count: int, nprobe: int | None, allowed: np.ndarray) -> list[np.ndarray]:
         """
         For each query (Q, E) the places, in ascending order, of at most `count` rows that are likely to fit best.
 
         Args:
-            probes: lists to read; None is as many as were measured to find enough. allowed: (rows,) bool, those that
+            nprobe: lists to read; None is as many as were measured to find enough. allowed: (rows,) bool, those that
                 may be found.
         """
         faiss = import_faiss()
-        probes = min(probes or self.entry.probes, self.entry.lists)
+        nprobe = min(nprobe or self.entry.probes, self.entry.lists)
         only = None if allowed.all() else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        settings = faiss.SearchParametersIVF(nprobe=probes, sel=only)
+        settings = faiss.SearchParametersIVF(nprobe=nprobe, sel=only)
         _, places = self._index.search(queries, min(count, self.entry.rows), params=settings)
         return [np.sort(row[row >= 0]) for row in places]  # -1: the lists read hold no more
 

@@ -14,7 +14,7 @@ import torch
 from tbps.gallery.folder.faiss_index import Index
 from tbps.gallery.folder.int8 import ROUNDING, Products, directions, products
 from tbps.gallery.folder.shards import Shard
-from tbps.gallery.store import Wanted, cosines, row_scores
+from tbps.gallery.store import SearchRequest, cosines, row_scores
 
 _SCORES_AT_ONCE = 1 << 24
 _SHORT = 1e-36  # length: of shorter rows float32 may not hold the inverse
@@ -23,19 +23,19 @@ _SPARSE = 5  # fewer than one row in so many: picking them out costs less than s
 Ranked = tuple[np.ndarray, np.ndarray]  # scores in descending order, places among all rows of all shards
 
 
-def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndarray], wanted: Wanted,
+def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndarray], request: SearchRequest,
          prefix_dim: int, index: Index | None = None) -> list[Ranked]:  # fmt: skip
     """
     For each query the best rows.
 
     Args:
         queries: (Q, E) float32. shards: of the gallery. allowed: for each shard the rows (N,) bool that may be found.
-        prefix_dim: the numbers of a vector that mode "prefix" looks at first. index: of the first shards.
+        prefix_dim: the numbers of a vector that mode "global" looks at first. index: of the first shards.
 
     Returns:
-        For each query at most `wanted.k` scores and places, best first; among equal scores the first place comes first.
+        For each query at most `request.k` scores and places, best first; of equal scores the first place comes first.
     """
-    enough = min(wanted.k, sum(map(np.count_nonzero, allowed)))
+    enough = min(request.k, sum(map(np.count_nonzero, allowed)))
     if not enough:
         return [(np.empty(0, np.float64), np.empty(0, np.int64)) for _ in queries]
     starts = np.cumsum([0, *(len(shard) for shard in shards)])
@@ -43,28 +43,28 @@ def rank(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndar
     found = []
     for first in range(0, len(queries), at_once):
         part = queries[first : first + at_once]
-        if index is not None and wanted.mode == "index" and wanted.filter is None:
-            places = _by_index(part, shards, starts, allowed, wanted, index)
+        if index is not None and request.mode == "index" and request.filter is None:
+            places = _by_index(part, shards, starts, allowed, request, index)
             few = [number for number, some in enumerate(places) if len(some) < enough]  # the lists read hold no more
             for number in few:
-                places[number] = _by_codes(part[number : number + 1], shards, allowed, wanted, prefix_dim)[0]
+                places[number] = _by_codes(part[number : number + 1], shards, allowed, request, prefix_dim)[0]
         else:
-            places = _by_codes(part, shards, allowed, wanted, prefix_dim)
-        found += [_decide(query, shards, starts, some, wanted) for query, some in zip(part, places, strict=True)]
+            places = _by_codes(part, shards, allowed, request, prefix_dim)
+        found += [_decide(query, shards, starts, some, request) for query, some in zip(part, places, strict=True)]
     return found
 
 
-def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndarray], wanted: Wanted,
+def _by_codes(queries: np.ndarray, shards: Sequence[Shard], allowed: Sequence[np.ndarray], request: SearchRequest,
               prefix_dim: int) -> list[np.ndarray]:  # fmt: skip
     """For each query the places, in ascending order, of rows that may be among the best."""
-    coarse = wanted.mode in ("int8", "prefix")
-    count = min(max(wanted.k, wanted.candidates) if coarse else wanted.k, sum(map(np.count_nonzero, allowed)))
+    coarse = request.mode in ("int8", "global")
+    count = min(max(request.k, request.candidates) if coarse else request.k, sum(map(np.count_nonzero, allowed)))
     if not count:
         return [np.empty(0, np.int64) for _ in queries]
-    dim = prefix_dim if wanted.mode == "prefix" else queries.shape[1]
+    dim = prefix_dim if request.mode == "global" else queries.shape[1]
     asked = directions(queries)[0][:, :dim]
     rough = [_rough(asked, shard, chosen) for shard, chosen in zip(shards, allowed, strict=True)]
-    if wanted.cosine:
+    if request.cosine:
         rough = [_divided(*some, shard.of_codes("length")) for some, shard in zip(rough, shards, strict=True)]
     scores = _joined([some for some, _ in rough])  # (Q, rows)
     if coarse:
@@ -82,19 +82,19 @@ def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _by_index(queries: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, allowed: Sequence[np.ndarray],
-              wanted: Wanted, index: Index) -> list[np.ndarray]:  # fmt: skip
+              request: SearchRequest, index: Index) -> list[np.ndarray]:  # fmt: skip
     """As `_by_codes`: of the rows in the index what it gives, of all others what is exact."""
     covered = int(np.searchsorted(starts, index.entry.rows))  # shards
     asked, _ = directions(queries)
-    count = max(wanted.k, wanted.candidates)
-    near = index.candidates(asked, count, wanted.probes, np.concatenate(allowed[:covered]))
+    count = max(request.k, request.candidates)
+    near = index.candidates(asked, count, request.nprobe, np.concatenate(allowed[:covered]))
     beside: dict[int, np.ndarray] = {number: allowed[number] for number in range(covered, len(shards))}
     for number, others in enumerate(index.others(shards[:covered])):
         if others is not None:
             beside[number] = allowed[number] & others
     if not beside:
         return near
-    more = _by_codes(queries, [shards[number] for number in beside], list(beside.values()), wanted, 0)
+    more = _by_codes(queries, [shards[number] for number in beside], list(beside.values()), request, 0)
     places = np.concatenate([np.arange(starts[number], starts[number + 1]) for number in beside])
     return [np.sort(np.concatenate([some, places[few]])) for some, few in zip(near, more, strict=True)]
 
@@ -125,14 +125,14 @@ def _divided(scores: torch.Tensor, bounds: torch.Tensor, length: torch.Tensor) -
 
 
 def _decide(query: np.ndarray, shards: Sequence[Shard], starts: np.ndarray, places: np.ndarray,
-            wanted: Wanted) -> Ranked:  # fmt: skip
+            request: SearchRequest) -> Ranked:  # fmt: skip
     """Score the rows at some places, in ascending order, in full."""
     cuts = np.searchsorted(places, starts)
     held = [i for i in range(len(shards)) if cuts[i] < cuts[i + 1]]
     if not held:
         return np.empty(0, np.float64), np.empty(0, np.int64)
     rows = (shards[i].vectors(places[cuts[i] : cuts[i + 1]] - starts[i]) for i in held)
-    score = cosines if wanted.cosine else row_scores
+    score = cosines if request.cosine else row_scores
     scores = np.concatenate([score(some, query) for some in rows])
-    best = np.argsort(-scores, kind="stable")[: wanted.k]
+    best = np.argsort(-scores, kind="stable")[: request.k]
     return scores[best], places[best]

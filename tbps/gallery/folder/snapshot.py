@@ -16,7 +16,7 @@ from tbps.gallery.folder.manifest import Manifest, ShardEntry
 from tbps.gallery.folder.merging import join
 from tbps.gallery.folder.search import rank
 from tbps.gallery.folder.shards import Shard, mask
-from tbps.gallery.store import Found, Row, Wanted
+from tbps.gallery.store import Row, SearchRequest, StoredHit
 
 _NOBODY = pa.array([], pa.string())
 _SCANNED = 4096  # rows at a time: as many as `Gallery.add` commits
@@ -60,7 +60,7 @@ class Snapshot:
         parts = (shard.column("id").take(pa.array(_places(shard, wanted))) for shard in self.shards)
         return {known for part in parts for known in part.to_pylist()}
 
-    def get(self, ids: Sequence[str]) -> list[Found | None]:
+    def get(self, ids: Sequence[str]) -> list[StoredHit | None]:
         """The row and the vector of each id, with a score of 0; None where it is not there."""
         wanted = pa.array(ids, pa.string())
         found = [
@@ -79,33 +79,33 @@ class Snapshot:
                 places = kept[start : start + _SCANNED]
                 yield shard.rows(places), shard.vectors(places)
 
-    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+    def iter_rows(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
         """Some fields of the rows that meet a filter, some thousand at a time, in order of insertion."""
         for shard in self.shards:
             kept = np.flatnonzero(_allowed(shard, filter, _NOBODY))
             for start in range(0, len(kept), _SCANNED):
                 yield shard.fields(columns, kept[start : start + _SCANNED])
 
-    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+    def search(self, queries: np.ndarray, request: SearchRequest) -> list[list[StoredHit]]:
         """The best rows for each query. An index that is damaged, or of few rows, is not asked: the search is exact.
 
         Raises:
-            GalleryError: there is no index, and one is wanted.
+            GalleryError: there is no index, and one is needed.
         """
-        index = self.index if wanted.mode == "index" else None
-        if wanted.mode == "index" and index is None:
+        index = self.index if request.mode == "index" else None
+        if request.mode == "index" and index is None:
             raise GalleryError(f"The gallery {self.where} has no index: `tbps gallery build-index` makes one.")
-        index = index if index is not None and index.serves(wanted.probes, self.manifest.left_of_indexed) else None
-        excluded = pa.array(sorted(wanted.excluded), pa.string())
-        allowed = [_allowed(shard, wanted.filter, excluded) for shard in self.shards]
-        ranked = rank(queries, self.shards, allowed, wanted, self.manifest.layout.prefix_dim, index)
+        index = index if index is not None and index.serves(request.nprobe, self.manifest.left_of_indexed) else None
+        excluded = pa.array(sorted(request.excluded), pa.string())
+        allowed = [_allowed(shard, request.filter, excluded) for shard in self.shards]
+        ranked = rank(queries, self.shards, allowed, request, self.manifest.layout.prefix_dim, index)
         return [[self._found(int(p), float(s)) for s, p in zip(*best, strict=True)] for best in ranked]
 
-    def _found(self, position: int, score: float) -> Found:
+    def _found(self, position: int, score: float) -> StoredHit:
         index = int(np.searchsorted(self.starts, position, side="right")) - 1
         place = position - int(self.starts[index])
         shard = self.shards[index]
-        return Found(shard.row(place), score, shard.vectors(slice(place, place + 1))[0])
+        return StoredHit(shard.row(place), score, shard.vectors(slice(place, place + 1))[0])
 
     def without(self, ids: Collection[str]) -> tuple[Manifest, int]:
         """The manifest in which some rows are marked as removed, and the number of those that were there."""

@@ -1,4 +1,4 @@
-"""The home of a gallery in a folder: shards of rows under a manifest."""
+"""The store of a gallery in a folder: shards of rows under a manifest."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,11 +38,11 @@ from tbps.gallery.folder.merging import (
 from tbps.gallery.folder.shards import make_batch, write_batch
 from tbps.gallery.folder.snapshot import Snapshot
 from tbps.gallery.model_identity import check_model
-from tbps.gallery.store import Found, Row, Wanted
+from tbps.gallery.store import Row, SearchRequest, StoredHit
 
 
-class Store:
-    """A `Home` in a folder; it holds no vector in memory.
+class FolderStore:
+    """A `VectorStore` in a folder; it holds no vector in memory.
 
     A reader sees the rows that were there when it opened the store. One process at a time may write; threads that share
     a store take turns. A new store is on disk from its first rows on: what fails before leaves nothing behind.
@@ -58,7 +58,7 @@ class Store:
             self._folder.hold()
 
     @classmethod
-    def open(cls, directory: Path, model: ModelIdentity, layout: Layout) -> "Store":
+    def open(cls, directory: Path, model: ModelIdentity, layout: Layout) -> "FolderStore":
         """
         The store in `directory`, or a new one with this layout. Files' lengths are checked now, their contents when
         they are first read.
@@ -76,7 +76,7 @@ class Store:
         return store
 
     @classmethod
-    def read(cls, directory: Path) -> "Store":
+    def read(cls, directory: Path) -> "FolderStore":
         """
         An existing store, for work that needs no model.
 
@@ -128,7 +128,7 @@ class Store:
         """Those of `ids` that are in the store."""
         return self._snapshot.known(ids)
 
-    def get(self, ids: Sequence[str]) -> list[Found | None]:
+    def get(self, ids: Sequence[str]) -> list[StoredHit | None]:
         """The row and the vector of each id, with a score of 0; None where it is not there."""
         return self._snapshot.get(ids)
 
@@ -136,13 +136,13 @@ class Store:
         """All rows and vectors, some thousand at a time, in order of insertion."""
         return self._snapshot.scan()
 
-    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+    def iter_rows(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
         """Some fields of the rows that meet a filter, some thousand at a time, in order of insertion."""
-        return self._snapshot.listed(columns, filter)
+        return self._snapshot.iter_rows(columns, filter)
 
-    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+    def search(self, queries: np.ndarray, request: SearchRequest) -> list[list[StoredHit]]:
         """The best rows for each query."""
-        return self._snapshot.search(queries, wanted)
+        return self._snapshot.search(queries, request)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -314,7 +314,7 @@ class Store:
         self._catch_up()
 
     def build_index(
-        self, lists: int | None = None, target_recall: float = TARGET_RECALL, progress: bool = True
+        self, nlist: int | None = None, target_recall: float = TARGET_RECALL, progress: bool = True
     ) -> None:
         """Make an approximate index of all rows, in the place of an older one; rows added later are searched beside it.
 
@@ -331,7 +331,7 @@ class Store:
         with nothing_left(path.parent) as written:
             written.append(path.name)
             with named_when_full(path):
-                entry = write_index(path, self._snapshot.shards, lists, target_recall, progress)
+                entry = write_index(path, self._snapshot.shards, nlist, target_recall, progress)
             self._commit(self.manifest.with_index(entry))
         self._catch_up()
 

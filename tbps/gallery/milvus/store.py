@@ -1,4 +1,4 @@
-"""The home of a gallery in a Milvus collection: a file of Milvus Lite, a server, or a cluster."""
+"""The store of a gallery in a Milvus collection: a file of Milvus Lite, a server, or a cluster."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from tbps.gallery.milvus.client import Collection, parse_address
 from tbps.gallery.milvus.expressions import expression, filter_ids, id_list
 from tbps.gallery.milvus.rows import STORED, VECTOR, fields_for, make_schema, to_entity, to_row
 from tbps.gallery.model_identity import check_model
-from tbps.gallery.store import Found, Row, Wanted, cosines, row_scores
+from tbps.gallery.store import Row, SearchRequest, StoredHit, cosines, row_scores
 from tbps.gallery.stored_vectors import as_stored
 
 _PROPERTY = "tbps.gallery"
@@ -38,8 +38,8 @@ Entity = Mapping[str, Any]  # a row as the server gives it
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-class MilvusHome:
-    """A `Home` in a collection. Vectors are float32, the index is flat: hits are those of a search through all rows.
+class MilvusStore:
+    """A `VectorStore` in a collection. Vectors are float32 and the index is flat, so every search is exact.
 
     Rows are numbered by the clock of the machine that adds them, so that several machines may add at once; where two
     add the same image at the same time, it is there once.
@@ -55,9 +55,9 @@ class MilvusHome:
         self._is_earlier = is_earlier
 
     @classmethod
-    def open(cls, where: str, model: ModelIdentity, layout: Layout, token: str | None) -> "MilvusHome":
+    def open(cls, where: str, model: ModelIdentity, layout: Layout, token: str | None) -> "MilvusStore":
         """
-        The home at an address, made with this layout if it is new.
+        The store at an address, made with this layout if it is new.
 
         Raises:
             GalleryError: another model's, no gallery, or a server that cannot be used.
@@ -67,15 +67,15 @@ class MilvusHome:
         if not collection.call("has_collection"):
             schema = make_schema(collection.client, model.embedding_dim)
             collection.create(schema, {_PROPERTY: _description(model, layout)})
-        home = cls._of(where, collection)
-        home._check_format()
-        check_model(where, home.model, model)
-        return home
+        store = cls._of(where, collection)
+        store._check_format()
+        check_model(where, store.model, model)
+        return store
 
     @classmethod
-    def read(cls, where: str, token: str | None) -> "MilvusHome":
+    def read(cls, where: str, token: str | None) -> "MilvusStore":
         """
-        The home at an address, which must be there.
+        The store at an address, which must be there.
 
         Raises:
             GalleryError: there is none, or the server cannot be used. ImportError: Milvus's client is not installed.
@@ -89,7 +89,7 @@ class MilvusHome:
         return cls._of(where, collection)
 
     @classmethod
-    def _of(cls, where: str, collection: Collection) -> "MilvusHome":
+    def _of(cls, where: str, collection: Collection) -> "MilvusStore":
         described = collection.call("describe_collection").get("properties", {})
         format, model, layout = _made_by(where, described)
         collection.load(VECTOR)
@@ -108,7 +108,7 @@ class MilvusHome:
         """The address."""
         return self._where
 
-    def snapshot(self) -> "MilvusHome":
+    def snapshot(self) -> "MilvusStore":
         """Itself: a server keeps no states."""
         return self
 
@@ -180,7 +180,7 @@ class MilvusHome:
             self._collection.write("delete", filter=f"id in {id_list(batch)}")
         return len(known)
 
-    def get(self, ids: Sequence[str]) -> list[Found | None]:
+    def get(self, ids: Sequence[str]) -> list[StoredHit | None]:
         """The row and the vector of each id, with a score of 0; None where it is not there."""
         by_id = {entity["id"]: entity for entity in self._entities(ids, STORED)}
         return [_found(by_id[one], 0.0) if one in by_id else None for one in ids]
@@ -191,7 +191,7 @@ class MilvusHome:
             vectors = np.array([entity[VECTOR] for entity in entities], np.float32)
             yield [to_row(entity) for entity in entities], vectors
 
-    def listed(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+    def iter_rows(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
         """Some fields of the rows that meet a filter, at most a thousand at a time, in order of insertion."""
         for entities in self._pieces(self._expression(filter), fields_for(columns)):
             rows = [to_row(entity) for entity in entities]
@@ -210,7 +210,7 @@ class MilvusHome:
                 within = _between(start, stop, filter)
                 yield sorted(self._collection.read("query", filter=within, output_fields=list(fields)), key=_order)
 
-    def search(self, queries: np.ndarray, wanted: Wanted) -> list[list[Found]]:
+    def search(self, queries: np.ndarray, request: SearchRequest) -> list[list[StoredHit]]:
         """
         The best rows for each query; every mode is exact here. Of rows that are not of unit length, as those of models
         are, ranking by the cosine may miss some.
@@ -220,17 +220,17 @@ class MilvusHome:
         Raises:
             GalleryError: k is more than a server gives.
         """
-        if wanted.k > _MOST_HITS:
+        if request.k > _MOST_HITS:
             raise GalleryError(
-                f"{wanted.k} hits were asked of {self._where}: Milvus gives at most {_MOST_HITS}. Ask for fewer, or "
+                f"{request.k} hits were asked of {self._where}: Milvus gives at most {_MOST_HITS}. Ask for fewer, or "
                 "narrow the search by a filter."
             )
-        filter = expression(wanted.filter, wanted.excluded)
+        filter = expression(request.filter, request.excluded)
         parts = [queries[start : start + _QUERIES_AT_ONCE] for start in range(0, len(queries), _QUERIES_AT_ONCE)]
-        score = cosines if wanted.cosine else row_scores
-        return [found for part in parts for found in self._search(part, wanted.k, filter, score)]
+        score = cosines if request.cosine else row_scores
+        return [found for part in parts for found in self._search(part, request.k, filter, score)]
 
-    def _search(self, queries: np.ndarray, k: int, filter: str, score: Score) -> list[list[Found]]:
+    def _search(self, queries: np.ndarray, k: int, filter: str, score: Score) -> list[list[StoredHit]]:
         ids, entities = self._candidates(queries, k, filter)
         missing = {one for some in ids for one in some} - entities.keys()
         entities |= {entity["id"]: entity for entity in self._entities(missing, STORED)}
@@ -262,7 +262,7 @@ class MilvusHome:
         return [found[place] for place in range(len(queries))], entities
 
 
-def _best(query: np.ndarray, entities: Sequence[Entity], k: int, score: Score) -> list[Found]:
+def _best(query: np.ndarray, entities: Sequence[Entity], k: int, score: Score) -> list[StoredHit]:
     """The k best of some entities, scored anew: equal vectors get equal scores."""
     ordered = sorted(entities, key=_order)
     vectors = np.array([entity[VECTOR] for entity in ordered], np.float32).reshape(-1, len(query))
@@ -270,8 +270,8 @@ def _best(query: np.ndarray, entities: Sequence[Entity], k: int, score: Score) -
     return [_found(ordered[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")[:k]]
 
 
-def _found(entity: Entity, score: float) -> Found:
-    return Found(to_row(entity), score, np.array(entity[VECTOR], np.float32))
+def _found(entity: Entity, score: float) -> StoredHit:
+    return StoredHit(to_row(entity), score, np.array(entity[VECTOR], np.float32))
 
 
 def _order(entity: Entity) -> tuple[int, str]:

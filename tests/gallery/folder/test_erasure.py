@@ -12,7 +12,7 @@ from handmade_gallery import append, assert_no_trace, assert_only_its_files, new
 from kill_at import kill_at
 
 from tbps.gallery import GalleryError
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 
 STEPS = ("fsync", "replace", "unlink")
 BEFORE = list(range(16))
@@ -34,7 +34,7 @@ def compacting(store):
 
 def indexing(store):
     pytest.importorskip("faiss")
-    store.build_index(lists=1, progress=False)
+    store.build_index(nlist=1, progress=False)
 
 
 CHANGES = {
@@ -94,7 +94,7 @@ def test_killed_at_any_step_all_can_be_erased_and_nothing_else_is_lost(tmp_path,
         shutil.copytree(prepared, directory)
         child = os.fork()
         if not child:
-            store = Store.read(directory)
+            store = FolderStore.read(directory)
             kill_at(step, *STEPS)
             with store.writing():
                 change(store)
@@ -102,7 +102,7 @@ def test_killed_at_any_step_all_can_be_erased_and_nothing_else_is_lost(tmp_path,
         _, status = os.waitpid(child, 0)
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         assert killed or status == 0
-        assert_sound_and_erasable(Store.read(directory), directory, CHANGES[change], killed)
+        assert_sound_and_erasable(FolderStore.read(directory), directory, CHANGES[change], killed)
         step += 1
     assert step >= 6, "a file and the manifest, flushed and renamed each"
 
@@ -131,13 +131,13 @@ def test_failing_at_any_step_it_goes_on_with_what_is_on_disk(tmp_path, prepared,
     while failed:
         directory = tmp_path / f"{step}"
         shutil.copytree(prepared, directory)
-        store = Store.read(directory)
+        store = FolderStore.read(directory)
         with pytest.MonkeyPatch.context() as patch:
             left = fail_at(step, patch)
             with suppress(GalleryError), store.writing():  # an OSError is none
                 change(store)
             failed = left[0] < 0
-        assert numbers_in(store) == numbers_in(Store.read(directory))
+        assert numbers_in(store) == numbers_in(FolderStore.read(directory))
         assert_sound_and_erasable(store, directory, CHANGES[change])
         step += 1
     assert step >= 6
@@ -147,7 +147,7 @@ def test_a_full_disk_can_be_emptied_by_removing(tmp_path, prepared, monkeypatch)
     """No byte is free, but for what this gallery gives back itself."""
     directory = tmp_path / "gallery"
     shutil.copytree(prepared, directory)
-    store = Store.read(directory)
+    store = FolderStore.read(directory)
     room = 0
     write, unlink, rename = type(directory).open, os.unlink, os.replace
 
@@ -200,14 +200,14 @@ def test_a_full_disk_can_be_emptied_by_removing(tmp_path, prepared, monkeypatch)
         assert room > 0
         assert store.remove([row(7).id]) == 1
     monkeypatch.undo()
-    assert numbers_in(Store.read(directory)) == [0, 1, 3, 4, 6, 8]
+    assert numbers_in(FolderStore.read(directory)) == [0, 1, 3, 4, 6, 8]
     assert_only_its_files(store, directory)
 
 
 def test_rows_of_a_file_that_is_wholly_removed_are_erased_at_once(tmp_path, prepared):
     directory = tmp_path / "gallery"
     shutil.copytree(prepared, directory)
-    store = Store.read(directory)
+    store = FolderStore.read(directory)
     with store.writing():
         store.remove([row(12).id])
     assert_no_trace(directory, 12)

@@ -16,21 +16,21 @@ from tbps.gallery import Filter, GalleryError
 from tbps.gallery.folder.checked_file import block_checksums
 from tbps.gallery.folder.faiss_index import WORTH_IT, pays
 from tbps.gallery.folder.int8 import directions
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.standard_normal((20, 32))
 VECTORS = (CENTRES[RNG.integers(0, 20, 2000)] + 0.5 * RNG.standard_normal((2000, 32))).astype(np.float32)
 QUERIES = (CENTRES[:10] + 0.5 * RNG.standard_normal((10, 32))).astype(np.float32)
-BY_INDEX = Wanted(5, "index", candidates=50)
+BY_INDEX = SearchRequest(5, "index", candidates=50)
 
 
 @pytest.fixture
 def store(tmp_path):
     store = make_store(tmp_path / "store", VECTORS, [300, 1200])
     with store.writing():
-        store.build_index(lists=20, progress=False)
+        store.build_index(nlist=20, progress=False)
     return store
 
 
@@ -49,15 +49,15 @@ def recall(found, expected):
 
 
 def test_all_lists_give_what_an_exact_search_gives(store):
-    found = store.search(QUERIES, Wanted(5, "index", candidates=100, probes=20))
+    found = store.search(QUERIES, SearchRequest(5, "index", candidates=100, nprobe=20))
     np.testing.assert_array_equal(numbers(found), best(VECTORS))
-    expected = [one.score for one in store.search(QUERIES[:1], Wanted(5))[0]]
+    expected = [one.score for one in store.search(QUERIES[:1], SearchRequest(5))[0]]
     assert [one.score for one in found[0]] == pytest.approx(expected, abs=1e-4)
 
 
 def test_few_lists_find_most(store):
-    assert recall(numbers(store.search(QUERIES, Wanted(5, "index", 50, probes=3))), best(VECTORS)) >= 0.9
-    few = recall(numbers(store.search(QUERIES, Wanted(5, "index", 50, probes=1))), best(VECTORS))
+    assert recall(numbers(store.search(QUERIES, SearchRequest(5, "index", 50, nprobe=3))), best(VECTORS)) >= 0.9
+    few = recall(numbers(store.search(QUERIES, SearchRequest(5, "index", 50, nprobe=1))), best(VECTORS))
     assert 0.3 < few < 1, "it does read but a part"
 
 
@@ -65,16 +65,16 @@ def test_what_was_removed_is_not_a_candidate(store):
     gone = {str(n) for n in best(VECTORS, 1).ravel()}
     with store.writing():
         store.remove(gone)
-    found = store.search(QUERIES, Wanted(5, "index", 100, probes=20))
+    found = store.search(QUERIES, SearchRequest(5, "index", 100, nprobe=20))
     assert not gone & {one.row.id for row in found for one in row}
-    assert numbers(found) == numbers(store.search(QUERIES, Wanted(5)))
+    assert numbers(found) == numbers(store.search(QUERIES, SearchRequest(5)))
 
 
 def test_replaced_rows_are_found_once_and_as_what_they_are_now(store):
     places = np.unique(best(VECTORS, 1))
     with store.writing():
         store.replace([Row(str(n), f"/moved/{n}", "{}") for n in places])
-    found = store.search(QUERIES, Wanted(5, "index", 100, probes=20))
+    found = store.search(QUERIES, SearchRequest(5, "index", 100, nprobe=20))
     assert [sorted(row) for row in numbers(found)] == [sorted(row) for row in best(VECTORS).tolist()]
     moved = {one.row.id: one.row.path for row in found for one in row}
     assert {n: path for n, path in moved.items() if path} == {str(n): f"/moved/{n}" for n in places}
@@ -91,13 +91,13 @@ def test_rows_added_later_are_searched_beside_the_index(store):
 def test_a_filter_is_never_left_to_the_index(store):
     with store.writing():
         store.append([Row("far", None, "{}", camera="7")], -QUERIES[:1])
-        store.build_index(lists=20, progress=False)
-    found = store.search(QUERIES[:1], Wanted(1, "index", 1, probes=1, filter=Filter(camera=7)))
+        store.build_index(nlist=20, progress=False)
+    found = store.search(QUERIES[:1], SearchRequest(1, "index", 1, nprobe=1, filter=Filter(camera=7)))
     assert [one.row.id for one in found[0]] == ["far"]
 
 
 def test_it_lasts_and_is_replaced_and_goes_with_a_compaction(store, tmp_path):
-    opened = Store.read(tmp_path / "store")
+    opened = FolderStore.read(tmp_path / "store")
     assert numbers(opened.search(QUERIES, BY_INDEX)) == numbers(store.search(QUERIES, BY_INDEX))
     [first] = (tmp_path / "store").glob("index-*")
     with opened.writing():
@@ -146,7 +146,7 @@ def forge_lists(path):
 def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_path, caplog, however_few, damage):
     [path] = (tmp_path / "store").glob("index-*")
     damage(path)
-    opened = Store.read(tmp_path / "store")
+    opened = FolderStore.read(tmp_path / "store")
     for _ in range(3):
         np.testing.assert_array_equal(numbers(opened.search(QUERIES, BY_INDEX)), best(VECTORS))
     [warning] = caplog.messages
@@ -155,9 +155,9 @@ def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_p
     with opened.writing():
         opened.remove(["7"])
         opened.append([Row("new", None, "{}")], VECTORS[:1])
-        opened.build_index(lists=20, progress=False)
+        opened.build_index(nlist=20, progress=False)
     caplog.clear()
-    again = Store.read(tmp_path / "store")
+    again = FolderStore.read(tmp_path / "store")
     assert recall(numbers(again.search(QUERIES, BY_INDEX)), best(VECTORS)) > 0.5
     again.check(progress=False)
     assert not caplog.messages
@@ -168,7 +168,7 @@ def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
     [path] = (tmp_path / "store").glob("index-*")
     damage(path)
     with pytest.raises(GalleryError, match=path.name):
-        Store.read(tmp_path / "store").check(progress=False)
+        FolderStore.read(tmp_path / "store").check(progress=False)
 
 
 @pytest.mark.parametrize(("rows", "left", "probes", "asked"), [
@@ -232,7 +232,7 @@ def test_as_many_lists_are_read_as_find_what_was_asked_for(tmp_path_factory, how
     queries = (rows + noise).astype(np.float32)
     least = np.sort(queries @ stored.T, axis=1)[:, -k]
     least -= 1e-9 * np.abs(least)
-    found = store.search(queries, Wanted(k, "index", 100))
+    found = store.search(queries, SearchRequest(k, "index", 100))
     assert all(len(row) == k for row in found)
     share = sum(one.score >= last for row, last in zip(found, least, strict=True) for one in row) / (k * len(found))
     assert 0 <= entry.recall <= 1
@@ -242,14 +242,17 @@ def test_as_many_lists_are_read_as_find_what_was_asked_for(tmp_path_factory, how
 
 
 def test_where_the_lists_read_hold_too_few_all_rows_are_searched(store):
-    for found in (store.search(QUERIES, Wanted(1500, "index", 1500, probes=1)), store.search(QUERIES, Wanted(1500))):
+    for found in (
+        store.search(QUERIES, SearchRequest(1500, "index", 1500, nprobe=1)),
+        store.search(QUERIES, SearchRequest(1500)),
+    ):
         assert [sorted(row) for row in numbers(found)] == [sorted(row) for row in best(VECTORS, 1500).tolist()]
 
 
 def test_the_command_says_what_was_measured(store, tmp_path, capsys):
     folder = str(tmp_path / "store")
     assert main(["gallery", "build-index", folder, "--nlist", "20", "--target-recall", "0.9"]) == 0
-    entry = Store.read(tmp_path / "store").manifest.index
+    entry = FolderStore.read(tmp_path / "store").manifest.index
     assert f"index recall@10         {entry.recall:.4f}".rstrip("0") in capsys.readouterr().out
     assert main(["gallery", "info", folder, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -257,7 +260,7 @@ def test_the_command_says_what_was_measured(store, tmp_path, capsys):
     assert (facts["index recall@10"], facts["index target"]) == (round(entry.recall, 4), 0.9)
     assert facts["index measured with"].startswith("256 altered vectors")
     assert main(["gallery", "build-index", folder, "--nlist", "2001"]) == 2
-    assert "lists=2001 is more than the 2000 images" in capsys.readouterr().err
+    assert "nlist=2001 is more than the 2000 images" in capsys.readouterr().err
 
 
 def test_what_no_number_of_lists_finds_is_said(tmp_path, however_few):
@@ -265,7 +268,7 @@ def test_what_no_number_of_lists_finds_is_said(tmp_path, however_few):
     vectors[:500] = vectors[0] + 1e-5 * RNG.standard_normal((500, 32))  # finer than the steps of the index's codes
     store = make_store(tmp_path / "store", vectors)
     with store.writing():
-        store.build_index(lists=4, progress=False)
+        store.build_index(nlist=4, progress=False)
     entry = store.manifest.index
     assert entry.probes == entry.lists
     assert 0 < entry.recall < 0.99 == entry.target_recall
@@ -277,23 +280,23 @@ def test_a_row_far_longer_than_the_others_spoils_no_code_of_the_index(tmp_path, 
     vectors[[5, 700]] *= np.array([[longer], [1 / longer]], np.float32)
     store = make_store(tmp_path / "store", vectors, [600])
     with store.writing():
-        store.build_index(lists=20, progress=False)
+        store.build_index(nlist=20, progress=False)
     assert store.manifest.index.recall >= 0.99
-    found = store.search(QUERIES, Wanted(5, "index", 100))
+    found = store.search(QUERIES, SearchRequest(5, "index", 100))
     assert recall(numbers(found), best(vectors)) >= 0.98
 
 
-@pytest.mark.parametrize(("lists", "target", "message"), [
-    (2001, 0.99, "lists=2001 is more than the 2000 images"),
+@pytest.mark.parametrize(("nlist", "target", "message"), [
+    (2001, 0.99, "nlist=2001 is more than the 2000 images"),
     (20, 0, "target_recall=0: expected a share"),
     (20, 1.01, "target_recall=1.01: expected a share"),
     (20, float("nan"), "target_recall=nan: expected a share"),
 ])  # fmt: skip
-def test_what_an_index_cannot_be_is_refused_and_the_old_one_stays(store, tmp_path, lists, target, message):
+def test_what_an_index_cannot_be_is_refused_and_the_old_one_stays(store, tmp_path, nlist, target, message):
     before = store.manifest
     with store.writing(), pytest.raises(ValueError, match=message):
-        store.build_index(lists, target, progress=False)
-    assert Store.read(tmp_path / "store").manifest == before
+        store.build_index(nlist, target, progress=False)
+    assert FolderStore.read(tmp_path / "store").manifest == before
     assert [path.name for path in (tmp_path / "store").glob("index-*")] == [before.index.file]
 
 

@@ -13,8 +13,8 @@ from tbps.data.atomic_files import checksum
 from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.folder.manifest import Layout
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 QUERY = "a person with a red coat"
 LAYOUT = Layout("float32", 24, 3, 8)
@@ -114,30 +114,31 @@ def test_any_flipped_byte_of_a_shard_is_noticed(tmp_path, full, tiny_model, tiny
     for position in range(0, len(data), 37):
         shard.write_bytes(flip(data, position))
         with pytest.raises(GalleryError, match="shard-000000"):
-            Store.open(tmp_path / "gallery", identity, LAYOUT)
+            FolderStore.open(tmp_path / "gallery", identity, LAYOUT)
 
 
 def test_a_byte_flipped_far_into_a_shard_is_noticed_when_it_is_read(tmp_path):
     """Opening reads the first block of 256 KiB alone."""
     identity, directory = ModelIdentity("m", "f", 64), tmp_path / "large"
     vectors = np.random.default_rng(0).standard_normal((8192, 64)).astype(np.float32)
-    store = Store.open(directory, identity, Layout("float32", 32, 4, 8))
+    store = FolderStore.open(directory, identity, Layout("float32", 32, 4, 8))
     with store.writing():
         store.append([Row(f"{n:032x}", None, "{}") for n in range(8192)], vectors)
     data = (directory / "shard-000000.arrow").read_bytes()
-    queries = {"id": lambda store: store.known(["7"]), "metadata": lambda store: store.search(vectors[:1], Wanted(3)),
-               "code": lambda store: store.search(vectors[:1], Wanted(3)),
-               "embedding": lambda store: store.search(vectors[:1], Wanted(3))}  # fmt: skip
+    queries = {"id": lambda store: store.known(["7"]),
+               "metadata": lambda store: store.search(vectors[:1], SearchRequest(3)),
+               "code": lambda store: store.search(vectors[:1], SearchRequest(3)),
+               "embedding": lambda store: store.search(vectors[:1], SearchRequest(3))}  # fmt: skip
     for column, read in queries.items():
         buffer = next(b for b in reversed(pa.ipc.open_stream(data).read_next_batch()[column].buffers()) if b)
         place = data.index(buffer.to_pybytes()) + buffer.size // 2
         (directory / "shard-000000.arrow").write_bytes(flip(data, place))
         with pytest.raises(GalleryError, match=r"shard-000000\.arrow is damaged between bytes"):
-            read(Store.open(directory, identity, Layout("float32", 32, 4, 8)))
+            read(FolderStore.open(directory, identity, Layout("float32", 32, 4, 8)))
         with pytest.raises(GalleryError, match=r"shard-000000\.arrow is damaged between bytes"):
-            Store.read(directory).check(progress=False)
+            FolderStore.read(directory).check(progress=False)
     (directory / "shard-000000.arrow").write_bytes(data)
-    Store.read(directory).check(progress=False)
+    FolderStore.read(directory).check(progress=False)
 
 
 def test_no_flipped_byte_of_the_manifest_changes_the_rows(tmp_path, full, tiny_model, tiny_processor):
@@ -145,12 +146,12 @@ def test_no_flipped_byte_of_the_manifest_changes_the_rows(tmp_path, full, tiny_m
     identity = identify(tiny_model, tiny_processor)
     manifest = tmp_path / "gallery" / "gallery.json"
     data = manifest.read_bytes()
-    expected = rows_of(Store.open(tmp_path / "gallery", identity, LAYOUT))
+    expected = rows_of(FolderStore.open(tmp_path / "gallery", identity, LAYOUT))
     refused = 0
     for position in range(0, len(data), 3):
         manifest.write_bytes(flip(data, position))
         try:
-            store = Store.open(tmp_path / "gallery", identity, LAYOUT)
+            store = FolderStore.open(tmp_path / "gallery", identity, LAYOUT)
         except GalleryError:
             refused += 1
         else:
@@ -204,7 +205,7 @@ def test_leftovers_are_ignored_on_opening_and_cleaned_on_adding(tmp_path, full, 
 
 
 def test_two_cannot_add_at_once(tmp_path, full, pictures, tiny_model, tiny_processor):
-    other = Store.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
+    other = FolderStore.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
     with other.writing(), pytest.raises(GalleryError, match="Another process is writing"):
         full.add(pictures)
     assert len(full.add(pictures).added) == 4
@@ -213,4 +214,6 @@ def test_two_cannot_add_at_once(tmp_path, full, pictures, tiny_model, tiny_proce
 def test_the_width_of_the_vectors_is_part_of_the_identity(tmp_path, full, tiny_model, tiny_processor):
     right = identify(tiny_model, tiny_processor)
     with pytest.raises(GalleryError, match="is opened with"):
-        Store.open(tmp_path / "gallery", ModelIdentity(right.name, right.fingerprint, right.embedding_dim + 1), LAYOUT)
+        FolderStore.open(
+            tmp_path / "gallery", ModelIdentity(right.name, right.fingerprint, right.embedding_dim + 1), LAYOUT
+        )

@@ -15,8 +15,8 @@ from tbps.data.atomic_files import atomic_file, broken_link, target_of_partial, 
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.leftovers import is_half_written, remove_leftovers
 from tbps.gallery.folder.manifest import Manifest
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import SearchRequest
 
 POSIX = pytest.mark.skipif(
     sys.platform == "win32", reason="needs links, modes and folders that can be moved while open"
@@ -56,10 +56,10 @@ def test_a_users_files_survive_every_change(tmp_path):
         append(store, [100])
     fill(tmp_path / "gallery")
     every_change(store)
-    with Store.read(tmp_path / "gallery").writing():
+    with FolderStore.read(tmp_path / "gallery").writing():
         pass
     assert_filled(tmp_path / "gallery")
-    assert Store.read(tmp_path / "gallery").count() == 16
+    assert FolderStore.read(tmp_path / "gallery").count() == 16
 
 
 def test_a_folder_that_holds_a_users_temporary_files_can_become_a_gallery(tmp_path):
@@ -126,8 +126,8 @@ def test_it_stays_open_when_the_working_directory_changes_and_when_its_folder_is
     store.refresh()
     with store.writing():
         append(store, [5])
-    assert numbers_in(store) == numbers_in(Store.read(tmp_path / "moved")) == [1, 2, 3, 4, 5]
-    assert numbers_in(Store.read(tmp_path / "gallery")) == [50]
+    assert numbers_in(store) == numbers_in(FolderStore.read(tmp_path / "moved")) == [1, 2, 3, 4, 5]
+    assert numbers_in(FolderStore.read(tmp_path / "gallery")) == [50]
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -138,7 +138,7 @@ def test_a_reader_of_a_folder_that_was_removed_goes_on_and_a_writer_is_told(tmp_
     with store.writing():
         append(store, range(5))
     shutil.rmtree(tmp_path / "gallery")
-    assert len(store.search(vector(3)[None], Wanted(5))[0]) == 5
+    assert len(store.search(vector(3)[None], SearchRequest(5))[0]) == 5
     for change in (store.refresh, lambda: store.writing().__enter__()):
         with pytest.raises(GalleryError, match="is gone: it was removed, or moved"):
             change()
@@ -171,9 +171,9 @@ def test_files_behind_links_are_read_and_not_changed(tmp_path, name):
     (tmp_path / "gallery" / name).rename(tmp_path / "kept")
     (tmp_path / "gallery" / name).symlink_to(tmp_path / "kept")
     before = (tmp_path / "kept").read_bytes()
-    assert numbers_in(Store.read(tmp_path / "gallery")) == [1, 2]
+    assert numbers_in(FolderStore.read(tmp_path / "gallery")) == [1, 2]
     with pytest.raises(GalleryError, match=f"{name} is a link: a gallery is changed only where its files are its own"):
-        every_change(Store.read(tmp_path / "gallery"))
+        every_change(FolderStore.read(tmp_path / "gallery"))
     assert (tmp_path / "gallery" / name).is_symlink()
     assert (tmp_path / "kept").read_bytes() == before
 
@@ -183,7 +183,7 @@ def test_a_gallery_behind_a_link_can_be_changed(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "gallery").symlink_to(tmp_path / "disk")
     every_change(new_store(tmp_path / "gallery"))
-    assert Store.read(tmp_path / "disk").count() == 15
+    assert FolderStore.read(tmp_path / "disk").count() == 15
     assert (tmp_path / "gallery").is_symlink()
 
 
@@ -242,6 +242,6 @@ def test_what_a_killed_process_leaves_is_known_by_its_name():
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which none can be made")
 def test_a_folder_that_cannot_be_made_is_not_called_busy():
-    store = Store.open(Path("/proc/people/gallery"), IDENTITY, layout())
+    store = FolderStore.open(Path("/proc/people/gallery"), IDENTITY, layout())
     with pytest.raises(GalleryError, match=r"cannot be written to: .*No such file"), store.writing():
         pytest.fail("there is no such folder")

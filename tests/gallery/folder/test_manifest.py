@@ -15,7 +15,7 @@ from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.manifest import IndexEntry, Layout, Manifest, ShardEntry
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 
 BLOCK = 1 << 18
 MANIFEST = Manifest(
@@ -103,7 +103,7 @@ def test_what_is_forged_is_refused_though_its_checksum_is_right(tmp_path, forged
     FORGERIES[forged](content)
     forge(tmp_path, content)
     with pytest.raises(GalleryError, match=r"gallery\.json"):
-        Store.read(tmp_path)
+        FolderStore.read(tmp_path)
 
 
 RAW = {
@@ -127,7 +127,7 @@ RAW = {
 def test_what_is_no_manifest_is_named(tmp_path, raw):
     (tmp_path / "gallery.json").write_bytes(RAW[raw])
     with pytest.raises(GalleryError, match=r"gallery\.json is damaged .*tbps gallery repair"):
-        Store.read(tmp_path)
+        FolderStore.read(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs and sparse files")
@@ -135,20 +135,20 @@ def test_only_a_regular_file_of_bounded_size_is_read(tmp_path):
     path = tmp_path / "gallery.json"
     os.mkfifo(path)
     with pytest.raises(GalleryError, match=r"is a FIFO"):
-        Store.read(tmp_path)
+        FolderStore.read(tmp_path)
     path.unlink()
     path.symlink_to("/dev/zero")
     with pytest.raises(GalleryError, match=r"is a character device"):
-        Store.read(tmp_path)
+        FolderStore.read(tmp_path)
     path.unlink()
     path.mkdir()
     with pytest.raises(GalleryError, match=r"is a folder"):
-        Store.read(tmp_path)
+        FolderStore.read(tmp_path)
     path.rmdir()
     with path.open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(GalleryError, match=r"more than \d+ bytes"):
-        Store.read(tmp_path)
+        FolderStore.read(tmp_path)
 
 
 @pytest.fixture(scope="module")

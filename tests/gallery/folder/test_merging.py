@@ -22,7 +22,7 @@ from tbps.gallery import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.folder.manifest import ShardEntry
 from tbps.gallery.folder.merging import FAN_OUT, FULL, ROWS_PER_FILE, due, even_size, moved, portions, room_needed, tier
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 
 Usage = namedtuple("Usage", "total used free")
 COMMITS = st.lists(
@@ -209,7 +209,7 @@ def test_a_commit_every_ten_minutes_for_a_week(tmp_path, few_descriptors):
             append(store, [number])
     assert len(store.manifest.shards) <= 7 * 4  # of the tiers of 1, 8, 64 and 512 rows
     assert_only_its_files(store, tmp_path / "gallery")
-    for opened in (store, Store.read(tmp_path / "gallery")):
+    for opened in (store, FolderStore.read(tmp_path / "gallery")):
         assert numbers_in(opened) == list(range(1100))
         assert_finds_what_a_plain_product_finds(opened, list(range(1100)))
 

@@ -10,8 +10,8 @@ from test_repair import ROWS, VECTORS, flip, ids
 from tbps.gallery import Filter, GalleryError
 from tbps.gallery.folder.manifest import DTYPES
 from tbps.gallery.folder.repair import repair
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -19,17 +19,17 @@ def test_a_gallery_of_format_2_is_converted_as_it_is(tmp_path, dtype):
     parts = [(ROWS[:25], VECTORS[:25]), (ROWS[25:26], VECTORS[25:26]), (ROWS[26:], VECTORS[26:] * 3)]
     stored = write_gallery(tmp_path / "old", parts, [[0, 7], [0], [13]], dtype)
     with pytest.raises(GalleryError, match=r"format 2.*tbps gallery repair"):
-        Store.read(tmp_path / "old")
+        FolderStore.read(tmp_path / "old")
     done = repair(tmp_path / "old")
     assert (done.source, done.images, done.set_aside) == ("format 2", 36, ())
     assert any("index" in line for line in done.lost)
-    store = Store.read(tmp_path / "old")
+    store = FolderStore.read(tmp_path / "old")
     store.check(progress=False)
     kept = [n for n in range(40) if n not in (0, 7, 25, 39)]
     found = list(store.scan())
     assert [row for rows, _ in found for row in rows] == [ROWS[n] for n in kept]
     np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in found]), stored[kept])
-    best = [[one.row.id for one in row] for row in store.search(VECTORS[:5], Wanted(6))]
+    best = [[one.row.id for one in row] for row in store.search(VECTORS[:5], SearchRequest(6))]
     order = np.argsort(-(VECTORS[:5] @ stored[kept].T), axis=1, kind="stable")[:, :6]
     assert best == [[ROWS[kept[place]].id for place in row] for row in order]
     names = {path.name for path in (tmp_path / "old").iterdir()}
@@ -37,7 +37,7 @@ def test_a_gallery_of_format_2_is_converted_as_it_is(tmp_path, dtype):
     with store.writing():
         store.append([Row("new", None, "{}")], VECTORS[:1])
         store.compact(1000, progress=False)
-    assert Store.read(tmp_path / "old").count() == 37
+    assert FolderStore.read(tmp_path / "old").count() == 37
 
 
 def test_cameras_of_format_2_that_are_equal_numbers_become_one(tmp_path):
@@ -46,8 +46,8 @@ def test_cameras_of_format_2_that_are_equal_numbers_become_one(tmp_path):
     rows += [Row("damaged", None, "[" * 9999, "4.0"), Row("other", None, "{}", "e.0")]
     write_gallery(tmp_path / "old", [(rows, VECTORS[: len(rows)])], [[]], "float32")
     repair(tmp_path / "old")
-    store = Store.read(tmp_path / "old")
-    names = [row["camera"] for piece in store.listed(["camera"]) for row in piece]
+    store = FolderStore.read(tmp_path / "old")
+    names = [row["camera"] for piece in store.iter_rows(["camera"]) for row in piece]
     assert names == ["3", "3", "3.0", str(10**16), "gate", "3.5", None, "4.0", "e.0"]
     assert store.count(Filter(camera=3)) == store.count(Filter(camera=3.0)) == 2
 

@@ -14,14 +14,14 @@ from tbps.gallery.copy import copy_rows
 from tbps.gallery.folder.int8 import directions, learn_steps, products, quantise
 from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.search import rank
-from tbps.gallery.folder.store import Store
+from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.grouping import same_person
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.store import Row, SearchRequest
 
 
 def make_store(directory, vectors, cuts=(), dtype="float32"):
     dim = vectors.shape[1]
-    store = Store.open(directory, ModelIdentity("m", "f", dim), Layout(dtype, dim // 2, 1, dim - dim // 2))
+    store = FolderStore.open(directory, ModelIdentity("m", "f", dim), Layout(dtype, dim // 2, 1, dim - dim // 2))
     with store.writing():
         for piece in np.split(np.arange(len(vectors)), cuts):
             store.append([Row(str(n), None, "{}") for n in piece], vectors[piece])
@@ -49,7 +49,7 @@ def search_problems(draw):
 def test_equals_a_full_sort(tmp_path_factory, problem):
     queries, vectors, cuts, allowed, k = problem
     store = make_store(tmp_path_factory.mktemp("store"), vectors, cuts)
-    found = rank(queries, store.snapshot().shards, np.split(allowed, cuts), Wanted(k), 1)
+    found = rank(queries, store.snapshot().shards, np.split(allowed, cuts), SearchRequest(k), 1)
     for query, (scores, places) in zip(queries, found, strict=True):
         all_scores = [float(sum(a * b for a, b in zip(query, row, strict=True))) for row in vectors]
         expected = sorted(np.flatnonzero(allowed), key=lambda row: (-all_scores[row], row))[:k]
@@ -66,7 +66,7 @@ def test_finds_the_same_in_random_vectors_as_they_are_stored(tmp_path, dtype):
     stored = np.concatenate([matrix for _, matrix in store.scan()])
     np.testing.assert_allclose(stored, vectors, atol={"float32": 0, "float16": 2e-3, "int8": 2e-2}[dtype])
     expected = np.argsort(-(queries @ stored.T), axis=1)[:, :10]
-    np.testing.assert_array_equal(numbers(store.search(queries, Wanted(10))), expected)
+    np.testing.assert_array_equal(numbers(store.search(queries, SearchRequest(10))), expected)
 
 
 def test_codes_alone_would_not_be_exact(tmp_path):
@@ -76,9 +76,9 @@ def test_codes_alone_would_not_be_exact(tmp_path):
     queries = rng.standard_normal((50, 8)).astype(np.float32)
     store = make_store(tmp_path / "store", vectors)
     expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :20]
-    np.testing.assert_array_equal(numbers(store.search(queries, Wanted(20))), expected)
-    assert numbers(store.search(queries, Wanted(20, "int8", 20))) != expected.tolist()
-    np.testing.assert_array_equal(numbers(store.search(queries, Wanted(20, "int8", 100))), expected)
+    np.testing.assert_array_equal(numbers(store.search(queries, SearchRequest(20))), expected)
+    assert numbers(store.search(queries, SearchRequest(20, "int8", 20))) != expected.tolist()
+    np.testing.assert_array_equal(numbers(store.search(queries, SearchRequest(20, "int8", 100))), expected)
 
 
 def test_the_prefix_alone_decides_who_is_a_candidate(tmp_path):
@@ -88,9 +88,11 @@ def test_the_prefix_alone_decides_who_is_a_candidate(tmp_path):
     store = make_store(tmp_path / "store", vectors)
     coarse = np.argsort(-(query[:, :8] @ vectors[:, :8].T), axis=1)[0, :50]
     fine = coarse[np.argsort(-(vectors[coarse] @ query[0]))][:5]
-    found = numbers(store.search(query, Wanted(5, "prefix", 50)))[0]
+    found = numbers(store.search(query, SearchRequest(5, "global", 50)))[0]
     assert len(set(found) & set(fine.tolist())) >= 4, "but for rounding to codes at the 50th place"
-    assert numbers(store.search(query, Wanted(5, "prefix", 500))) == numbers(store.search(query, Wanted(5)))
+    assert numbers(store.search(query, SearchRequest(5, "global", 500))) == numbers(
+        store.search(query, SearchRequest(5))
+    )
 
 
 @st.composite
@@ -145,9 +147,9 @@ def test_exact_is_exact_for_vectors_of_any_lengths(tmp_path_factory, problem, dt
     queries = queries.astype(np.float32)
     left = np.flatnonzero(~gone & ~excluded)
     k = data.draw(st.integers(1, len(vectors)))
-    for mode in ("exact", "int8", "prefix"):  # of all candidates
-        wanted = Wanted(k, mode, len(vectors), excluded=frozenset(map(str, np.flatnonzero(excluded))))
-        for query, found in zip(queries, store.search(queries, wanted), strict=True):
+    for mode in ("exact", "int8", "global"):  # of all candidates
+        request = SearchRequest(k, mode, len(vectors), excluded=frozenset(map(str, np.flatnonzero(excluded))))
+        for query, found in zip(queries, store.search(queries, request), strict=True):
             assert_best(query.astype(np.float64), stored, left, k, found)
 
 
@@ -178,7 +180,7 @@ def test_likeness_is_the_cosine_whatever_the_lengths(tmp_path_factory, problem, 
     assert str(place) in alike
     for other in np.flatnonzero(np.abs(cosines - level) > 1e-7):
         assert (str(other) in alike) == (cosines[other] > level) or other == place
-    [found] = store.search(stored[place : place + 1], Wanted(len(vectors), cosine=True))
+    [found] = store.search(stored[place : place + 1], SearchRequest(len(vectors), cosine=True))
     np.testing.assert_allclose([one.score for one in found], np.sort(cosines)[::-1], atol=1e-12)
 
 
@@ -192,7 +194,7 @@ def test_a_row_far_longer_than_the_others_hides_none(tmp_path, dtype, longer):
     queries, _ = directions(rng.standard_normal((20, 32)))
     expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
     for mode in ("exact", "int8"):
-        found = numbers(store.search(queries.astype(np.float32), Wanted(10, mode, 100)))
+        found = numbers(store.search(queries.astype(np.float32), SearchRequest(10, mode, 100)))
         recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, expected.tolist(), strict=True)])
         assert recall >= (0.93 if dtype == "int8" else 0.99)
 
@@ -212,7 +214,7 @@ def test_copies_of_copies_keep_the_codes(tmp_path):
     vectors = (rng.standard_normal((300, 24)) * np.exp(rng.standard_normal(24))).astype(np.float32)
     first = last = make_store(tmp_path / "0", vectors, [50], "int8")
     for number in range(1, 6):
-        copy = Store.open(tmp_path / str(number), first.model, first.layout)
+        copy = FolderStore.open(tmp_path / str(number), first.model, first.layout)
         copy_rows(last, copy, progress=False)
         last = copy
     for one, other in zip(first.scan(), last.scan(), strict=True):
@@ -257,6 +259,6 @@ def test_the_bound_leaves_few_rows_to_score_in_full(tmp_path, monkeypatch):
     store = make_store(tmp_path / "store", vectors)
     scored = []
     monkeypatch.setattr("tbps.gallery.folder.search.row_scores", lambda a, query: scored.append(len(a)) or a @ query)
-    store.search(vectors[:5], Wanted(10))
+    store.search(vectors[:5], SearchRequest(10))
     assert len(scored) == 5
     assert max(scored) < 150

@@ -22,8 +22,8 @@ from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.folder import checked_file
 from tbps.gallery.folder.manifest import Layout, Manifest
 from tbps.gallery.folder.repair import FROM_SHARDS, Repair, repair
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
 ROWS = [Row(f"{n:02d}", f"/{n}.png", json.dumps({"n": n}), f"c{n % 2}", float(n)) for n in range(40)]
@@ -31,8 +31,8 @@ SIZES = (20, 12, 8)  # so unlike that nothing joins them
 MODEL, LAYOUT = ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4)
 
 
-def make(folder: Path, sizes=SIZES, model=MODEL) -> Store:
-    store = Store.open(folder, model, LAYOUT)
+def make(folder: Path, sizes=SIZES, model=MODEL) -> FolderStore:
+    store = FolderStore.open(folder, model, LAYOUT)
     with store.writing():
         start = 0
         for size in sizes:
@@ -51,7 +51,7 @@ def folder(tmp_path):
 
 
 def ids(folder: Path) -> list[str]:
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     store.check(progress=False)
     return [row.id for rows, _ in store.scan() for row in rows]
 
@@ -82,7 +82,7 @@ def test_a_sound_gallery_is_left_as_it_is(folder):
 def test_a_lost_manifest_is_made_from_its_copy(folder):
     (folder / "gallery.json").unlink()
     with pytest.raises(GalleryError, match="tbps gallery repair"):
-        Store.read(folder)
+        FolderStore.read(folder)
     done = repair(folder)
     assert (done.source, done.images) == ("gallery.copy.json", 36)
     assert ids(folder) == all_but()
@@ -96,12 +96,12 @@ def test_without_the_copy_too_it_is_made_from_the_shards(folder):
     assert "had been removed" in done.lost[0]
     assert ids(folder) == [row.id for row in ROWS], "also those that were removed, as it says"
     assert {fault.now for fault in done.set_aside} == {"gallery.json.damaged", "gallery.copy.json.damaged"}
-    assert Store.open(folder, MODEL, LAYOUT).model == MODEL
+    assert FolderStore.open(folder, MODEL, LAYOUT).model == MODEL
 
 
 def test_the_newest_row_of_an_id_counts(folder):
     changed = [Row(row.id, "/moved.png", row.metadata) for row in ROWS[:30:8]]
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     with store.writing():
         store.replace(changed)
     expected = ids(folder)
@@ -110,7 +110,7 @@ def test_the_newest_row_of_an_id_counts(folder):
     repair(folder)
     assert set(ids(folder)) - {"03", "04", "21", "39"} == set(expected)
     assert len(ids(folder)) == 40, "each once"
-    found = {one.row.id: one.row.path for one in Store.read(folder).get([row.id for row in ROWS]) if one}
+    found = {one.row.id: one.row.path for one in FolderStore.read(folder).get([row.id for row in ROWS]) if one}
     assert {id for id, path in found.items() if path == "/moved.png"} == {row.id for row in changed}
 
 
@@ -131,18 +131,18 @@ def test_a_damaged_shard_is_set_aside_and_the_others_stay(folder, damage, number
     assert path.name in done.lost[0]
     aside = folder / f"{path.name}.damaged"
     assert (aside.read_bytes() if aside.exists() else None) == left
-    with Store.read(folder).writing():  # cleans up
+    with FolderStore.read(folder).writing():  # cleans up
         pass
     assert (aside.read_bytes() if aside.exists() else None) == left
     assert repair(folder) == Repair(done.images, "gallery.json", changed=False)
     queries = VECTORS[:3]
-    assert all(len(found) == 5 for found in Store.read(folder).search(queries, Wanted(5)))
+    assert all(len(found) == 5 for found in FolderStore.read(folder).search(queries, SearchRequest(5)))
 
 
 def test_files_written_after_the_copy_are_taken_up(folder):
     """As after a kill between the manifest and its copy, and the loss of the manifest."""
     old = (folder / "gallery.copy.json").read_bytes()
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     with store.writing():
         store.append([Row("new", None, "{}")], VECTORS[:1])
     expected = ids(folder)
@@ -198,7 +198,7 @@ def test_an_earlier_manifest_put_back_is_refused_and_repaired_to_the_later_state
     format2["checksum"] = checksum(json.dumps(format2, sort_keys=True).encode())
     (tmp_path / "people" / "gallery.json").write_bytes([*earlier, json.dumps(format2).encode()][number])
     with pytest.raises(GalleryError, match="tbps gallery repair"):
-        Store.read(tmp_path / "people")
+        FolderStore.read(tmp_path / "people")
     done = repair(tmp_path / "people")
     assert (done.source, done.images) == ("gallery.copy.json", len(expected))
     assert [(fault.file, fault.now) for fault in done.set_aside] == [("gallery.json", "gallery.json.damaged")]
@@ -209,7 +209,7 @@ def test_an_earlier_manifest_put_back_is_refused_and_repaired_to_the_later_state
 
 def test_a_writer_that_is_open_does_not_go_on_from_an_earlier_manifest(folder):
     earlier = (folder / "gallery.json").read_bytes()
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     with store.writing():
         store.append([Row("new", None, "{}")], VECTORS[:1])
     (folder / "gallery.json").write_bytes(earlier)
@@ -259,9 +259,9 @@ def test_shards_of_another_gallery_are_not_mixed_in(folder, tmp_path):
 
 
 def test_an_index_of_lost_rows_is_dropped_and_one_of_sound_rows_stays(folder):
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     with store.writing():
-        store.build_index(lists=2, progress=False)
+        store.build_index(nlist=2, progress=False)
         store.append([Row("new", None, "{}")], VECTORS[:1])
     index = Manifest.read(folder).index
     flip(shards(folder)[-1])
@@ -280,7 +280,7 @@ def test_what_cannot_be_repaired_is_named(tmp_path, folder):
     with pytest.raises(GalleryError, match="is no gallery"):
         repair(tmp_path / "empty")
     assert not list((tmp_path / "empty").iterdir())
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     with store.writing(), pytest.raises(GalleryError, match="Another process is writing"):
         repair(folder)
     (folder / "gallery.lock").unlink(missing_ok=True)
@@ -303,9 +303,9 @@ def test_what_cannot_be_repaired_is_named(tmp_path, folder):
 )
 @pytest.mark.parametrize("name", ["shard-000001.arrow", "gallery.json", "index"])
 def test_a_file_that_only_this_process_cannot_read_is_not_set_aside(folder, monkeypatch, error, name):
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     with store.writing():
-        store.build_index(lists=2, progress=False)
+        store.build_index(nlist=2, progress=False)
     before = {path.name for path in folder.iterdir()}
     for module in (checked_file, files_tbps):
         monkeypatch.setattr(module, "open_regular", failing(module.open_regular, name, error))
@@ -317,9 +317,9 @@ def test_a_file_that_only_this_process_cannot_read_is_not_set_aside(folder, monk
 
 
 def test_an_index_with_right_checksums_that_is_none_is_set_aside(folder):
-    store = Store.read(folder)
+    store = FolderStore.read(folder)
     with store.writing():
-        store.build_index(lists=2, progress=False)
+        store.build_index(nlist=2, progress=False)
     manifest = Manifest.read(folder)
     path = folder / manifest.index.file
     path.write_bytes(bytes(path.stat().st_size))
@@ -356,7 +356,7 @@ def test_a_shard_on_a_disk_that_is_not_mounted_is_no_damaged_one(folder, tmp_pat
     assert ids(folder) == all_but()
     disk.rename(other)
     with pytest.raises(GalleryError, match="mount the disk"):
-        Store.read(folder)
+        FolderStore.read(folder)
     for name in lost:
         (folder / name).unlink()
     before = sorted(folder.iterdir())

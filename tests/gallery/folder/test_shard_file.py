@@ -13,8 +13,8 @@ from tbps.gallery.folder.checked_file import CheckedFile, block_checksums
 from tbps.gallery.folder.manifest import Layout, Origin, ShardEntry
 from tbps.gallery.folder.shard_file import check_seal, described_rows, stream_of
 from tbps.gallery.folder.shards import Shard, make_batch
-from tbps.gallery.folder.store import Store
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Row, SearchRequest
 
 WIDTH = 16
 ORIGIN = Origin(ModelIdentity("m", "f", WIDTH), Layout("float32", 8, 2, 4), "0.1.0", 3)
@@ -155,14 +155,14 @@ def test_it_says_which_gallery_it_is_of(tmp_path, batch):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors")
 def test_no_descriptor_stays_open(tmp_path):
-    store = Store.open(tmp_path / "gallery", ORIGIN.model, ORIGIN.layout)
+    store = FolderStore.open(tmp_path / "gallery", ORIGIN.model, ORIGIN.layout)
     with store.writing():
         for row, vector in zip(ROWS, VECTORS, strict=True):
             store.append([row], vector[None])
     before = len(os.listdir("/proc/self/fd"))
-    several = [Store.read(tmp_path / "gallery") for _ in range(4)]
+    several = [FolderStore.read(tmp_path / "gallery") for _ in range(4)]
     for opened in several:
-        assert len(opened.search(VECTORS[:1], Wanted(5))[0]) == 5
+        assert len(opened.search(VECTORS[:1], SearchRequest(5))[0]) == 5
     assert len(os.listdir("/proc/self/fd")) - before <= len(several), "the folder at most, not its five shards"
 
 

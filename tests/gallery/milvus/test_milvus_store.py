@@ -25,8 +25,8 @@ from tbps.gallery.milvus.client import Address, parse_address
 from tbps.gallery.milvus.expressions import expression
 from tbps.gallery.milvus.rows import to_entity, to_row
 from tbps.gallery.milvus.tags import beginnings, digest, ordered, tags
-from tbps.gallery.open_store import existing_home, open_home
-from tbps.gallery.store import Row, Wanted
+from tbps.gallery.open_store import open_existing, open_store
+from tbps.gallery.store import Row, SearchRequest
 
 MODEL = ModelIdentity("a model", "0" * 32, 4)
 LAYOUT = Layout("float16", 2, 1, 2)
@@ -40,8 +40,8 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def home(place):
-    return open_home(place.where, MODEL, LAYOUT)
+def store(place):
+    return open_store(place.where, MODEL, LAYOUT)
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def test_a_password_in_an_address_is_refused_and_not_repeated():
 
 def test_nobody_answers_and_the_token_is_not_in_the_message(closed_port):
     with pytest.raises(GalleryError, match=rf"127.0.0.1:{closed_port}.*Check that the server runs") as caught:
-        open_home(f"http://127.0.0.1:{closed_port}/people", MODEL, LAYOUT, "root:hunter2")
+        open_store(f"http://127.0.0.1:{closed_port}/people", MODEL, LAYOUT, "root:hunter2")
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.skipif(not (URI and TOKEN), reason=f"{NO_SERVER}, with a token that it checks")
 def test_a_wrong_token_is_refused_and_not_in_the_message():
     with pytest.raises(GalleryError, match="the token") as caught:
-        open_home(f"{URI}/people", MODEL, LAYOUT, "root:hunter2")
+        open_store(f"{URI}/people", MODEL, LAYOUT, "root:hunter2")
     assert "hunter2" not in str(caught.value)
 
 
@@ -92,7 +92,7 @@ def test_a_wrong_token_is_refused_and_not_in_the_message():
 def test_without_the_client_the_error_says_what_to_install(missing, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=r"pip install 'tbps\[milvus\]'"):
-        open_home(tmp_path / "people.db", MODEL, LAYOUT)
+        open_store(tmp_path / "people.db", MODEL, LAYOUT)
 
 
 def test_a_collection_of_something_else_is_refused(place):
@@ -102,7 +102,7 @@ def test_a_collection_of_something_else_is_refused(place):
     client.create_collection("gallery", dimension=4)
     client.close()
     with pytest.raises(GalleryError, match="is no gallery: something else is kept there"):
-        open_home(place.where, MODEL, LAYOUT)
+        open_store(place.where, MODEL, LAYOUT)
 
 
 def describe_as(place, change):
@@ -130,27 +130,27 @@ def describe_as(place, change):
         lambda described: json.dumps({}),
     ],
 )
-def test_a_description_of_another_kind_is_refused(home, place, change):
+def test_a_description_of_another_kind_is_refused(store, place, change):
     describe_as(place, change)
     with pytest.raises(GalleryError, match="cannot be used by this tbps"):
-        open_home(place.where, MODEL, LAYOUT)
+        open_store(place.where, MODEL, LAYOUT)
     with pytest.raises(GalleryError, match="cannot be used by this tbps"):
-        existing_home(place.where)
+        open_existing(place.where)
 
 
-def test_the_earlier_format_can_be_copied_and_nothing_else(home, place, tmp_path):
+def test_the_earlier_format_can_be_copied_and_nothing_else(store, place, tmp_path):
     rows = [make_row(f"{n}", f"/a/{n}.jpg", {"camera": n % 2, "timestamp": n}) for n in range(5)]
-    home.append(rows, np.eye(5, 4, dtype=np.float32))
+    store.append(rows, np.eye(5, 4, dtype=np.float32))
     model = {name: value for name, value in asdict(MODEL).items() if name != "traits"}  # as it was written then
     describe_as(place, lambda described: json.dumps({**described, "format": 1, "model": model}))
     with pytest.raises(GalleryError, match="format 1, which is no longer searched or changed: `tbps gallery export"):
-        open_home(place.where, MODEL, LAYOUT)
-    earlier = existing_home(place.where)
+        open_store(place.where, MODEL, LAYOUT)
+    earlier = open_existing(place.where)
     with pytest.raises(GalleryError, match="format 1"):
         earlier.count(Filter(camera=1))
     with pytest.raises(GalleryError, match="format 1"), earlier.writing():
         pass
-    copy = open_home(tmp_path / "copy", MODEL, LAYOUT)
+    copy = open_store(tmp_path / "copy", MODEL, LAYOUT)
     assert copy_rows(earlier, copy, progress=False) == 5
     assert [row for some, _ in copy.scan() for row in some] == rows
 
@@ -166,42 +166,42 @@ def test_the_earlier_format_can_be_copied_and_nothing_else(home, place, tmp_path
         (Row("a", None, json.dumps(dict.fromkeys(map(str, range(4097)), 0))), "too many entries: Milvus holds 4096"),
     ],
 )
-def test_what_milvus_cannot_hold_is_refused_before_anything_is_written(home, row, said):
+def test_what_milvus_cannot_hold_is_refused_before_anything_is_written(store, row, said):
     with pytest.raises(GalleryError, match=said):
-        home.append([make_row("good", None, {}), row], np.eye(4, dtype=np.float32)[:2])
-    assert home.count() == 0
+        store.append([make_row("good", None, {}), row], np.eye(4, dtype=np.float32)[:2])
+    assert store.count() == 0
 
 
-def test_the_longest_metadata_that_milvus_holds(home):
+def test_the_longest_metadata_that_milvus_holds(store):
     row = make_row("a", None, {"note": "x" * (65535 - len('{"note": ""}'))})
-    home.append([row], np.eye(4, dtype=np.float32)[:1])
-    assert home.get(["a"])[0].row == row
+    store.append([row], np.eye(4, dtype=np.float32)[:1])
+    assert store.get(["a"])[0].row == row
 
 
-@pytest.mark.parametrize("mode", ["int8", "prefix", "index"])
-def test_every_mode_is_exact(home, mode):
+@pytest.mark.parametrize("mode", ["int8", "global", "index"])
+def test_every_mode_is_exact(store, mode):
     vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
-    home.append([Row(f"{n}", None, "{}") for n in range(50)], vectors)
-    [found] = home.search(vectors[:1], Wanted(5, mode, candidates=5, probes=1))
+    store.append([Row(f"{n}", None, "{}") for n in range(50)], vectors)
+    [found] = store.search(vectors[:1], SearchRequest(5, mode, candidates=5, nprobe=1))
     assert [int(one.row.id) for one in found] == np.argsort(-vectors @ vectors[0])[:5].tolist()
 
 
-def test_more_hits_than_a_server_gives_are_refused(home):
-    home.append([make_row("a", None, {})], np.eye(4, dtype=np.float32)[:1])
-    assert len(home.search(np.eye(4, dtype=np.float32), Wanted(16384))) == 4
+def test_more_hits_than_a_server_gives_are_refused(store):
+    store.append([make_row("a", None, {})], np.eye(4, dtype=np.float32)[:1])
+    assert len(store.search(np.eye(4, dtype=np.float32), SearchRequest(16384))) == 4
     with pytest.raises(GalleryError, match="at most 16384"):
-        home.search(np.eye(4, dtype=np.float32), Wanted(16385))
+        store.search(np.eye(4, dtype=np.float32), SearchRequest(16385))
 
 
-def test_what_an_earlier_version_took_is_read_as_far_as_it_can_be(home, tmp_path):
+def test_what_an_earlier_version_took_is_read_as_far_as_it_can_be(store, tmp_path):
     kept = '{"camera": 3.0, "timestamp": 1777645800000, "source": [1], "floor": 2}'
-    folder = open_home(tmp_path / "folder", MODEL, LAYOUT)
+    folder = open_store(tmp_path / "folder", MODEL, LAYOUT)
     folder.append([Row("a", None, kept, "3.0", 1777645800000.0, "[1]")], np.ones((1, 4), np.float32))
-    assert copy_rows(folder, home, progress=False) == 1
-    [[row]] = [rows for rows, _ in home.scan()]
+    assert copy_rows(folder, store, progress=False) == 1
+    [[row]] = [rows for rows, _ in store.scan()]
     assert row == Row("a", None, kept, "3", None, None)
     for filter, count in ((Filter(camera=3), 1), (Filter(since=0), 0), (Filter(metadata={"floor": {">": 1}}), 1)):
-        assert home.count(filter) == count
+        assert store.count(filter) == count
     with pytest.raises(GalleryError, match="The metadata of the image 'a': timestamp=1777645800000: expected a moment"):
         changed_row(row, None, {"floor": 3, "source": "x"})
     assert changed_row(row, None, {"timestamp": 1777645800, "source": None}).timestamp == 1777645800
@@ -224,11 +224,11 @@ def test_no_text_of_users_gets_into_an_expression(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_names_are_found_as_what_they_are(home, text):
-    home.append(
+def test_hostile_names_are_found_as_what_they_are(store, text):
+    store.append(
         [make_row("mine", None, {"camera": text}), make_row("other", None, {"camera": "north"})], np.ones((2, 4))
     )
-    found = home.search(np.ones((1, 4), np.float32), Wanted(2, filter=Filter(camera=text)))[0]
+    found = store.search(np.ones((1, 4), np.float32), SearchRequest(2, filter=Filter(camera=text)))[0]
     assert [one.row.id for one in found] == ["mine"]
     assert found[0].row.camera == text
 
@@ -272,7 +272,7 @@ def test_texts_of_numbers_have_their_order_and_ranges_hold_what_they_should(numb
 KILLED = """
 import os, signal
 from tbps.gallery.milvus.client import Collection
-from test_milvus_store import MODEL, LAYOUT, many_rows, new_rows, open_home
+from test_milvus_store import MODEL, LAYOUT, many_rows, new_rows, open_store
 import numpy as np
 
 call, calls = Collection.call, []
@@ -284,14 +284,14 @@ def killing(self, name, **arguments):
     return call(self, name, **arguments)
 
 Collection.call = killing
-open_home({where!r}, MODEL, LAYOUT).append({rows}(), np.ones((1500, 4)))
+open_store({where!r}, MODEL, LAYOUT).append({rows}(), np.ones((1500, 4)))
 """
 
 
 OPENING = """
-from test_milvus_store import MODEL, LAYOUT, open_home
+from test_milvus_store import MODEL, LAYOUT, open_store
 
-open_home({where!r}, MODEL, LAYOUT)
+open_store({where!r}, MODEL, LAYOUT)
 """
 
 
@@ -312,29 +312,29 @@ def new_rows():
 def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_twice(place):
     killed = run_elsewhere(KILLED.format(where=place.where, rows="many_rows"))
     assert killed.returncode == -signal.SIGKILL
-    home = open_home(place.where, MODEL, LAYOUT)
-    known = home.known([row.id for row in many_rows()])
+    store = open_store(place.where, MODEL, LAYOUT)
+    known = store.known([row.id for row in many_rows()])
     assert known == {row.id for row in many_rows()[:1000]}
     left = [row for row in many_rows() if row.id not in known]
-    home.append(left, np.ones((500, 4)))
-    assert home.count() == 1500
-    assert [row for rows, _ in home.scan() for row in rows] == many_rows()
+    store.append(left, np.ones((500, 4)))
+    assert store.count() == 1500
+    assert [row for rows, _ in store.scan() for row in rows] == many_rows()
 
 
 def test_killed_in_the_middle_of_an_update_every_row_is_old_or_new_and_it_can_be_repeated(place):
-    home = open_home(place.where, MODEL, LAYOUT)
-    home.append(many_rows(), np.ones((1500, 4)))
+    store = open_store(place.where, MODEL, LAYOUT)
+    store.append(many_rows(), np.ones((1500, 4)))
     place.stop()
     assert run_elsewhere(KILLED.format(where=place.where, rows="new_rows")).returncode == -signal.SIGKILL
-    home = open_home(place.where, MODEL, LAYOUT)
-    assert home.count() == 1500
-    found = {row.id: row for rows, _ in home.scan() for row in rows}
+    store = open_store(place.where, MODEL, LAYOUT)
+    assert store.count() == 1500
+    found = {row.id: row for rows, _ in store.scan() for row in rows}
     assert list(found.values()) == many_rows()[1000:] + new_rows()[:1000]
-    home.replace(new_rows())
-    assert [row for rows, _ in home.scan() for row in rows] == new_rows()
+    store.replace(new_rows())
+    assert [row for rows, _ in store.scan() for row in rows] == new_rows()
 
 
-def test_a_file_in_use_by_another_process_says_so(home, place):
+def test_a_file_in_use_by_another_process_says_so(store, place):
     other = run_elsewhere(OPENING.format(where=place.where))
     assert other.returncode == 1
     assert "GalleryError" in other.stderr
@@ -344,14 +344,14 @@ def test_a_file_in_use_by_another_process_says_so(home, place):
 @pytest.mark.parametrize("kind", ["lite", "server"])
 def test_who_opens_or_adds_at_the_same_time_makes_one_gallery_and_no_row_twice(kind, tmp_path):
     def add(worker: int) -> None:
-        home = open_home(place.where, MODEL, LAYOUT, place.token)
-        home.append(many_rows()[worker : worker + 6], np.ones((6, 4)))
+        store = open_store(place.where, MODEL, LAYOUT, place.token)
+        store.append(many_rows()[worker : worker + 6], np.ones((6, 4)))
 
     with new_place(kind, tmp_path) as place:
         if kind == "lite":
-            open_home(place.where, MODEL, LAYOUT)  # its server can be started by one thread only
+            open_store(place.where, MODEL, LAYOUT)  # its server can be started by one thread only
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(add, range(4)))
-        home = open_home(place.where, MODEL, LAYOUT, place.token)
-        assert home.count() == 9
-        assert sorted(row.id for rows, _ in home.scan() for row in rows) == [str(n) for n in range(9)]
+        store = open_store(place.where, MODEL, LAYOUT, place.token)
+        assert store.count() == 9
+        assert sorted(row.id for rows, _ in store.scan() for row in rows) == [str(n) for n in range(9)]
