@@ -10,14 +10,14 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constrai
 demo: $(VENV)/.installed-demo
 	$(RUN) demo.py
 
-# What the pages show: outputs of their commands, figures and picture of the demonstration.
+# Rewrite the outputs, figures and images on the pages, from their commands and the demo.
 pages: $(VENV)/.installed runs/demo/answers.png
 	$(RUN) docs/rewrite_outputs.py
 
 runs/demo/answers.png:
 	$(MAKE) demo
 
-# A file of tests by a process each: tiny models do not gain from threads.
+# One process per test file: tiny models gain nothing from threads.
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
