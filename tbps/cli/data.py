@@ -52,9 +52,9 @@ def counted(faults: int) -> str:
 
 def verify_corpus(options: argparse.Namespace) -> None:
     """`tbps data verify`"""
-    from tbps.data.corpora.index import CorpusError, faults, read_index
+    from tbps.data.corpora.index import CorpusError, find_faults, read_index
 
-    found = list(faults(options.corpus))
+    found = list(find_faults(options.corpus))
     if found:
         raise CorpusError("\n  ".join([f"{counted(len(found))}:", *found]))
     index = read_index(options.corpus)

@@ -12,7 +12,7 @@ from tbps.cli.metadata_file import read_metadata
 from tbps.data.atomic_files import content_hash, file_checksum
 from tbps.data.benchmarks import find_benchmark, read_annotation
 from tbps.data.corpora.formats import Entry
-from tbps.data.corpora.readers import parquet_rows, pieces
+from tbps.data.corpora.readers import iter_json_items, iter_parquet_rows
 from tbps.data.corpora.writer import read_row
 from tbps.data.images import open_image
 from tbps.data.preprocessing import read_jpeg
@@ -92,8 +92,8 @@ def test_what_is_not_there_is_an_error_of_the_system(tmp_path):
         Calibration.load,
         lambda path: read_annotation(path, find_benchmark("CUHK-PEDES")),
         read_recipe,
-        lambda path: list(pieces(path, "item")),
-        lambda path: list(parquet_rows(path)),
+        lambda path: list(iter_json_items(path, "item")),
+        lambda path: list(iter_parquet_rows(path)),
         content_hash,
         file_checksum,
     ],

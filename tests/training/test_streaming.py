@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tbps.data.augment import Augmentation
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.corpora.index import CorpusError
-from tbps.data.corpora.stream import EPOCH_START, ReaderPosition, endless_rows
+from tbps.data.corpora.stream import TRAINING_START, ReaderPosition, endless_rows
 from tbps.data.corpora.writer import write_corpus
 from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator
@@ -87,7 +87,7 @@ def test_any_place_goes_on_with_the_next_row(corpus: Corpus, buffer: int) -> Non
         found = list(islice(endless_rows(rows, 1, 2, 5, buffer, place), count))
         return [(row, place.epoch, place.window, place.given) for row, place in found], [place for _, place in found]
 
-    whole, places = after(EPOCH_START, last)
+    whole, places = after(TRAINING_START, last)
     for stop in range(1, last):
         rest, new_places = after(places[stop - 1], last - stop)
         assert rest == whole[stop:], stop
@@ -296,11 +296,11 @@ def test_a_corpus_that_is_not_whole_is_refused(tmp_path: Path, folder: Path) -> 
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "shard-00002.parquet").write_bytes(b"short")
-    with pytest.raises(CorpusError, match=r"shard-00002\.parquet is missing or has not its"):
+    with pytest.raises(CorpusError, match=r"shard-00002\.parquet is missing or does not have"):
         Corpus(tmp_path)
     index = json.loads((tmp_path / "corpus.json").read_text())
     (tmp_path / "corpus.json").write_text(json.dumps({**index, "complete": False}))
-    with pytest.raises(CorpusError, match="is not complete: run its `tbps data shard` again"):
+    with pytest.raises(CorpusError, match=r"is not complete\. Run its `tbps data shard` again"):
         Corpus(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match="is damaged"):
@@ -352,8 +352,8 @@ def test_a_damaged_page_is_named(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"made_from": {}, "complete": True, "shards": []}, r"corpus\.json is damaged \(it does not say"),
-        ({"made_from": {"format": "mals"}, "complete": True, "shards": []}, "has no images by its corpus.json"),
+        ({"made_from": {}, "complete": True, "shards": []}, r"corpus\.json is damaged \(it does not name the format"),
+        ({"made_from": {"format": "mals"}, "complete": True, "shards": []}, "has no images according to corpus.json"),
         ([], r"corpus\.json is damaged"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Pre-training corpora: their own JSON, sharded parquet with the images inside, and streams over the shards."""
+"""Pre-training corpora: convert their files to parquet shards with the images inside, and stream the shards."""
 
-# of tbps.data.corpora.formats, which takes time to import
+# the names in tbps.data.corpora.formats, which is slow to import
 FORMAT_NAMES = ("mals", "synth-pedes", "luperson-mllm", "webperson")

@@ -1,4 +1,4 @@
-"""The folder that a corpus is written into: what it holds already, for one conversion at a time."""
+"""The output folder of a conversion: locked by one conversion at a time, and resumed where the last one stopped."""
 
 import re
 import shutil
@@ -15,17 +15,17 @@ OPTIONS = {"entries_per_shard": " (--entries-per-shard)", "images": " (--images)
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Make the folder, keep other conversions out of it, and remove the half-written files of killed ones.
+def locked_output(out: Path) -> Iterator[None]:
+    """Create the folder, lock it against other conversions, and remove the partial files of killed ones.
 
     Raises:
-        CorpusError: one is at work there, or the folder is a link that leads nowhere.
+        CorpusError: Another conversion is running there, or a link on the path is broken.
     """
     broken = broken_link(out / LOCK)
     if broken is not None:
-        raise CorpusError(f"{broken} is a link that leads nowhere: mount the disk that it is on, or mend the link.")
+        raise CorpusError(f"{broken} is a broken link. Mount the disk that it points to, or correct the link.")
     out.mkdir(parents=True, exist_ok=True)
-    busy = f"Another conversion is writing to {out}: wait until it has ended, or choose another folder."
+    busy = f"Another conversion is writing to {out}. Wait until it has finished, or choose another folder."
     with locked(out / LOCK, CorpusError(busy)):
         for path in out.iterdir():
             if OWN_FILE.fullmatch(target_of_partial(path.name) or "") and path.is_file():
@@ -34,27 +34,27 @@ def alone(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def room(path: Path) -> Iterator[None]:
-    """Say what to do where a file cannot be written, mostly as the disk is full.
+def write_errors(path: Path) -> Iterator[None]:
+    """Explain why a file could not be written, usually because the disk is full.
 
     Raises:
-        CorpusError: instead of OSError.
+        CorpusError: In place of OSError.
     """
     try:
         yield
     except OSError as error:
         free = shutil.disk_usage(path.parent).free
         raise CorpusError(
-            f"{path} could not be written ({error}), {free / 2**20:.0f} MiB are free there. Make room and run the same "
-            "command again: it goes on after the last whole shard."
+            f"{path} could not be written ({error}); {free / 2**20:.0f} MiB are free there. Make room and run the same "
+            "command again: it continues after the last complete shard."
         ) from error
 
 
-def begun(out: Path, fresh: CorpusIndex, skip_bad: bool) -> CorpusIndex:
-    """The index to go on with: that of the folder, or a fresh one where there is none.
+def resume_index(out: Path, fresh: CorpusIndex, skip_bad: bool) -> CorpusIndex:
+    """Return the index of an earlier, unfinished conversion, or `fresh` if there is none.
 
     Raises:
-        CorpusError: the folder holds shards of something else, or without entries that are now to be told of.
+        CorpusError: The folder holds shards of another conversion, or shards with entries that this one may not skip.
     """
     if not (out / INDEX).exists():
         return fresh
@@ -62,12 +62,12 @@ def begun(out: Path, fresh: CorpusIndex, skip_bad: bool) -> CorpusIndex:
     for key, wanted in fresh.made_from.items():
         if index.made_from.get(key) != wanted:
             raise CorpusError(
-                f"{out} holds shards that were made with {key}={index.made_from.get(key)}{OPTIONS.get(key, '')}, and "
-                f"{key}={wanted} was asked for: choose another folder, or delete that one."
+                f"{out} holds shards that were made with {key}={index.made_from.get(key)}{OPTIONS.get(key, '')}, but "
+                f"this run has {key}={wanted}. Choose another folder, or delete that one."
             )
     if not skip_bad and any(shard.skipped for shard in index.shards):
         raise CorpusError(
-            f"{out} holds shards that leave out entries ({INDEX} names them), as skip_bad=True (--skip-bad) was given: "
-            "give it again, or choose another folder."
+            f"{out} holds shards with skipped entries (listed in {INDEX}), because they were made with skip_bad=True "
+            "(--skip-bad). Give it again, or choose another folder."
         )
     return index

@@ -1,8 +1,6 @@
-"""Captions of several files joined by image, outside of memory.
+"""Read the source files of corpora piece by piece: JSON, parquet, and captions joined by image.
 
-JSON files of any length, one element at a time.
-
-Rows of a parquet file, some at a time.
+The files hold millions of entries, so none of these functions holds a file in memory.
 """
 
 import sqlite3
@@ -19,13 +17,42 @@ from tbps.data.images import shown
 from tbps.files_tbps import check_regular, open_regular
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+ROWS = 64  # rows of a parquet file, with their images, in memory at a time
+
+TABLES = """
+CREATE TABLE images (number INTEGER PRIMARY KEY, name TEXT UNIQUE, path TEXT, last_source TEXT, last_path TEXT);
+CREATE TABLE captions (number INTEGER PRIMARY KEY, image INTEGER, caption TEXT);
+"""
+NEW_IMAGE = "INSERT INTO images (name, path, last_source, last_path) VALUES (?, ?, ?, ?) RETURNING number"
+JOINED = """
+SELECT images.path, captions.caption FROM captions JOIN images ON images.number = captions.image
+ORDER BY images.number, captions.number
+"""
+
+
+def iter_json_items(source: Path, prefix: str) -> Iterator[Any]:
+    """Yield the values at an ijson prefix, one at a time: "item" for the elements of a list.
+
+    Raises:
+        CorpusError: The file is not JSON, or it is truncated.
+    """
+    yield from _iter_json(source, import_ijson().items, prefix)
+
+
+def iter_json_members(source: Path, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield keys and values of the objects at an ijson prefix: "" for the top level, "item" for objects in a list.
+
+    Raises:
+        CorpusError: The file is not JSON, or it is truncated.
+    """
+    yield from _iter_json(source, import_ijson().kvitems, prefix)
 
 
 def import_ijson() -> Any:
     """Import ijson, which only corpora in JSON need.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: It is not installed.
     """
     try:
         import ijson
@@ -34,34 +61,17 @@ def import_ijson() -> Any:
     return ijson
 
 
-def pieces(source: Path, prefix: str) -> Iterator[Any]:
-    """The elements at a place: "item" for those of a list.
-
-    Raises:
-        CorpusError: the file is not JSON, or it ends too soon.
-    """
-    yield from read(source, import_ijson().items, prefix)
-
-
-def members(source: Path, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Keys and values of the objects at a place: "" for that of the whole file, "item" for those in a list.
-
-    Raises:
-        CorpusError: as `pieces`.
-    """
-    yield from read(source, import_ijson().kvitems, prefix)
-
-
-def read(source: Path, way: Callable[..., Iterator[Any]], prefix: str) -> Iterator[Any]:
-    """What a function of ijson finds, its errors with the name of the file."""
+def _iter_json(source: Path, parse: Callable[..., Iterator[Any]], prefix: str) -> Iterator[Any]:
+    """Call a function of ijson, and name the file in its errors."""
+    json_error = import_ijson().JSONError
     with open_regular(source, None) as file:
         if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             file.seek(0)
         try:
-            yield from way(file, prefix)
-        except (import_ijson().JSONError, UnicodeDecodeError) as error:
+            yield from parse(file, prefix)
+        except (json_error, UnicodeDecodeError) as error:
             said = error.args[0] if error.args else error
-            text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)  # yajl's are bytes
+            text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)  # bytes from yajl
             reason = " ".join(text.split("\n")[0].split())
             raise CorpusError(
                 f"{source} ({source.stat().st_size} bytes) is not JSON: {reason}, before byte {file.tell()}. "
@@ -69,14 +79,11 @@ def read(source: Path, way: Callable[..., Iterator[Any]], prefix: str) -> Iterat
             ) from error
 
 
-ROWS = 64  # with their images in memory at a time
-
-
-def parquet_rows(source: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file as dictionaries.
+def iter_parquet_rows(source: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a parquet file as dictionaries.
 
     Raises:
-        CorpusError: the file is no parquet, or damaged.
+        CorpusError: The file is not parquet, or it is damaged.
     """
     try:
         check_regular(source, source.stat())
@@ -84,59 +91,49 @@ def parquet_rows(source: Path) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(ROWS):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorpusError(f"{source} cannot be read as parquet ({error}): copy or download it again.") from error
+        raise CorpusError(f"{source} cannot be read as parquet ({error}). Copy or download it again.") from error
 
 
-TABLES = """
-CREATE TABLE images (number INTEGER PRIMARY KEY, name TEXT UNIQUE, path TEXT, source TEXT, there TEXT);
-CREATE TABLE captions (number INTEGER PRIMARY KEY, image INTEGER, caption TEXT);
-"""
-NEW_IMAGE = "INSERT INTO images (name, path, source, there) VALUES (?, ?, ?, ?) RETURNING number"
-JOINED = """
-SELECT images.path, captions.caption FROM captions JOIN images ON images.number = captions.image
-ORDER BY images.number, captions.number
-"""
+def captions_by_image(entries: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Group captions by image: (source, path, caption), source by source -> (path, its captions).
 
-
-def captions_by_image(said: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, list[str]]]:
-    """(source, path, caption), source by source -> (path, its captions), in the order in which images come first.
-
-    Images are told apart by their file name, as the folders in front of it differ from source to source. The table
-    lies in a temporary file of about the captions' size (of SQLite: in SQLITE_TMPDIR or TMPDIR), which goes with the
-    process.
+    Images come in the order of their first occurrence. They are identified by file name, because the folders before it
+    differ between sources. The table is a temporary SQLite file about as large as the captions, in SQLITE_TMPDIR or
+    TMPDIR; it disappears with the process.
 
     Raises:
-        CorpusError: one source has two images of one file name; there is no room for the table.
+        CorpusError: One source has two images of the same file name, or there is no room for the table.
     """
     database = sqlite3.connect("")
     try:
         database.executescript(TABLES)
-        for source, path, caption in said:
-            image = number_of(database, source, path)
+        for source, path, caption in entries:
+            image = _image_number(database, source, path)
             database.execute("INSERT INTO captions (image, caption) VALUES (?, ?)", (image, caption))
         for path, rows in groupby(database.execute(JOINED), key=lambda row: row[0]):
             yield path, [caption for _, caption in rows]
     except sqlite3.OperationalError as error:
         raise CorpusError(
-            f"The temporary table that joins captions by image failed ({error}): it takes about as much disk as the "
-            "sources, in the folder that SQLITE_TMPDIR names."
+            f"The temporary table that joins captions by image failed ({error}). It needs about as much disk space as "
+            "the sources, in the folder that SQLITE_TMPDIR names."
         ) from error
     finally:
         database.close()
 
 
-def number_of(database: sqlite3.Connection, source: str, path: str) -> int:
-    """The number of an image, which is noted with its path in this source."""
+def _image_number(database: sqlite3.Connection, source: str, path: str) -> int:
+    """Find or add an image by its file name, and note its path in this source."""
     name = Path(path).name
-    found = database.execute("SELECT number, source, there FROM images WHERE name = ?", (name,)).fetchone()
+    query = "SELECT number, last_source, last_path FROM images WHERE name = ?"
+    found = database.execute(query, (name,)).fetchone()
     if found is None:
         return int(database.execute(NEW_IMAGE, (name, path, source, path)).fetchone()[0])
-    number, last, there = found
-    if last != source:
-        database.execute("UPDATE images SET source = ?, there = ? WHERE number = ?", (source, path, number))
-    elif there != path:
+    number, last_source, last_path = found
+    if last_source != source:
+        database.execute("UPDATE images SET last_source = ?, last_path = ? WHERE number = ?", (source, path, number))
+    elif last_path != path:
         raise CorpusError(
-            f"{source} names {shown(there)} and {shown(path)}: images are told apart by their file name, which must "
+            f"{source} has {shown(last_path)} and {shown(path)}. Images are identified by their file name, which must "
             "differ within a file. Rename the images, or convert the folders one by one."
         )
     return number

@@ -1,4 +1,4 @@
-"""Rows of a corpus in random order and without end, from any place on."""
+"""An endless stream of corpus rows in random order that can resume from any position."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,16 +8,18 @@ from typing import Any
 import datasets
 import numpy as np
 
-from tbps.data.corpora.corpus import share
+from tbps.data.corpora.corpus import reader_rows
 from tbps.data.corpora.index import CorpusError
 
 
 @dataclass(frozen=True)
 class ReaderPosition:
-    """How far a reader has come: so many rows of a window are given.
+    """How far a reader has come. Training checkpoints store these fields by name.
 
     Attributes:
-        shards: `IterableDataset.state_dict()` at the window's first row (shard and row); None at an epoch's begin.
+        window: The number of the current window in this epoch.
+        given: How many rows of this window were already yielded.
+        shards: `IterableDataset.state_dict()` at the first row of the window; None at the start of an epoch.
     """
 
     epoch: int = 0
@@ -26,7 +28,7 @@ class ReaderPosition:
     shards: dict[str, Any] | None = field(default=None, repr=False)
 
 
-EPOCH_START = ReaderPosition()
+TRAINING_START = ReaderPosition()
 
 
 def endless_rows(
@@ -35,30 +37,33 @@ def endless_rows(
     readers: int,
     seed: int,
     buffer: int,
-    place: ReaderPosition = EPOCH_START,
+    position: ReaderPosition = TRAINING_START,
 ) -> Iterator[tuple[dict[str, Any], ReaderPosition]]:
-    """What one of several readers gets: epoch after epoch, each row of its shards once.
+    """Yield the rows of one reader, epoch after epoch, each row of its shards once per epoch.
 
-    The shards come in an order drawn from (seed, epoch), which also decides whose they are. Consecutive rows are taken
-    into a window of `buffer` rows, which are given in an order drawn from (seed, epoch, reader, window). A place thus
-    tells all that is still to come, and nothing is lost where a reader goes on from it: it reads its window again and
-    passes over the rows that were given. (The buffer of `IterableDataset.shuffle` forgets the rows that it holds.)
+    (seed, epoch) determines the order of the shards and their assignment to readers. Consecutive rows form a window of
+    `buffer` rows, which are yielded in an order drawn from (seed, epoch, reader, window). A position therefore
+    determines all later rows. A reader that resumes reads its window again and passes over the rows already yielded,
+    so no row is lost. (The buffer of `IterableDataset.shuffle` loses the rows that it holds.)
 
     Args:
-        rows: of `Corpus.rows`. reader: its number, of `readers`. place: where to go on.
+        rows: The rows of a corpus, from `Corpus.rows`.
+        reader: The number of this reader, from 0.
+        readers: The number of all readers.
+        position: The position to resume from.
 
     Yields:
-        A row, and the place after it.
+        A row, and the position after it.
 
     Raises:
-        CorpusError: a shard cannot be read; an epoch without rows, which would go on for ever.
+        CorpusError: A shard cannot be read, or an epoch has no rows and the loop would never end.
     """
-    own = share(rows, reader, readers)
-    if place.shards is not None:
-        own.load_state_dict(place.shards)
-    window, given, shards = place.window, place.given, place.shards
-    for epoch in count(place.epoch):
-        own.set_epoch(shard_order(seed, epoch))  # a state of another epoch no longer counts
+    own = reader_rows(rows, reader, readers)
+    if position.shards is not None:
+        own.load_state_dict(position.shards)
+    window, given, shards = position.window, position.given, position.shards
+    for epoch in count(position.epoch):
+        own.set_epoch(shard_order(seed, epoch))  # drops the state of another epoch
         empty = True
         for table in own.iter(buffer):
             empty = False
@@ -69,14 +74,13 @@ def endless_rows(
             window, given, shards = window + 1, 0, own.state_dict()
         if empty:
             raise CorpusError(
-                f"Reader {reader} of {readers} found no row in epoch {epoch}: is the corpus another one than that of "
-                "the checkpoint, or were its shards changed? Run `tbps data verify`."
+                f"Reader {reader} of {readers} found no row in epoch {epoch}. Is this another corpus than that of the "
+                "checkpoint, or have its shards changed? Run `tbps data verify`."
             )
         window, shards = 0, None
 
 
 def shard_order(seed: int, epoch: int) -> int:
-    """The number that decides, by `IterableDataset.set_epoch`, in which order the shards come: never 0, which would
-    be the order on disk."""
+    """Draw the argument of `IterableDataset.set_epoch`, which orders the shards. Never 0, the order on disk."""
     drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
     return int(drawn >> 2) + 1

@@ -51,7 +51,7 @@ def test_one_file_with_two_images_of_one_name_is_refused(tmp_path: Path) -> None
     first = {"a/1.jpg": "one", "a/2.jpg": "two"}
     second = {"x/1.jpg": "eins", "x/2.jpg": "zwei", "y/1.jpg": "another"}
     sources = [written(tmp_path, first, "1.json"), written(tmp_path, second, "2.json")]
-    with pytest.raises(CorpusError, match=r"2\.json names x/1\.jpg and y/1\.jpg: .*must differ within a file"):
+    with pytest.raises(CorpusError, match=r"2\.json has x/1\.jpg and y/1\.jpg\. .*must differ within a file"):
         list(read_corpus("luperson-mllm", sources))
 
 
@@ -92,7 +92,7 @@ def test_what_the_parser_says_is_text(tmp_path: Path) -> None:
         ("mals", ["a"], r"entry 0 \(from 0\) is 'a': expected an object"),
         ("mals", {"image": "a"}, "has no entries of mals: expected"),
         ("synth-pedes", [{"id": 1, "file_path": "a", "captions": ["b", 2]}], "expected strings"),
-        ("synth-pedes", entries("mals", PATHS), "lacks the key 'captions', it has: image, caption"),
+        ("synth-pedes", entries("mals", PATHS), "lacks the key 'captions'; its keys are: image, caption"),
         ("luperson-mllm", {"a.jpg": ["b"]}, "'a.jpg' is .* expected strings"),
         ("luperson-mllm", entries("mals", PATHS), "has no entries of luperson-mllm"),
         ("webperson", [{"a.jpg": {"caption1": "b"}}], "lacks the key 'caption2'"),

@@ -15,9 +15,9 @@ from forging import places, replaced
 
 import tbps.data.corpora.writer as writer
 from tbps.cli.main import main
-from tbps.data.corpora.folder import alone
+from tbps.data.corpora.folder import locked_output
 from tbps.data.corpora.formats import FORMATS
-from tbps.data.corpora.index import CorpusError, CorpusIndex, Shard, faults, read_index
+from tbps.data.corpora.index import CorpusError, CorpusIndex, Shard, find_faults, read_index
 from tbps.data.corpora.writer import write_corpus
 
 
@@ -41,7 +41,7 @@ def test_datasets_reads_the_shards(name: str, tmp_path: Path, monkeypatch: pytes
     for number, row in enumerate(stored):
         assert row["image"]["bytes"] == (source.parent / row["file_path"]).read_bytes()
         assert row["captions"][0] == sentence(number)
-    assert not list(faults(tmp_path / "out"))
+    assert not list(find_faults(tmp_path / "out"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
@@ -56,7 +56,7 @@ def test_killed_half_way_and_run_again(tmp_path: Path, moment: str) -> None:
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
-    assert "is not complete" in next(faults(tmp_path / "cut"))
+    assert "is not complete" in next(find_faults(tmp_path / "cut"))
     assert len(read_index(tmp_path / "cut").shards) == 2
     before = (tmp_path / "cut" / "shard-00001.parquet").stat().st_mtime_ns
     shard(source, tmp_path / "cut")
@@ -110,7 +110,7 @@ def test_bad_entries_stop_or_are_left_out(tmp_path: Path, caplog: pytest.LogCapt
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("image_id", 2**63, "has person id 9223372036854775808, expected 64 bits"),
+        ("image_id", 2**63, "has person id 9223372036854775808, expected a 64-bit number"),
         ("image", "part0/a\0b.jpg", r"a\\x00b.jpg cannot be read \(embedded null"),
         ("image", "x" * 5000, r"x{50}\.\.\.x{50}.* cannot be read \(File name too long"),
         ("image", "", "cannot be read"),
@@ -147,9 +147,11 @@ def test_images_unpacked_flat_are_found(tmp_path: Path) -> None:
 def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
     source = write_source(tmp_path / "corpus", "mals", 12)
     shard(source, tmp_path / "out")
-    with pytest.raises(CorpusError, match=r"entries_per_shard=10 \(--entries-per-shard\), and entries_per_shard=6 was"):
+    with pytest.raises(
+        CorpusError, match=r"entries_per_shard=10 \(--entries-per-shard\), but this run has entries_per_shard=6"
+    ):
         shard(source, tmp_path / "out", entries_per_shard=6)
-    with pytest.raises(CorpusError, match=r"images=.*corpus \(--images\), and images=.*part0 was asked for"):
+    with pytest.raises(CorpusError, match=r"images=.*corpus \(--images\), but this run has images=.*part0\. Choose"):
         write_corpus("mals", [source], tmp_path / "out", source.parent / "part0", 10, progress=False)
     assert shard(source, tmp_path / "out").complete  # nothing left to do
     text = source.read_text()
@@ -165,7 +167,7 @@ def test_entries_left_out_are_not_hidden_by_a_second_run(tmp_path: Path) -> None
     source = write_source(tmp_path / "corpus", "mals", 5)
     (source.parent / "part0/0002.jpg").unlink()
     shard(source, tmp_path / "out", skip_bad=True)
-    with pytest.raises(CorpusError, match=r"leave out entries .*\(--skip-bad\) was given: give it again"):
+    with pytest.raises(CorpusError, match=r"skipped entries .*\(--skip-bad\)\. Give it again"):
         shard(source, tmp_path / "out")
 
 
@@ -183,7 +185,7 @@ def test_shards_that_were_lost_are_written_anew(tmp_path: Path, way: str) -> Non
     after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.parquet")}
     assert {name: data for name, (data, _) in after.items()} == {name: data for name, (data, _) in before.items()}
     assert [name for name in sorted(after) if after[name][1] != before[name][1]] == [lost.name]
-    assert not list(faults(out))
+    assert not list(find_faults(out))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
@@ -208,7 +210,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path) -> 
 
 def test_one_conversion_at_a_time(tmp_path: Path) -> None:
     source, out = write_source(tmp_path / "corpus", "mals", 5), tmp_path / "out"
-    with alone(out), pytest.raises(CorpusError, match=r"Another conversion is writing to .*out: wait"):
+    with locked_output(out), pytest.raises(CorpusError, match=r"Another conversion is writing to .*out\. Wait"):
         shard(source, out)
     assert shard(source, out).rows == 5
 
