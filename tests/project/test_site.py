@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import pydoc
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ pytest.importorskip("mkdocs", reason="mkdocs comes with the extra 'docs'")
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+FILE = re.compile(r"(?<![\w/.])(?:tests|benchmarks|examples|conformance|recipes|metrics)/[\w./-]*\w")
+NAME = re.compile(r"\btbps(?:\.[A-Za-z_]+)+\b(?!/)")
 COMMAND = re.compile(r"^[ │]+([a-z][a-z-]+)(?: {2,}|$)", re.MULTILINE)
 
 
@@ -52,6 +55,15 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     for found in hooks.LINK.finditer(page.read_text(encoding="utf-8")):
         assert (page.parent / found["path"]).is_file(), found["path"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_names_on_a_page_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in FILE.findall(text):
+        assert (ROOT / path).exists(), path
+    for name in NAME.findall(text):
+        assert pydoc.locate(name), name
 
 
 @pytest.mark.parametrize(
