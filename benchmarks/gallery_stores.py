@@ -24,10 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: `benchmar
 from benchmarks.facts import facts
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.manifest import DTYPES, Dtype, Layout
 from tbps.gallery.metadata import make_row
 from tbps.gallery.open_store import open_store
-from tbps.gallery.store import SearchRequest, VectorStore
+from tbps.gallery.store import DTYPES, Dtype, Layout, SearchRequest, VectorStore
 
 WIDTH = 1024
 MODEL = ModelIdentity("random vectors", "0" * 32, WIDTH)

@@ -40,9 +40,8 @@ from tbps.data.images import list_images, open_image
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.evaluation.metrics import retrieval_metrics
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 K = 10
 PREFIX, PARTS, PART = 512, 8, 64

@@ -15,15 +15,14 @@ from tbps.evaluation.fingerprint import identify
 from tbps.gallery.checks import check_positive
 from tbps.gallery.crops import warn_of_shapes
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.manifest import Dtype, Layout
 from tbps.gallery.ingest import Ingestor
 from tbps.gallery.listing import Listing
-from tbps.gallery.open_store import check_dtype, check_keeps, open_by_model
+from tbps.gallery.open_store import check_dtype, check_stored_dtype, open_by_model
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.results import AddResult, Hit
 from tbps.gallery.searching import Options, check_k, find
 from tbps.gallery.sources import expand_folder, read_items
-from tbps.gallery.store import Mode, VectorStore, View
+from tbps.gallery.store import Dtype, Mode, VectorStore, View
 from tbps.gallery.stored_image import real_roots
 from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
@@ -79,10 +78,8 @@ class Gallery(Listing, Upkeep):
             ImportError: Milvus's client is not installed.
         """
         check_dtype(dtype)
-        config = model.config
-        layout = Layout(dtype or "float32", config.projection_dim, config.num_parts, config.part_dim)
-        store = open_by_model(where, model, processor, layout, token)
-        check_keeps(store, dtype)
+        store = open_by_model(where, model, processor, dtype, token)
+        check_stored_dtype(store, dtype)
         return cls(store, model, processor, real_roots(roots))
 
     @property

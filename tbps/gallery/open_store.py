@@ -1,7 +1,4 @@
-"""Which store an address means.
-
-A gallery's store, opened by a model: one that was converted from format 2 knows its model by an older rule.
-"""
+"""From an address to a store: a folder, a Milvus server, or a file of Milvus Lite."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +6,9 @@ from pathlib import Path
 from tbps.data.paths import local_path, scheme_of
 from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery.checks import GalleryError
-from tbps.gallery.folder.manifest import DTYPES, Dtype, Layout
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.model_identity import OlderIdentityError, old_fingerprint
-from tbps.gallery.store import VectorStore
+from tbps.gallery.store import DTYPES, Dtype, Layout, VectorStore
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
@@ -25,10 +21,13 @@ _EXPECTED = (
 
 def place_of(where: str | Path) -> Path | str:
     """
-    A folder as a path; an address of Milvus, or a file of Milvus Lite, as text.
+    Parse an address.
+
+    Returns:
+        The path of a folder; or, as text, the address of a Milvus server or the file of Milvus Lite.
 
     Raises:
-        GalleryError: it is blank, or of a scheme that there is no store for: it would become a folder of that name.
+        GalleryError: the address is blank or has an unknown scheme. It would become a folder of that name.
     """
     try:
         scheme = scheme_of(where, _EXPECTED)
@@ -45,10 +44,10 @@ def place_of(where: str | Path) -> Path | str:
 
 def open_store(where: str | Path, model: ModelIdentity, layout: Layout, token: str | None = None) -> VectorStore:
     """
-    The store at `where`, or a new one: a folder is made when rows are added, a collection at once.
+    Open the store at an address, or create it. A folder is created with its first rows, a collection at once.
 
     Raises:
-        GalleryError: it is damaged or another model's, or the address is none.
+        GalleryError: the address is invalid, or the store is damaged or belongs to another model.
         ImportError: Milvus's client is not installed.
     """
     place = place_of(where)
@@ -61,10 +60,10 @@ def open_store(where: str | Path, model: ModelIdentity, layout: Layout, token: s
 
 def open_existing(where: str | Path, token: str | None = None) -> VectorStore:
     """
-    The store at `where`, which must be there: what is copied from a mistyped address would be nothing.
+    Open the store at an address, which must exist: a mistyped address must not create an empty one.
 
     Raises:
-        GalleryError: there is none, or it is damaged, or the address is none.
+        GalleryError: the address is invalid, or the store does not exist or is damaged.
         ImportError: Milvus's client is not installed.
     """
     place = place_of(where)
@@ -76,15 +75,19 @@ def open_existing(where: str | Path, token: str | None = None) -> VectorStore:
 
 
 def open_by_model(
-    where: str | Path, model: TBPSModel, processor: TBPSProcessor, layout: Layout, token: str | None = None
+    where: str | Path, model: TBPSModel, processor: TBPSProcessor, dtype: Dtype | None, token: str | None = None
 ) -> VectorStore:
     """
-    `open_store` for the model that makes the vectors.
+    Open or create the store for the vectors of a model.
+
+    A gallery that was converted from format 2 knows its model by an older fingerprint, which is compared then.
 
     Raises:
-        GalleryError: it is damaged or another model's. ImportError: Milvus's client is not installed.
+        GalleryError: as `open_store`.
+        ImportError: Milvus's client is not installed.
     """
-    identity = identify(model, processor)
+    config, identity = model.config, identify(model, processor)
+    layout = Layout(dtype or "float32", config.projection_dim, config.num_parts, config.part_dim)
     try:
         return open_store(where, identity, layout, token)
     except OlderIdentityError:
@@ -93,15 +96,15 @@ def open_by_model(
 
 
 def check_dtype(dtype: Dtype | None) -> None:
-    """Refuse what vectors cannot be kept as."""
+    """Refuse an unknown dtype."""
     if dtype not in (None, *DTYPES):
         raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
 
 
-def check_keeps(store: VectorStore, dtype: Dtype | None) -> None:
-    """Refuse a gallery that was there before and keeps vectors otherwise than is asked for."""
+def check_stored_dtype(store: VectorStore, dtype: Dtype | None) -> None:
+    """Refuse an existing gallery of another dtype than the one asked for."""
     if dtype not in (None, store.layout.dtype):
         raise GalleryError(
-            f"The gallery {store.where} keeps {store.layout.dtype} and was opened with dtype={dtype!r}: leave it out, "
+            f"The gallery {store.where} stores {store.layout.dtype} and was opened with dtype={dtype!r}: leave it out, "
             "or export into a new gallery of that dtype."
         )

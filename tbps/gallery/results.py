@@ -12,9 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tbps.data.images import BadImageError, open_image
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.metadata import metadata_of
-from tbps.gallery.store import StoredHit
+from tbps.gallery.store import Layout, StoredHit
 from tbps.gallery.stored_image import FileState, StoredImage
 
 

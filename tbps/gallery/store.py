@@ -1,53 +1,62 @@
-"""What a gallery needs of the place that keeps its vectors: a folder, or a Milvus collection.
-
-Scores of whole vectors.
-"""
+"""The contract of a vector store: a folder, or a Milvus collection, that holds the vectors of a gallery."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.manifest import Layout
 
-_AT_ONCE = 128  # rows: what is computed in between stays in the processor's cache
-
-
-def row_scores(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """The inner products (n,) float64 of vectors (n, E) with a query (E,), each summed alone: a matrix product may give
-    equal rows scores that differ in the last bit, and their order would no longer be that of insertion. A product of
-    two float32 numbers is exact in float64 and does not overflow there."""
-    scores, exact = np.empty(len(vectors), np.float64), query.astype(np.float64)
-    for start in range(0, len(vectors), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        scores[part] = np.einsum("ij,j->i", vectors[part].astype(np.float64), exact)
-    return scores
-
-
-def cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """The cosines (n,) float64 of the angles between vectors (n, E) and a query (E,); 0 where one of the two is 0."""
-    lengths = np.concatenate([
-        np.linalg.norm(vectors[start : start + _AT_ONCE].astype(np.float64), axis=1)
-        for start in range(0, len(vectors), _AT_ONCE)
-    ])  # fmt: skip
-    divisor = lengths * np.linalg.norm(query.astype(np.float64))
-    return row_scores(vectors, query) / np.where(divisor > 0, divisor, 1)
-
-
+Dtype = Literal["float32", "float16", "int8"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 Mode = Literal["exact", "int8", "global", "index"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+ROWS_PER_FILE = 65536  # of a compacted gallery: a quarter of a gigabyte at E = 1024
+TARGET_RECALL = 0.99  # of an approximate index
+_MAX_DIM = 1 << 14  # numbers of a vector
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    The layout of the stored vectors (E,): `prefix_dim` numbers of the global embedding, then `num_parts` parts of
+    `part_dim` numbers.
+
+    Raises:
+        ValueError: a dimension is out of range.
+    """
+
+    dtype: Dtype
+    prefix_dim: int
+    num_parts: int
+    part_dim: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("prefix_dim", 1), ("num_parts", 0), ("part_dim", 0)):
+            if not least <= getattr(self, name) <= _MAX_DIM:
+                raise ValueError(f"{name}: {getattr(self, name)} is not between {least} and {_MAX_DIM}")
+
+    @property
+    def width(self) -> int:
+        """E, the length of a vector."""
+        return self.prefix_dim + self.num_parts * self.part_dim
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is kept of an image besides its vector.
+    """
+    What a store holds of an image besides its vector.
 
-    `metadata` is a JSON object as text; `camera`, `timestamp` (seconds since 1970, UTC) and `source` are its entries of
-    these names in the type that filters compare. `thumbnail` is a small JPEG file, if one was asked for.
+    Args:
+        id: a hash of the image's content.
+        path: the file as it was added; None if the image was not a file.
+        metadata: a JSON object as text.
+        camera, source: the metadata entries of these names, as the text that filters compare.
+        timestamp: the metadata entry of this name, in seconds since 1970, UTC.
+        thumbnail: a small JPEG file.
     """
 
     id: str
@@ -61,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True)
 class StoredHit:
-    """A row that fits a query, its score, and its vector (E,) float32 as it is stored."""
+    """A row, its score for a query, and its vector (E,) float32 as stored."""
 
     row: Row
     score: float
@@ -70,16 +79,18 @@ class StoredHit:
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What is asked of a search besides the vectors.
+    """
+    The options of a search in a store.
 
     Args:
-        k: how many rows; fewer come where fewer fit.
-        mode: "exact"; "int8", the `candidates` best by 8-bit codes, then by whole vectors; "global", the same by the
-            first D numbers, the global embedding; "index", the same by the approximate index of a folder.
-        candidates: at least k, for the modes that need it. nprobe: lists that an index reads; None leaves it to it.
-        filter: rows that may be found; with one, an index is not used, so that none is missed.
-        excluded: ids of rows that may not be found.
-        cosine: rank by the cosine with the query instead of the inner product; mode "exact" only.
+        k: the number of rows; a search returns fewer if fewer qualify.
+        mode: "exact"; "int8" ranks by 8-bit codes first, "global" by the global embedding alone, "index" by the
+            approximate index. These three then rank the best `candidates` by their full vectors.
+        candidates: at least k; not used by mode "exact".
+        nprobe: the number of index lists to read; None reads as many as were measured to be enough.
+        filter: only rows that meet it. A filtered search does not use the index, so it misses nothing.
+        excluded: ids of rows to leave out.
+        cosine: rank by cosine similarity instead of the inner product; for mode "exact" only.
     """
 
     k: int
@@ -91,70 +102,136 @@ class SearchRequest:
     cosine: bool = False
 
 
+@dataclass(frozen=True)
+class IndexInfo:
+    """
+    An approximate index.
+
+    Args:
+        images: the number of images in the index.
+        nlist: the number of lists that they are sorted into.
+        nprobe: the number of lists that a search reads.
+        recall: the measured recall@10 with `nprobe` lists. target_recall: the recall asked for.
+        queries: the number of altered image vectors that the recall was measured with.
+        is_used: whether mode "index" uses it. Otherwise an exact search is better, and the mode searches exactly.
+    """
+
+    images: int
+    nlist: int
+    nprobe: int
+    recall: float
+    target_recall: float
+    queries: int
+    is_used: bool
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """
+    The files of a gallery in a folder.
+
+    Args:
+        removed: the number of removed images whose bytes are still on disk; `compact` erases them.
+        files: the number of files. bytes: their size.
+        tbps_version: the version of tbps that created the gallery.
+        index: the approximate index, if there is one.
+    """
+
+    removed: int
+    files: int
+    bytes: int
+    tbps_version: str
+    index: IndexInfo | None
+
+
 class View(Protocol):
-    """The rows of a store to be read. Rows are ordered by insertion; an id is there once."""
+    """The rows of a store, for reading. They are ordered by insertion, and an id occurs once."""
 
     @property
     def where(self) -> str:
         """The store's folder or address, for messages."""
 
     def count(self, filter: Filter | None = None) -> int:
-        """The number of rows, or of those that meet a filter."""
+        """Count the rows, or those that meet a filter."""
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are there."""
+        """Return the ids that the store holds."""
 
     def get(self, ids: Sequence[str]) -> list[StoredHit | None]:
-        """The row and the vector of each id, with a score of 0; None where it is not there."""
+        """Return the row and the vector of each id, with a score of 0; None if the store does not hold it."""
 
     def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
-        """All rows and vectors (n, E) float32, some at a time, in order of insertion."""
+        """Iterate over all rows and vectors (n, E) float32, in batches and in order of insertion."""
 
     def iter_rows(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
-        """Some fields of `Row` of the rows that meet a filter, some rows at a time, in order of insertion. No vector
-        is read."""
+        """Iterate over some fields of the rows that meet a filter, in batches and in order of insertion. Reads no
+        vectors."""
 
     def search(self, queries: np.ndarray, request: SearchRequest) -> list[list[StoredHit]]:
-        """For each query (Q, E) float32 the rows of the largest inner product, or cosine, best first; of equal ones the
-        row inserted first comes first."""
+        """For each query (Q, E) float32, return the rows with the largest inner product or cosine, best first. Of
+        equal scores the row inserted first comes first."""
 
 
 class VectorStore(View, Protocol):
-    """Where rows and vectors are."""
+    """A place that holds rows and their vectors."""
 
     @property
     def model(self) -> ModelIdentity:
-        """Whose vectors they are."""
+        """The identity of the model that made the vectors."""
 
     @property
     def layout(self) -> Layout:
-        """How the vectors are stored."""
+        """The layout of the vectors."""
 
     def snapshot(self) -> View:
-        """What is there now: of a folder, one state that nothing changes, for questions whose answers must fit
-        together while others write; of a server, which keeps no states, the store itself."""
+        """Return the present state, for several reads that must agree while others write. A folder's snapshot never
+        changes; a server has no snapshots and returns the store itself."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """Around `append`, `replace` and `remove`.
+        """Enclose `append`, `replace` and `remove`.
 
         Raises:
             GalleryError: another process is writing.
         """
 
     def refresh(self) -> None:
-        """Take up what others have written."""
+        """Read what other processes have written."""
 
     @property
     def steps(self) -> np.ndarray | None:
-        """Those (E,) of the codes that are the vectors; None where vectors are kept whole, or there are none."""
+        """The quantisation steps (E,) of an int8 store; None for other dtypes, or if the store is empty."""
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray, steps: np.ndarray | None = None) -> None:
-        """Commit N rows, none of them known, and their vectors (N, E) float32. Where they are decoded from codes of
-        some steps, a store that keeps codes alone, and has none yet, gets the same codes."""
+        """Commit N new rows and their vectors (N, E) float32. If the vectors were decoded from codes with some `steps`,
+        an empty int8 store gets the same codes again."""
 
     def replace(self, rows: Sequence[Row]) -> None:
-        """Commit N rows, all of them known, in the place of what is there; their vectors stay. From then on they are
-        the last in the order of insertion. A reader, or a kill, finds each of them old or new."""
+        """Replace N rows by others of the same ids; their vectors stay. They move to the end of the order of insertion.
+        A reader, or a kill, finds each of them old or new."""
 
     def remove(self, ids: Collection[str]) -> int:
-        """Take rows out; the number of those that were there."""
+        """Remove rows and return how many of them there were."""
+
+
+@runtime_checkable
+class FileStore(VectorStore, Protocol):
+    """A store that manages its own files: a folder. A server manages its files itself."""
+
+    def info(self) -> FileInfo:
+        """Describe the files."""
+
+    def check(self, progress: bool = True) -> None:
+        """Read every file.
+
+        Raises:
+            GalleryError: a file is damaged.
+        """
+
+    def compact(self, rows_per_file: int, progress: bool = True) -> None:
+        """Rewrite the rows into files of one size, without those that were removed. Drops the index."""
+
+    def build_index(self, nlist: int | None, target_recall: float, progress: bool = True) -> None:
+        """Build the approximate index, and replace an older one."""
+
+    def set_aside(self) -> str:
+        """Name the damaged files that a repair kept and `compact` does not erase; "" if there are none."""

@@ -1,4 +1,4 @@
-"""The upkeep of a gallery as a whole: erase, index, check, copy."""
+"""The methods of `Gallery` that maintain it: compact, index, check, copy."""
 
 import warnings
 from dataclasses import replace
@@ -6,63 +6,66 @@ from pathlib import Path
 
 from tbps.gallery.checks import GalleryError, check_finite, check_positive
 from tbps.gallery.copy import copy_rows
-from tbps.gallery.folder.build_index import TARGET_RECALL
-from tbps.gallery.folder.leftovers import not_erased
-from tbps.gallery.folder.manifest import Dtype
-from tbps.gallery.folder.merging import ROWS_PER_FILE
-from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.open_store import check_dtype, check_keeps, open_existing, open_store
-from tbps.gallery.store import VectorStore
+from tbps.gallery.open_store import check_dtype, check_stored_dtype, open_existing, open_store
+from tbps.gallery.store import ROWS_PER_FILE, TARGET_RECALL, Dtype, FileStore, VectorStore
 
 
 class Upkeep:
-    """The methods of a gallery that need neither model nor processor, on all of it."""
+    """Maintenance of a gallery. None of it needs a model."""
 
     _store: VectorStore
 
     def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
         """
-        Erase what was removed, and join many small files into few; an index is dropped. Files that a repair set aside
-        stay, and a warning names them.
+        Erase the bytes of removed images, and join many small files into few. This drops the index.
+
+        Files that a repair set aside stay, and a warning names them.
+
+        Args:
+            rows_per_file: the number of images in each new file.
+            progress: show a progress bar.
 
         Raises:
-            GalleryError: another process is writing to this gallery, or it is in Milvus, which does this by itself.
+            GalleryError: another process is writing to this gallery, the disk is too full, or the gallery is in Milvus.
         """
         check_positive("rows_per_file", rows_per_file)
-        folder = self._folder("compact")
-        with folder.writing():
-            folder.compact(rows_per_file, progress)
-        if left := not_erased(Path(folder.where)):
+        store = self._files("compact")
+        with store.writing():
+            store.compact(rows_per_file, progress)
+        if left := store.set_aside():
             warnings.warn(left, stacklevel=2)
 
     def build_index(
         self, nlist: int | None = None, progress: bool = True, *, target_recall: float = TARGET_RECALL
     ) -> None:
         """
-        Make the approximate index of `mode="index"` from all images that are there, in the place of an older one.
+        Build the approximate index of `mode="index"` from all images, and replace an older one.
 
-        Queries made of the gallery's own vectors are asked, to learn how many lists a search must read; where no
-        number of lists finds enough, a warning says what they found.
+        Altered vectors of the gallery's own images serve as queries, to measure how many lists a search must read. If
+        even all lists miss the target, a warning gives the recall that they reach.
 
         Args:
-            nlist: parts that images are sorted into, of which a search reads some; None is one for a thousand images.
-            target_recall: the share of the ten best images that a search should find.
+            nlist: the number of lists to sort the images into, of which a search reads some; None is one for every
+                thousand images.
+            progress: show a progress bar.
+            target_recall: the recall@10 to reach, above 0 and up to 1.
 
         Raises:
-            GalleryError: the gallery is empty, is being written to by another process, or is in Milvus.
-            ValueError: more lists than images, or a share out of range. TypeError: an argument of another type.
+            GalleryError: the gallery is empty or in Milvus, or another process is writing to it.
+            ValueError: more lists than images, or a recall out of range.
+            TypeError: an argument of another type.
             ImportError: FAISS is not installed.
         """
         if nlist is not None:
             check_positive("nlist", nlist)
         check_finite("target_recall", target_recall)
-        folder = self._folder("build_index")
-        with folder.writing():
-            folder.build_index(nlist, target_recall, progress)
-        made = folder.manifest.index
-        if made is not None and made.recall < target_recall:
+        store = self._files("build_index")
+        with store.writing():
+            store.build_index(nlist, target_recall, progress)
+        index = store.info().index
+        if index is not None and index.recall < target_recall:
             warnings.warn(
-                f"With all lists the index finds {made.recall:.3f} of the ten best images, and target_recall="
+                f"With all lists the index finds {index.recall:.3f} of the ten best images, and target_recall="
                 f"{target_recall} was asked for: the best are too much alike for its 8-bit codes. mode='index' "
                 "searches exactly.",
                 stacklevel=2,
@@ -70,45 +73,62 @@ class Upkeep:
 
     def check(self, progress: bool = True) -> None:
         """
-        Read every byte.
+        Read every file and compare its checksums.
+
+        Args:
+            progress: show a progress bar.
 
         Raises:
             GalleryError: a file is damaged; the message names it. Or the gallery is in Milvus.
         """
-        self._folder("check").check(progress)
+        self._files("check").check(progress)
 
-    def _folder(self, what: str) -> FolderStore:
-        if not isinstance(self._store, FolderStore):
-            raise GalleryError(f"{what} is for galleries in a folder: {self._store.where} is Milvus's own business.")
+    def _files(self, what: str) -> FileStore:
+        if not isinstance(self._store, FileStore):
+            raise GalleryError(f"{what} is for galleries in a folder, and {self._store.where} is in Milvus, which does "
+                               "this by itself.")  # fmt: skip
         return self._store
 
     def export(
         self, where: str | Path, *, dtype: Dtype | None = None, token: str | None = None, progress: bool = True
     ) -> int:
         """
-        Copy all images' rows and vectors into the gallery at another address, made if it is new; the number copied.
+        Copy all images into the gallery at another address, which is created if it does not exist.
 
-        Those that are there already are skipped, so an export cut short can be repeated. Nothing is encoded.
+        Images that it holds already are skipped, so an interrupted export can be repeated. Nothing is encoded.
 
         Args:
-            where, token: of the other gallery, as for `open`. dtype: of a new one; None is that of this gallery.
+            where: the address of the other gallery, as for `open`. token: its token.
+            dtype: how a new gallery stores vectors; None is the dtype of this one.
+            progress: show a progress bar.
+
+        Returns:
+            The number of images copied.
 
         Raises:
-            GalleryError: the other one is another model's, keeps another dtype than the one given, or is being written
-                to. ValueError: an unknown dtype.
+            GalleryError: the other gallery belongs to another model or has another dtype than the one given, or another
+                process is writing to it.
+            ValueError: an unknown dtype.
         """
         check_dtype(dtype)
-        target = open_store(
-            where, self._store.model, replace(self._store.layout, dtype=dtype or self._store.layout.dtype), token
-        )
-        check_keeps(target, dtype)
+        layout = self._store.layout
+        target = open_store(where, self._store.model, replace(layout, dtype=dtype or layout.dtype), token)
+        check_stored_dtype(target, dtype)
         return copy_rows(self._store, target, progress)
 
     def import_(self, where: str | Path, *, token: str | None = None, progress: bool = True) -> int:
         """
-        Copy what this gallery does not have from the one at another address; the number copied.
+        Copy the images that this gallery does not hold from the gallery at another address.
+
+        Args:
+            where: the address of the other gallery, as for `open`. token: its token.
+            progress: show a progress bar.
+
+        Returns:
+            The number of images copied.
 
         Raises:
-            GalleryError: there is none, it is another model's, or this one is being written to.
+            GalleryError: the other gallery does not exist or belongs to another model, or another process is writing to
+                this one.
         """
         return copy_rows(open_existing(where, token), self._store, progress)

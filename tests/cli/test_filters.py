@@ -15,10 +15,9 @@ from tbps.cli.filters import filter_of, json_value
 from tbps.cli.main import main, parse
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.metadata import checked, make_row
 from tbps.gallery.open_store import open_existing, open_store
-from tbps.gallery.store import Row
+from tbps.gallery.store import Layout, Row
 from tbps.gallery.values import why_none
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery
 from tbps.gallery.filters import Filter, filter_of
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.metadata import checked, make_row
-from tbps.gallery.store import SearchRequest
+from tbps.gallery.store import Layout, SearchRequest
 
 
 @settings(max_examples=50, deadline=None)

@@ -11,11 +11,11 @@ from tiny import SENTENCES
 
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.shards import Shard
 from tbps.gallery.listing import remove_where
 from tbps.gallery.metadata import make_row
 from tbps.gallery.open_store import open_store
+from tbps.gallery.store import Layout
 from tbps.gallery.values import select_rows, values_of
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)

@@ -13,9 +13,8 @@ from tbps import Gallery
 from tbps.evaluation.encoding import encode_images
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.checks import GalleryError
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row
+from tbps.gallery.store import Layout, Row
 from tbps.gallery.stored_image import content_id
 
 

@@ -9,9 +9,8 @@ from kill_at import kill_at
 
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 IDENTITY, LAYOUT = ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4)
 VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)

@@ -15,9 +15,9 @@ from PIL import Image
 
 from tbps.evaluation.encoding import encode_images, encode_texts
 from tbps.gallery import Filter, Gallery, GalleryError, Query
-from tbps.gallery.folder.manifest import DTYPES, Manifest
+from tbps.gallery.folder.manifest import Manifest
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row
+from tbps.gallery.store import DTYPES, Row
 
 SENTENCE = "a person with a red coat"
 
@@ -328,7 +328,7 @@ def test_files_newer_than_manifests_put_back_are_not_deleted(tmp_path, gallery, 
 
 
 def test_another_dtype_than_the_gallery_keeps_is_refused(tmp_path, gallery, tiny_model, tiny_processor):
-    with pytest.raises(GalleryError, match="keeps float32 and was opened with dtype='int8'"):
+    with pytest.raises(GalleryError, match="stores float32 and was opened with dtype='int8'"):
         Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor, dtype="int8")
     with pytest.raises(TypeError, match="ids='abc': expected a list"):
         gallery.remove("abc")
@@ -344,7 +344,7 @@ def test_a_copy_of_another_dtype_goes_into_a_new_gallery_only(tmp_path, rows, ti
             if asked == kept:
                 assert gallery.export(tmp_path / kept, dtype=asked, progress=False) == 0
                 continue
-            with pytest.raises(GalleryError, match=f"keeps {kept} and was opened with dtype='{asked}'"):
+            with pytest.raises(GalleryError, match=f"stores {kept} and was opened with dtype='{asked}'"):
                 gallery.export(tmp_path / kept, dtype=asked, progress=False)
         assert gallery.export(tmp_path / kept, progress=False) == 0
     with pytest.raises(ValueError, match="float64"):

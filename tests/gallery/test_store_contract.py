@@ -17,11 +17,10 @@ from tbps.gallery import Gallery
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.metadata import make_row
 from tbps.gallery.open_store import open_existing, open_store
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 WIDTH = 16
 MODEL = ModelIdentity("a model", "0" * 32, WIDTH)

@@ -15,9 +15,9 @@ from tbps.cli.main import main
 from tbps.cli.search import show_synced
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.metadata import make_row
 from tbps.gallery.open_store import open_store
+from tbps.gallery.store import Layout
 from tbps.gallery.stored_image import content_id
 from tbps.gallery.syncing import apply, compare
 from tbps.gallery.values import select_rows

@@ -11,9 +11,9 @@ from kill_at import kill_at
 from tbps.evaluation.encoding import encode_images
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.metadata import make_row
+from tbps.gallery.store import Layout
 
 SENTENCE = "a person with a red coat"
 

@@ -34,11 +34,10 @@ from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder.checked_file import block_checksums
-from tbps.gallery.folder.manifest import DTYPES, Layout
 from tbps.gallery.folder.repair import repair
 from tbps.gallery.folder.shard_file import _seal
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import MODES, Row, SearchRequest
+from tbps.gallery.store import DTYPES, MODES, Layout, Row, SearchRequest
 from tests.support.forging import forge, places, replaced
 
 WIDTH = 16

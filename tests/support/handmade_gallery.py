@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from tbps.evaluation.fingerprint import ModelIdentity
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 WIDTH = 16
 IDENTITY = ModelIdentity("m", "f", WIDTH)

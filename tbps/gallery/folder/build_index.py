@@ -17,13 +17,12 @@ from tqdm.auto import tqdm
 from tbps.data.atomic_files import write_atomically
 from tbps.gallery.folder.checked_file import block_checksums
 from tbps.gallery.folder.faiss_index import Index, has_usual_length, import_faiss
-from tbps.gallery.folder.int8 import directions
 from tbps.gallery.folder.manifest import IndexEntry
 from tbps.gallery.folder.search import Ranked, rank
 from tbps.gallery.folder.shards import Shard
-from tbps.gallery.store import SearchRequest
+from tbps.gallery.store import TARGET_RECALL, SearchRequest
+from tbps.gallery.vectors import directions
 
-TARGET_RECALL = 0.99
 _ROWS_A_LIST = 1000  # a thousand lists for a million rows: few enough to compare a query with all of them
 _SAMPLE_A_LIST = 50  # rows that the lists are learnt from
 _ADDED_AT_ONCE = 16384

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from tbps.gallery.vectors import directions
+
 LIMIT = 127
 ROUNDING = 1e-6  # share of |q| |x| that float32 arithmetic may add to a product by codes: some 2^-24 each, generously
 _FEW_ROWS = 256  # of as many rows half is believed of what they show of the dimensions
@@ -90,16 +92,6 @@ def learn_steps(vectors: np.ndarray) -> np.ndarray:
     large = (np.einsum("ij,ij->j", powers, powers) / count) ** (1 / 8)
     steps = 1 + count / (count + _FEW_ROWS) * (large / large.mean() - 1)
     return np.maximum(steps, _LEAST_STEP).astype(np.float32)
-
-
-def directions(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (n, E) brought to unit length, or 0, in their own type, and their lengths (n,) float64; no square of a
-    number overflows."""
-    largest = np.abs(vectors).max(axis=1)
-    shrunk = vectors / np.where(largest > 0, largest, 1)[:, None]
-    length = np.linalg.norm(shrunk, axis=1)  # (n,), 0 or from 1 to the root of E
-    shrunk /= np.where(length > 0, length, 1)[:, None]
-    return shrunk, largest.astype(np.float64) * length
 
 
 def _quantise(vectors: np.ndarray, steps: np.ndarray) -> Codes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tbps.data.atomic_files import checksum, write_atomically
 from tbps.data.strict_json import build_dataclass, parse_json
@@ -15,6 +15,7 @@ from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.files_tbps import read_regular
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.checked_file import check_checksums
+from tbps.gallery.store import Layout
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,9 @@ FORMAT_VERSION = 3
 CONVERTIBLE_VERSION = 2  # `tbps gallery repair` reads it
 _LARGEST_MANIFEST = 1 << 26  # bytes: the checksums of a hundred million images and more
 _MOST = 1 << 48  # of anything that is counted: products of a few such numbers stay exact
-_WIDEST = 1 << 14  # numbers of a vector
 _NUMBER = "([0-9]{6}|[1-9][0-9]{6,14})"  # of a file, as `file_name` writes it
 _BETWEEN_NUMBERS = re.compile(r"(?<=\d,)\n\s+(?=\d)")  # of places removed, which may be many
 _FILE_NAME = re.compile(rf"shard-{_NUMBER}\.arrow|index-{_NUMBER}\.faiss")
-
-Dtype = Literal["float32", "float16", "int8"]
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 
 @dataclass(frozen=True)
@@ -94,27 +91,6 @@ class IndexEntry:
             raise ValueError(f"length of {self.file}: {self.length} is no length")
         check_number(f"bytes of {self.file}", self.size, 1)
         check_checksums(self.file, self.size, self.checksums)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How vectors are stored: their numbers' type, E numbers of which the first `prefix_dim` are the global embedding,
-    then `num_parts` parts of `part_dim`."""
-
-    dtype: Dtype
-    prefix_dim: int
-    num_parts: int
-    part_dim: int
-
-    def __post_init__(self) -> None:
-        check_number("prefix_dim", self.prefix_dim, 1, _WIDEST)
-        check_number("num_parts", self.num_parts, 0, _WIDEST)
-        check_number("part_dim", self.part_dim, 0, _WIDEST)
-
-    @property
-    def width(self) -> int:
-        """E, the numbers of a vector."""
-        return self.prefix_dim + self.num_parts * self.part_dim
 
 
 @dataclass(frozen=True)

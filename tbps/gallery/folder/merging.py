@@ -21,9 +21,8 @@ from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.manifest import Origin, ShardEntry
 from tbps.gallery.folder.shard_file import described, schema, steps_of
 from tbps.gallery.folder.shards import Shard, code_columns, codes_of, vectors_of
-from tbps.gallery.store import Row
+from tbps.gallery.store import ROWS_PER_FILE, Row
 
-ROWS_PER_FILE = 65536  # of a compacted gallery: a quarter of a gigabyte at E = 1024
 FAN_OUT = 8
 FULL = 5  # the tier of files that are not joined any more
 _MOST = 10 * FAN_OUT**FULL  # rows joined at once: more than files that came commit by commit ever hold

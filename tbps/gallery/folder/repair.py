@@ -16,7 +16,6 @@ from tbps.gallery.folder.manifest import (
     CONVERTIBLE_VERSION,
     COPY_NAME,
     MANIFEST_NAME,
-    Layout,
     Manifest,
     OtherFormatError,
     ShardEntry,
@@ -36,6 +35,7 @@ from tbps.gallery.folder.salvage import (
     newest_rows,
     shard_names,
 )
+from tbps.gallery.store import Layout
 
 _MISSING = "it is missing"
 _NO_INDEX = "the index: `tbps gallery build-index` makes it again"

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from tbps.gallery.folder.faiss_index import Index
-from tbps.gallery.folder.int8 import ROUNDING, Products, directions, products
+from tbps.gallery.folder.int8 import ROUNDING, Products, products
 from tbps.gallery.folder.shards import Shard
-from tbps.gallery.store import SearchRequest, cosines, row_scores
+from tbps.gallery.store import SearchRequest
+from tbps.gallery.vectors import cosines, directions, row_scores
 
 _SCORES_AT_ONCE = 1 << 24
 _SHORT = 1e-36  # length: of shorter rows float32 may not hold the inverse

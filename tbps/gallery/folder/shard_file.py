@@ -16,8 +16,8 @@ from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.checked_file import ADVICE, CheckedFile
 from tbps.gallery.folder.int8 import ROW_NUMBERS
-from tbps.gallery.folder.manifest import Dtype, Layout, Origin
-from tbps.gallery.store import Row
+from tbps.gallery.folder.manifest import Origin
+from tbps.gallery.store import Dtype, Layout, Row
 
 _STEPS, _ORIGIN, _NAME, _SEAL = b"tbps.steps", b"tbps.gallery", b"tbps.file", b"tbps.seal"  # of a schema's metadata
 _TYPES = {"timestamp": pa.float64(), "thumbnail": pa.binary()}  # of a row's fields that are no text

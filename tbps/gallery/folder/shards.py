@@ -21,7 +21,7 @@ from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder.checked_file import ADVICE, CheckedFile, block_checksums
 from tbps.gallery.folder.int8 import ROW_NUMBERS, Codes, decoded, quantise
-from tbps.gallery.folder.manifest import Dtype, Origin, ShardEntry
+from tbps.gallery.folder.manifest import Origin, ShardEntry
 from tbps.gallery.folder.shard_file import (
     check_seal,
     checked_column,
@@ -33,8 +33,8 @@ from tbps.gallery.folder.shard_file import (
 )
 from tbps.gallery.metadata import parsed
 from tbps.gallery.paths import separator
-from tbps.gallery.store import Row
-from tbps.gallery.stored_vectors import as_stored
+from tbps.gallery.store import Dtype, Row
+from tbps.gallery.vectors import as_stored
 
 _FIELDS = tuple(field.name for field in fields(Row))
 

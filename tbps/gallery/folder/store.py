@@ -12,17 +12,26 @@ from tqdm.auto import tqdm
 
 from tbps.data.atomic_files import locked_folder
 from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.files_tbps import VERSION
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.build_index import TARGET_RECALL, write_index
+from tbps.gallery.folder.build_index import write_index
 from tbps.gallery.folder.current_manifest import current_manifest
 from tbps.gallery.folder.disk_space import check_room, has_room, named_when_full
 from tbps.gallery.folder.fork_lock import ForkLock
-from tbps.gallery.folder.leftovers import LOCK_NAME, check_free, holds_data, in_use, nothing_left, remove_leftovers
+from tbps.gallery.folder.info import file_info
+from tbps.gallery.folder.leftovers import (
+    LOCK_NAME,
+    check_free,
+    holds_data,
+    in_use,
+    not_erased,
+    nothing_left,
+    remove_leftovers,
+)
 from tbps.gallery.folder.location import Folder
-from tbps.gallery.folder.manifest import COPY_NAME, MANIFEST_NAME, Layout, Manifest, ShardEntry, file_name
+from tbps.gallery.folder.manifest import COPY_NAME, MANIFEST_NAME, Manifest, ShardEntry, file_name
 from tbps.gallery.folder.merging import (
-    ROWS_PER_FILE,
     Piece,
     Source,
     crowded,
@@ -38,7 +47,7 @@ from tbps.gallery.folder.merging import (
 from tbps.gallery.folder.shards import make_batch, write_batch
 from tbps.gallery.folder.snapshot import Snapshot
 from tbps.gallery.model_identity import check_model
-from tbps.gallery.store import Row, SearchRequest, StoredHit
+from tbps.gallery.store import ROWS_PER_FILE, TARGET_RECALL, FileInfo, Layout, Row, SearchRequest, StoredHit
 
 
 class FolderStore:
@@ -67,10 +76,8 @@ class FolderStore:
             GalleryError: it is damaged, belongs to another model, or the folder holds something else.
         """
         if not Folder(directory).has(MANIFEST_NAME):
-            from tbps import __version__  # not at the top: tbps itself imports the gallery
-
             check_free(directory)
-            return cls(directory, Manifest(model, layout, __version__), is_new=True)
+            return cls(directory, Manifest(model, layout, VERSION), is_new=True)
         store = cls.read(directory)
         check_model(str(directory), store.manifest.model, model)
         return store
@@ -277,7 +284,7 @@ class FolderStore:
         if before - self.manifest.files():
             remove_leftovers(self._directory, self.manifest)
 
-    def compact(self, rows_per_shard: int, progress: bool = True) -> None:
+    def compact(self, rows_per_file: int, progress: bool = True) -> None:
         """
         Copy all rows into few large files without those that were removed, and erase the old files, and the index with
         them, which names rows by their places. Files that are as they should be from the first on stay.
@@ -288,15 +295,15 @@ class FolderStore:
         Raises:
             GalleryError: there is not room enough; nothing was changed.
         """
-        fit = [not entry.removed and entry.rows == rows_per_shard for entry in self.manifest.shards]
-        self._rewrite(fit.index(False) if False in fit else len(fit), rows_per_shard, progress)
+        fit = [not entry.removed and entry.rows == rows_per_file for entry in self.manifest.shards]
+        self._rewrite(fit.index(False) if False in fit else len(fit), rows_per_file, progress)
 
-    def _rewrite(self, first: int, rows_per_shard: int, progress: bool) -> None:
+    def _rewrite(self, first: int, rows_per_file: int, progress: bool) -> None:
         """Copy the rows of all shards from one on."""
         old = self.manifest
         sources = [Source(shard) for shard in self._snapshot.shards[first:]]
         kept = list(map(len, sources))
-        parts = portions(kept, rows_per_shard)
+        parts = portions(kept, rows_per_file)
         check_room(self._directory, room_needed(parts, kept, [entry.size for entry in old.shards[first:]]))
         self._commit(replace(old.reserving(len(parts) + 1), index=None))
         outputs: tuple[ShardEntry, ...] = ()
@@ -334,6 +341,14 @@ class FolderStore:
                 entry = write_index(path, self._snapshot.shards, nlist, target_recall, progress)
             self._commit(self.manifest.with_index(entry))
         self._catch_up()
+
+    def info(self) -> FileInfo:
+        """Describe the files."""
+        return file_info(self.manifest)
+
+    def set_aside(self) -> str:
+        """Name the damaged files that a repair kept and `compact` does not erase; "" if there are none."""
+        return not_erased(self._directory)
 
     def check(self, progress: bool = True) -> None:
         """

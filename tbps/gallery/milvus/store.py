@@ -14,15 +14,15 @@ import numpy as np
 from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.evaluation.encoding import batches
 from tbps.evaluation.fingerprint import ModelIdentity
+from tbps.files_tbps import VERSION
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.milvus.client import Collection, parse_address
 from tbps.gallery.milvus.expressions import expression, filter_ids, id_list
 from tbps.gallery.milvus.rows import STORED, VECTOR, fields_for, make_schema, to_entity, to_row
 from tbps.gallery.model_identity import check_model
-from tbps.gallery.store import Row, SearchRequest, StoredHit, cosines, row_scores
-from tbps.gallery.stored_vectors import as_stored
+from tbps.gallery.store import Layout, Row, SearchRequest, StoredHit
+from tbps.gallery.vectors import as_stored, cosines, row_scores
 
 _PROPERTY = "tbps.gallery"
 _FORMAT = 2
@@ -283,9 +283,7 @@ def _between(start: int, stop: int, filter: str) -> str:
 
 
 def _description(model: ModelIdentity, layout: Layout) -> str:
-    from tbps import __version__  # not at the top: tbps itself imports the gallery
-
-    kept = {"format": _FORMAT, "tbps_version": __version__, "model": asdict(model)}
+    kept = {"format": _FORMAT, "tbps_version": VERSION, "model": asdict(model)}
     return json.dumps({**kept, "layout": asdict(replace(layout, dtype="float32"))})
 
 

@@ -15,9 +15,9 @@ from tbps.cli.main import main
 from tbps.gallery import Filter, GalleryError
 from tbps.gallery.folder.checked_file import block_checksums
 from tbps.gallery.folder.faiss_index import WORTH_IT, pays
-from tbps.gallery.folder.int8 import directions
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.vectors import directions
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.standard_normal((20, 32))

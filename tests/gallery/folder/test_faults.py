@@ -12,9 +12,8 @@ from repository import ROOT
 from tbps.data.atomic_files import checksum
 from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 QUERY = "a person with a red coat"
 LAYOUT = Layout("float32", 24, 3, 8)

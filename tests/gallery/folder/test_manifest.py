@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
-from tbps.gallery.folder.manifest import IndexEntry, Layout, Manifest, ShardEntry
+from tbps.gallery.folder.manifest import IndexEntry, Manifest, ShardEntry
 from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import Layout
 
 BLOCK = 1 << 18
 MANIFEST = Manifest(

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from tbps.gallery import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.folder.manifest import ShardEntry
-from tbps.gallery.folder.merging import FAN_OUT, FULL, ROWS_PER_FILE, due, even_size, moved, portions, room_needed, tier
+from tbps.gallery.folder.merging import FAN_OUT, FULL, due, even_size, moved, portions, room_needed, tier
 from tbps.gallery.folder.store import FolderStore
+from tbps.gallery.store import ROWS_PER_FILE
 
 Usage = namedtuple("Usage", "total used free")
 COMMITS = st.lists(

@@ -8,10 +8,9 @@ from format2 import write_gallery
 from test_repair import ROWS, VECTORS, flip, ids
 
 from tbps.gallery import Filter, GalleryError
-from tbps.gallery.folder.manifest import DTYPES
 from tbps.gallery.folder.repair import repair
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import DTYPES, Row, SearchRequest
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

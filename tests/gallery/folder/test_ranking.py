@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.copy import copy_rows
-from tbps.gallery.folder.int8 import directions, learn_steps, products, quantise
-from tbps.gallery.folder.manifest import Layout
+from tbps.gallery.folder.int8 import learn_steps, products, quantise
 from tbps.gallery.folder.search import rank
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.grouping import same_person
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
+from tbps.gallery.vectors import directions
 
 
 def make_store(directory, vectors, cuts=(), dtype="float32"):
@@ -236,8 +236,8 @@ def test_of_few_rows_little_is_learnt_of_the_dimensions():
 @pytest.mark.parametrize(
     ("dtype", "number", "message"),
     [
-        ("float32", np.nan, "nan long"),
-        ("float32", -np.inf, "nan long"),
+        ("float32", np.nan, "has the length nan"),
+        ("float32", -np.inf, "has the length nan"),
         ("int8", 3e38, r"1e\+30"),
         ("float16", 7e4, "does not fit into float16.*7e"),
         ("float16", 1e-9, "does not fit into float16"),

@@ -20,10 +20,10 @@ from tbps.data.atomic_files import checksum
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.folder import checked_file
-from tbps.gallery.folder.manifest import Layout, Manifest
+from tbps.gallery.folder.manifest import Manifest
 from tbps.gallery.folder.repair import FROM_SHARDS, Repair, repair
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
 ROWS = [Row(f"{n:02d}", f"/{n}.png", json.dumps({"n": n}), f"c{n % 2}", float(n)) for n in range(40)]

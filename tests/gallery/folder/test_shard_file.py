@@ -10,11 +10,11 @@ import pytest
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.checked_file import CheckedFile, block_checksums
-from tbps.gallery.folder.manifest import Layout, Origin, ShardEntry
+from tbps.gallery.folder.manifest import Origin, ShardEntry
 from tbps.gallery.folder.shard_file import check_seal, described_rows, stream_of
 from tbps.gallery.folder.shards import Shard, make_batch
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 WIDTH = 16
 ORIGIN = Origin(ModelIdentity("m", "f", WIDTH), Layout("float32", 8, 2, 4), "0.1.0", 3)

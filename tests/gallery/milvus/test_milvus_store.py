@@ -19,14 +19,13 @@ from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.manifest import Layout
 from tbps.gallery.metadata import changed_row, make_row
 from tbps.gallery.milvus.client import Address, parse_address
 from tbps.gallery.milvus.expressions import expression
 from tbps.gallery.milvus.rows import to_entity, to_row
 from tbps.gallery.milvus.tags import beginnings, digest, ordered, tags
 from tbps.gallery.open_store import open_existing, open_store
-from tbps.gallery.store import Row, SearchRequest
+from tbps.gallery.store import Layout, Row, SearchRequest
 
 MODEL = ModelIdentity("a model", "0" * 32, 4)
 LAYOUT = Layout("float16", 2, 1, 2)
