@@ -1,4 +1,4 @@
-"""`tbps data`: render people, check a benchmark, turn a pre-training corpus into shards."""
+"""`tbps data`: render ToyPEDES, check a benchmark, convert a pre-training corpus to shards."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from tbps.data.corpora import FORMAT_NAMES
 
 
 def make_toy_data(options: argparse.Namespace) -> None:
-    """`tbps data toy`"""
+    """Run `tbps data toy`."""
     from tbps.data.toypedes import generate
 
     summary = generate(
@@ -20,7 +20,7 @@ def make_toy_data(options: argparse.Namespace) -> None:
 
 
 def check_data(options: argparse.Namespace) -> None:
-    """`tbps data check`"""
+    """Run `tbps data check`."""
     splits = load_splits(options)
     for name, rows in splits.items():
         captions = sum(len(row) for row in rows["captions"])
@@ -28,7 +28,7 @@ def check_data(options: argparse.Namespace) -> None:
 
 
 def shard_corpus(options: argparse.Namespace) -> None:
-    """`tbps data shard`"""
+    """Run `tbps data shard`."""
     from tbps.data.corpora.writer import write_corpus
 
     index = write_corpus(
@@ -41,60 +41,70 @@ def shard_corpus(options: argparse.Namespace) -> None:
         workers=options.workers,
     )
     skipped = sum(len(shard.skipped) for shard in index.shards)
-    left_out = f", {counted(skipped)} left out (named in corpus.json)" if skipped else ""
-    show(f"{index.rows} images in {len(index.shards)} shards in {options.out}{left_out}")
-
-
-def counted(faults: int) -> str:
-    """How many faults, in words."""
-    return "1 fault" if faults == 1 else f"{faults} faults"
+    remark = f", {skipped} bad {_entries(skipped)} skipped (listed in corpus.json)" if skipped else ""
+    show(f"{index.rows} images in {len(index.shards)} shards in {options.out}{remark}")
 
 
 def verify_corpus(options: argparse.Namespace) -> None:
-    """`tbps data verify`"""
+    """Run `tbps data verify`."""
     from tbps.data.corpora.index import CorpusError, find_faults, read_index
 
     found = list(find_faults(options.corpus))
     if found:
-        raise CorpusError("\n  ".join([f"{counted(len(found))}:", *found]))
+        raise CorpusError("\n  ".join([f"{len(found)} {'fault' if len(found) == 1 else 'faults'}:", *found]))
     index = read_index(options.corpus)
-    show(f"{index.rows} images in {len(index.shards)} shards in {options.corpus}, all as they were written")
+    show(f"{index.rows} images in {len(index.shards)} shards in {options.corpus}, all checksums match")
+
+
+def _entries(count: int) -> str:
+    return "entry" if count == 1 else "entries"
 
 
 def add_data(commands: Commands) -> None:
-    """The commands that make or check data."""
-    data = commands.add_parser("data", help="make or check data").add_subparsers(required=True, metavar="COMMAND")
-    toy = add_command(data, "toy", "render ToyPEDES, people with captions in the layout of CUHK-PEDES",
-                      "tbps data toy data --people 200")  # fmt: skip
-    toy.add_argument("out", metavar="OUT", type=path, help="folder to write ToyPEDES/ into")
-    toy.add_argument("--people", type=int, default=1000, help="70 %% train, 10 %% val, 20 %% test (default 1000)")
-    toy.add_argument("--images-per-person", type=int, default=3, help="(default 3)")
-    toy.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
-    toy.set_defaults(run=make_toy_data)
-    check = add_command(data, "check", "load a benchmark, report what is wrong with it or what it holds",
-                        "tbps data check ToyPEDES data")  # fmt: skip
-    add_benchmark(check)
-    check.set_defaults(run=check_data)
-    add_shard(data)
-    command = add_command(data, "verify", "read all shards of a corpus through and compare their checksums",
+    """Add the commands of `tbps data`."""
+    data = commands.add_parser("data", help="make, check or convert data").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    _add_toy(data)
+    command = add_command(data, "check", "load a benchmark and report its size or what is wrong with it",
+                          "tbps data check ToyPEDES data")  # fmt: skip
+    add_benchmark(command)
+    command.set_defaults(run=check_data)
+    _add_shard(data)
+    command = add_command(data, "verify", "read all shards of a corpus and compare their checksums",
                           "tbps data verify shards")  # fmt: skip
-    command.add_argument("corpus", metavar="CORPUS", type=path, help="folder that `tbps data shard` made")
+    command.add_argument("corpus", metavar="CORPUS", type=path, help="output folder of `tbps data shard`")
     command.set_defaults(run=verify_corpus)
 
 
-def add_shard(data: Commands) -> None:
-    """The command that converts a corpus."""
-    command = add_command(data, "shard", "write a pre-training corpus as parquet shards with the images inside",
+def _add_toy(data: Commands) -> None:
+    command = add_command(data, "toy", "render ToyPEDES: drawn people with captions, in the layout of CUHK-PEDES",
+                          "tbps data toy data --people 200")  # fmt: skip
+    command.add_argument("out", metavar="OUT", type=path, help="parent of the new folder ToyPEDES")
+    command.add_argument("--people", type=int, default=1000, metavar="N",
+                         help="70 %% train, 10 %% val, 20 %% test (default: %(default)s)")  # fmt: skip
+    command.add_argument("--images-per-person", type=int, default=3, metavar="N", help="(default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, metavar="N",
+                         help="the same seed gives the same files (default: %(default)s)")  # fmt: skip
+    command.set_defaults(run=make_toy_data)
+
+
+def _add_shard(data: Commands) -> None:
+    command = add_command(data, "shard", "convert a pre-training corpus to Parquet shards that contain the images",
                           "tbps data shard mals MALS/train.json shards --images MALS/images --workers 4",
-                          "Stopped half-way, the same command goes on after the last whole shard.")  # fmt: skip
+                          "If it is interrupted, the same command continues after the last complete shard.",
+                          )  # fmt: skip
     command.add_argument("format", metavar="FORMAT", choices=FORMAT_NAMES, help=", ".join(FORMAT_NAMES))
-    command.add_argument(
-        "sources", metavar="SOURCE", type=path, nargs="+", help="JSON files of the corpus (MALS: or .parquet)"
-    )
-    command.add_argument("out", metavar="OUT", type=path, help="folder of the shards; made if it is not there")
-    command.add_argument("--images", type=path, help="folder the paths start from (default: that of the first SOURCE)")
-    command.add_argument("--entries-per-shard", type=positive, default=1000, help="(default 1000)")
-    command.add_argument("--skip-bad", action="store_true", help="leave out what cannot be read, and say what it was")
-    command.add_argument("--workers", type=positive, default=2, help="threads that read images (default 2)")
+    command.add_argument("sources", metavar="SOURCE", type=path, nargs="+",
+                         help="JSON files of the corpus; for mals also Parquet files")  # fmt: skip
+    command.add_argument("out", metavar="OUT", type=path, help="folder of the shards; created if missing")
+    command.add_argument("--images", type=path, metavar="FOLDER",
+                         help="folder that image paths start from (default: the folder of the first SOURCE)",
+                         )  # fmt: skip
+    command.add_argument("--entries-per-shard", type=positive, default=1000, metavar="N",
+                         help="(default: %(default)s)")  # fmt: skip
+    command.add_argument("--skip-bad", action="store_true", help="skip entries that cannot be read, and list them")
+    command.add_argument("--workers", type=positive, default=2, metavar="N",
+                         help="threads that read images (default: %(default)s)")  # fmt: skip
     rename_option(command, "--rows-per-shard", "--entries-per-shard")
     command.set_defaults(run=shard_corpus)

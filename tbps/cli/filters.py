@@ -1,4 +1,4 @@
-"""The options by which commands name images: by camera, source, time, metadata, path, or any filter as JSON."""
+"""Options that select images: by camera, source, time, path, metadata, or any filter as JSON."""
 
 import argparse
 import json
@@ -15,53 +15,43 @@ if TYPE_CHECKING:
 
 _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_PAIR = re.compile(r'("(?:[^"\\]|\\.)*"|[^=<>!]+)(>=|<=|!=|=|>|<)(.*)', re.DOTALL)
-_DIGITS = re.compile(r"-?\d{641,}")
+_CONDITION = re.compile(r'("(?:[^"\\]|\\.)*"|[^=<>!]+)(>=|<=|!=|=|>|<)(.*)', re.DOTALL)
+_TOO_MANY_DIGITS = re.compile(r"-?\d{641,}")
 
 
 def add_filter_options(command: argparse.ArgumentParser) -> None:
-    """What images have to meet; where nothing is given, all do."""
+    """Add the options of a filter. Without any of them every image matches."""
     group = command.add_argument_group(
-        "filter", "Images that meet all of these. An image that lacks what is asked for is none of them."
+        "filter", "Select images that meet all of these conditions. An image without the requested field never matches."
     )
-    group.add_argument(
-        "--camera", action="append", default=[], type=text, help="only of this camera; repeated: or that one"
-    )
-    group.add_argument(
-        "--source", action="append", default=[], type=text, help="only of this source; repeated: or that one"
-    )
-    group.add_argument(
-        "--since", type=moment, metavar="TIME", help="only from then on: 2026-05-01T14:30 (UTC), or 30d or 12h ago"
-    )
-    group.add_argument("--until", type=moment, metavar="TIME", help="only before then")
-    group.add_argument(
-        "--path", action="append", default=[], help="only this file, or files below this folder; repeated: or that one"
-    )
-    group.add_argument(
-        "--metadata",
-        action="append",
-        default=[],
-        type=metadata_condition,
-        metavar="NAME=VALUE",
-        help="only with this value; also NAME!=VALUE, and ranges: NAME>=VALUE, NAME<VALUE, ... VALUE is JSON where it "
-        "can be: 12 is a number, true a truth value, [1, 2] one of two; in quotes, '\"12\"', it is text, as is what is "
-        "no JSON. Repeated: all must hold, but of several values of one name one",
-    )
-    group.add_argument(
-        "--where",
-        type=json_filter,
-        metavar="JSON",
-        help="a filter as JSON, with all_of, any_of and none_of: "
-        '\'{"any_of": [{"camera": "c1"}, {"metadata": {"floor": {">=": 2}}}]}\'',
-    )
+    group.add_argument("--camera", action="append", default=[], type=text,
+                       help="images of this camera; repeat for alternatives")  # fmt: skip
+    group.add_argument("--source", action="append", default=[], type=text,
+                       help="images of this source; repeat for alternatives")  # fmt: skip
+    group.add_argument("--since", type=time_or_age, metavar="TIME",
+                       help="images from this time on: 2026-05-01T14:30 (UTC), or an age such as 30d or 12h",
+                       )  # fmt: skip
+    group.add_argument("--until", type=time_or_age, metavar="TIME", help="images before this time")
+    group.add_argument("--path", action="append", default=[],
+                       help="this file, or the files below this folder; repeat for alternatives")  # fmt: skip
+    group.add_argument("--metadata", action="append", default=[], type=metadata_condition, metavar="NAME=VALUE",
+                       help="images with this value; also NAME!=VALUE, NAME>=VALUE, NAME>VALUE, NAME<=VALUE, "
+                       "NAME<VALUE. VALUE is JSON if it can be read as JSON: 12 is a number, true a boolean, [1, 2] "
+                       "either number, '\"12\"' text; anything else is text. Repeat for more conditions; several "
+                       "values of one name are alternatives",
+                       )  # fmt: skip
+    group.add_argument("--where", type=json_filter, metavar="JSON",
+                       help="a filter as JSON, with all_of, any_of and none_of: "
+                       '\'{"any_of": [{"camera": "c1"}, {"metadata": {"floor": {">=": 2}}}]}\'',
+                       )  # fmt: skip
 
 
 def filter_of(options: argparse.Namespace) -> "Filter | None":
     """
-    The filter that the options describe; None where there is none.
+    The filter that the options describe, or None if they describe none.
 
     Raises:
-        ValueError: a value of another kind than filters have.
+        ValueError: a value that filters cannot compare with.
     """
     from tbps.gallery.filters import Filter
 
@@ -69,14 +59,14 @@ def filter_of(options: argparse.Namespace) -> "Filter | None":
     parts = [] if options.where is None else [options.where]
     unwanted = []
     try:
-        for name, sign, value in options.metadata:
-            _check_can_be_asked(name, value)
-            if sign == "=":
+        for name, operator, value in options.metadata:
+            _check_comparable(name, value)
+            if operator == "=":
                 equal.setdefault(name, []).extend(value if isinstance(value, list) else [value])
-            elif sign == "!=":
+            elif operator == "!=":
                 unwanted.append(Filter(metadata={name: value}))
             else:
-                parts.append(Filter(metadata={name: {sign: value}}))
+                parts.append(Filter(metadata={name: {operator: value}}))
         filter = Filter(
             options.camera or None, options.source or None, options.since, options.until, equal, options.path or None,
             all_of=parts, none_of=unwanted,
@@ -86,64 +76,67 @@ def filter_of(options: argparse.Namespace) -> "Filter | None":
     return None if filter.is_empty and options.where is None else filter
 
 
-def _check_can_be_asked(name: str, value: Any) -> None:
+def _check_comparable(name: str, value: Any) -> None:
     if value is None or (isinstance(value, float) and abs(value) == float("inf")):
-        what = "null is no value" if value is None else "so large a number is none"
-        raise ValueError(f"--metadata {name}: {what} to ask for. In quotes, as '{name}=\"...\"', it is text.")
+        what = "null is not a value" if value is None else "the number is too large"
+        raise ValueError(f"--metadata {name}: {what} to search for. For text, use quotes: '{name}=\"...\"'.")
 
 
-def show_nobody(gallery: "Gallery", where: "Filter | None", file: TextIO) -> None:
-    """Say that nothing was found, and whether that is for want of images that meet the filter."""
+def show_no_match(gallery: "Gallery", where: "Filter | None", file: TextIO) -> None:
+    """Say that a search found nothing, and whether any image meets the filter at all."""
     if where is None:
         show("no good match", file)
         return
-    few = f"no good match among the {gallery.count(where)} of {gallery.count()} images that meet the filter"
-    for line in (gallery.why_none(where) or few).split("\n"):
+    none_good = f"no good match among the {gallery.count(where)} of {gallery.count()} images that meet the filter"
+    for line in (gallery.why_none(where) or none_good).split("\n"):
         show(line, file)
 
 
-def moment(text: str) -> str:
-    """A time as ISO 8601; `30d` is thirty days ago."""
-    age = _AGE.fullmatch(text)
+def time_or_age(argument: str) -> str:
+    """A time as ISO 8601. An age such as `30d` becomes the time that long ago."""
+    age = _AGE.fullmatch(argument)
     if age is None:
-        return text
+        return argument
     try:
         return (datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})).isoformat()
     except OverflowError:
-        raise argparse.ArgumentTypeError(f"{text}: so long ago there were no images") from None
+        raise argparse.ArgumentTypeError(f"{argument}: that is before the year 1; give a shorter age") from None
 
 
 def metadata_condition(argument: str) -> tuple[str, str, Any]:
-    """A name, a comparison, and a value: JSON where it can be, else text. A name in quotes may hold any character."""
-    found = _PAIR.fullmatch(text(argument))
+    """A name, an operator, and a value: JSON if it can be read as JSON, else text. A quoted name may hold any
+    character."""
+    found = _CONDITION.fullmatch(text(argument))
     if found is None:
-        raise argparse.ArgumentTypeError(f"{argument}: expected NAME=VALUE, or another of !=, >=, >, <=, <")
-    name, sign, value = found.groups()
-    return str(json_value(name)) if name.startswith('"') else name, sign, json_value(value)
+        raise argparse.ArgumentTypeError(f"{argument}: expected NAME=VALUE, or another operator: !=, >=, >, <=, <")
+    name, operator, value = found.groups()
+    return str(json_value(name)) if name.startswith('"') else name, operator, json_value(value)
 
 
-def json_value(text: str) -> Any:
-    """What a text says as JSON, or the text itself where it says nothing."""
+def json_value(argument: str) -> Any:
+    """The value of a JSON text, or the text itself if it is not JSON."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(argument, parse_constant=_refuse_constant)
     except RecursionError:
-        raise argparse.ArgumentTypeError(f"{text[:40]}...: lists too deep in each other") from None
+        raise argparse.ArgumentTypeError(f"{argument[:40]}...: lists are nested too deeply") from None
     except ValueError:
-        if _DIGITS.fullmatch(text):
-            raise argparse.ArgumentTypeError(f"{text[:40]}...: too many digits; in quotes it is text") from None
-        return text
+        if _TOO_MANY_DIGITS.fullmatch(argument):
+            raise argparse.ArgumentTypeError(
+                f"{argument[:40]}...: a number with too many digits; for text, use quotes"
+            ) from None
+        return argument
 
 
 def json_filter(argument: str) -> "Filter":
-    """A filter that is written as JSON."""
-    from tbps.data.strict_json import parse_json
+    """A filter written as JSON."""
+    from tbps.data.strict_json import parse
     from tbps.gallery.filters import filter_of as filter_from
 
     try:
-        return filter_from(parse_json(os.fsencode(argument)))
+        return filter_from(parse(os.fsencode(argument)))
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{argument[:200]}: {error}") from error
 
 
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not valid JSON")

@@ -1,4 +1,4 @@
-"""`tbps evaluate` and `tbps push`: what is done with a checkpoint."""
+"""Commands on a checkpoint: `tbps evaluate` and `tbps push`."""
 
 import argparse
 import json
@@ -10,8 +10,8 @@ from tbps.cli.terminal import show
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """`tbps evaluate`"""
-    from tbps.data.provenance import provenance, why_not_comparable
+    """Run `tbps evaluate`."""
+    from tbps.data.provenance import provenance, remark
     from tbps.data.splits import select_split
     from tbps.evaluation.retrieval import evaluate_retrieval
 
@@ -26,12 +26,12 @@ def evaluate(options: argparse.Namespace) -> None:
         say("".join(f"{name:>9}" for name in metrics))
         say("".join(f"{100 * value:9.2f}" for value in metrics.values()))
     known = provenance(options.benchmark, options.root, splits)[options.split]
-    if said := why_not_comparable(options.benchmark, options.split, known):
-        say(f"tbps: no result on {options.benchmark}: {said}", file=sys.stderr)
+    if reason := remark(options.benchmark, options.split, known):
+        say(f"tbps: no result on {options.benchmark}: {reason}", file=sys.stderr)
 
 
 def push(options: argparse.Namespace) -> None:
-    """`tbps push`"""
+    """Run `tbps push`."""
     from tbps.sharing.push import push_run
 
     address = push_run(
@@ -41,24 +41,27 @@ def push(options: argparse.Namespace) -> None:
 
 
 def add_evaluate(commands: Commands) -> None:
-    """The command that measures a model."""
-    command = add_command(commands, "evaluate", "text-to-image retrieval of a checkpoint on a benchmark",
+    """Add `tbps evaluate`."""
+    command = add_command(commands, "evaluate", "measure text-to-image retrieval of a checkpoint on a benchmark",
                           "tbps evaluate model ToyPEDES data --split test")  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     add_benchmark(command)
-    command.add_argument("--split", default="test", help="train, val or test (default test)")
-    command.add_argument("--batch-size", type=positive, default=64, help="images at a time (default 64)")
+    command.add_argument("--split", default="test", help="train, val or test (default: %(default)s)")
+    command.add_argument("--batch-size", type=positive, default=64, metavar="N",
+                         help="images per batch (default: %(default)s)")  # fmt: skip
     command.add_argument("--json", action="store_true", help="print the metrics as JSON, in [0, 1]")
     command.set_defaults(run=evaluate)
 
 
 def add_push(commands: Commands) -> None:
-    """The command that shares a model."""
-    command = add_command(commands, "push", "share a trained model on the Hugging Face Hub, with a model card",
+    """Add `tbps push`."""
+    command = add_command(commands, "push", "upload a trained model to the Hugging Face Hub, with a model card",
                           "tbps push model me/tbps-toy --private")  # fmt: skip
-    command.add_argument("run_dir", metavar="RUN_DIR", type=path, help="output directory of train_hf.py, a checkpoint")
-    command.add_argument("repo", metavar="NAME/MODEL", help="repository on the Hub; made if it is not there")
-    command.add_argument("--private", action="store_true", default=None, help="make a private one")
-    command.add_argument("--revision", metavar="BRANCH", help="branch to push to; made if it is not there")
-    command.add_argument("--license", help="licence of the weights for the card, such as apache-2.0")
+    command.add_argument(
+        "run_dir", metavar="RUN_DIR", type=path, help="output directory of train_hf.py, or a checkpoint"
+    )
+    command.add_argument("repo", metavar="NAME/MODEL", help="repository on the Hub; created if missing")
+    command.add_argument("--private", action="store_true", default=None, help="create the repository as private")
+    command.add_argument("--revision", metavar="BRANCH", help="branch to push to; created if missing")
+    command.add_argument("--license", help="licence of the weights for the model card, such as apache-2.0")
     command.set_defaults(run=push)

@@ -1,7 +1,4 @@
-"""What several commands share: options, and the loading of a checkpoint or a benchmark.
-
-Files that a command is asked to write: what cannot or must not be is refused before the work.
-"""
+"""What commands share: options for a benchmark, loading of checkpoints and benchmarks, checks of output files."""
 
 import argparse
 import os
@@ -19,45 +16,51 @@ if TYPE_CHECKING:
     from tbps.modeling_tbps import TBPSModel
     from tbps.processing_tbps import TBPSProcessor
 
-
-def check_output(option: str, path: Path | None, gallery: str | None = None) -> None:
-    """
-    Refuse a file that could not be written, or that would be among those of a gallery.
-
-    Args:
-        option: what messages call it. path: None is not asked for. gallery: the one that the command reads.
-
-    Raises:
-        ValueError: it is a folder or a device, its folder is not there, or that is a gallery's.
-    """
-    from tbps.gallery.folder.manifest import MANIFEST_NAME
-
-    if path is None:
-        return
-    if not path.parent.is_dir():
-        raise ValueError(f"{option} {path}: there is no folder {path.parent}. Make it, or choose another place.")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{option} {path} is a {'folder' if path.is_dir() else 'device'}: expected a file's name.")
-    real = Path(os.path.realpath(path))  # a link may lead into a gallery
-    within = gallery is not None and real.is_relative_to(os.path.realpath(gallery))
-    if within or (real.parent / MANIFEST_NAME).exists():
-        raise ValueError(f"{option} {path} lies among the files of a gallery: choose a place outside of it.")
-
-
-# Each command imports what it needs when it runs: datasets, matplotlib and the rest take seconds.
+# Commands import datasets, matplotlib and the like when they run: these take seconds.
 
 TOKEN_VARIABLE = "TBPS_MILVUS_TOKEN"
 WHERE = f"folder of the gallery, or an address of Milvus (token in ${TOKEN_VARIABLE})"
 
 
 def token() -> str | None:
-    """That of a Milvus server; never an option, since other users of a machine see those."""
+    """The token of a Milvus server, from the environment: other users of a machine can read command lines."""
     return os.environ.get(TOKEN_VARIABLE)
 
 
+def check_output(option: str, path: Path | None, gallery: str | None = None) -> None:
+    """
+    Refuse an output file that cannot be written, or that would lie in a gallery, before any work is done.
+
+    Args:
+        option: the name of the output in messages.
+        path: the file, or None if the option was not given.
+        gallery: the gallery that the command reads.
+
+    Raises:
+        ValueError: the file is a folder or a device, its folder does not exist, or it lies in a gallery.
+    """
+    from tbps.gallery.folder.manifest import MANIFEST_NAME
+
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise ValueError(f"{option} {path}: there is no folder {path.parent}. Create it, or choose another place.")
+    if path.exists() and not path.is_file():
+        raise ValueError(
+            f"{option} {path} is a {'folder' if path.is_dir() else 'device'}: expected the name of a file."
+        )
+    real = Path(os.path.realpath(path))  # a link may lead into a gallery
+    within = gallery is not None and real.is_relative_to(os.path.realpath(gallery))
+    if within or (real.parent / MANIFEST_NAME).exists():
+        raise ValueError(f"{option} {path} lies among the files of a gallery: choose a place outside it.")
+
+
 def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
-    """A tbps checkpoint's model, ready for use on this process's device, and its processor. In a launch (torchrun,
-    `accelerate launch`) the processes find each other here."""
+    """
+    Load the model of a checkpoint, in eval mode on the device of this process, and its processor.
+
+    In a launch (torchrun, `accelerate launch`) this also connects the processes.
+    """
     from accelerate import PartialState
 
     from tbps import register
@@ -71,7 +74,7 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line of a result, once in a launch."""
+    """Print a line of a result, in a launch only on the main process."""
     from tbps.evaluation.distributed import is_first
 
     if is_first():
@@ -79,17 +82,15 @@ def say(line: str, file: TextIO | None = None) -> None:
 
 
 def add_benchmark(command: argparse.ArgumentParser) -> None:
-    """The options by which a benchmark on disk is named."""
+    """Add the arguments that name a benchmark on disk."""
     command.add_argument("benchmark", metavar="BENCHMARK", help=", ".join(BENCHMARKS))
-    command.add_argument(
-        "root", metavar="ROOT", type=path, help="folder that holds the benchmark's folder, or that folder"
-    )
-    command.add_argument("--skip-missing", action="store_true", help="go on without images that are not on disk")
-    command.add_argument("--skip-empty-captions", action="store_true", help="go on without captions that are blank")
+    command.add_argument("root", metavar="ROOT", type=path, help="folder of the benchmark, or its parent")
+    command.add_argument("--skip-missing", action="store_true", help="skip images that are not on disk")
+    command.add_argument("--skip-empty-captions", action="store_true", help="skip blank captions")
 
 
 def load_splits(options: argparse.Namespace) -> "DatasetDict":
-    """The benchmark that the command names."""
+    """Load the benchmark that the command names."""
     from tbps.data.loading import load_benchmark
 
     return load_benchmark(

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 from tbps.cli.terminal import show_error
 from tbps.data.paths import local_path, name_as_text
 
-USAGE_ERROR = 2  # exit status
+ERROR = 2  # exit status
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message and end the program with status 2."""
         show_error(f"error: {message.rstrip('.')}. See `{self.prog} --help`.")
-        self.exit(USAGE_ERROR)
+        self.exit(ERROR)
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # returned by add_subparsers, without a public name

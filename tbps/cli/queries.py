@@ -1,4 +1,4 @@
-"""The sentences that one run of `tbps search` answers: words of the command line, lines of a file, lines typed."""
+"""The text queries of one run of `tbps search`: arguments, lines of a file, and lines of standard input."""
 
 import argparse
 import sys
@@ -8,54 +8,56 @@ from pathlib import Path
 from tbps.cli.terminal import show
 from tbps.files_tbps import MOST_TEXT, read_regular
 
-TYPED = "-"
+STDIN = "-"
 
 
-def are_many(options: argparse.Namespace) -> bool:
-    """Whether more than one sentence may be asked, whose answers are then told apart."""
-    return len(options.query) > 1 or options.queries is not None or TYPED in options.query
+def has_several_queries(options: argparse.Namespace) -> bool:
+    """Whether the run may answer more than one query, so that the output must name each of them."""
+    return len(options.query) > 1 or options.queries is not None or STDIN in options.query
 
 
-def read_sentences(options: argparse.Namespace) -> Iterator[str | None]:
-    """Those of the command line, then those of the file, then those typed; None where an image alone is asked for.
+def read_queries(options: argparse.Namespace) -> Iterator[str | None]:
+    """
+    Read the queries of the arguments, then those of the file, then those of standard input; None for a search by image
+    alone.
 
-    The file is read at once; a typed line comes when it was typed.
+    The file is read at once, standard input line by line.
 
     Raises:
-        ValueError: there is nothing to search for, a sentence was given without quotes, or the file is no regular one,
-            not UTF-8 or holds no sentence.
+        ValueError: there is nothing to search for; a query was given without quotes; or the file is not a regular file
+            of UTF-8 with at least one query.
         OSError: the file cannot be read.
     """
-    given = [sentence for sentence in options.query if sentence != TYPED]
-    words = [sentence for sentence in given if not sentence.strip() or " " not in sentence.strip()]
-    if len(given) > 1 and words:
-        raise ValueError(f"{words[0]!r} is a word among several sentences: put each sentence in quotes.")
+    queries = [query for query in options.query if query != STDIN]
+    words = [query for query in queries if not query.strip() or " " not in query.strip()]
+    if len(queries) > 1 and words:
+        raise ValueError(f"{words[0]!r} is a single word among several queries: put each query in quotes.")
     if options.text_weight is not None and (options.image is None or not (options.query or options.queries)):
-        raise ValueError("--text-weight weighs SENTENCE against --image: give both of them, or leave it out.")
-    given += [] if options.queries is None else _lines(options.queries)
-    if TYPED in options.query:
-        return _with_typed(given)
-    if not given and options.image is None:
-        raise ValueError("Nothing to search for: give a SENTENCE, --queries FILE, - for lines typed, or --image FILE.")
-    return iter(given or [None])
+        raise ValueError("--text-weight weighs QUERY against --image: give both, or leave out --text-weight.")
+    queries += [] if options.queries is None else _lines(options.queries)
+    if STDIN in options.query:
+        return _followed_by_stdin(queries)
+    if not queries and options.image is None:
+        raise ValueError("Nothing to search for: give a QUERY, --queries FILE, - for standard input, or --image FILE.")
+    return iter(queries or [None])
 
 
 def _lines(file: Path) -> list[str]:
     if not file.is_file() and file.exists():
-        raise ValueError(f"--queries {file} is no regular file: give - and pipe the sentences in.")
+        raise ValueError(f"--queries {file} is not a regular file: give - and pipe the queries in.")
     try:
         lines = [line.strip() for line in read_regular(file, MOST_TEXT).decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"--queries {file} is not UTF-8 ({error}): save it as such.") from error
+        raise ValueError(f"--queries {file} is not UTF-8 ({error}). Save it as UTF-8.") from error
     if not any(lines):
-        raise ValueError(f"--queries {file} holds no sentence: expected one a line.")
+        raise ValueError(f"--queries {file} has no query: expected one per line.")
     return [line for line in lines if line]
 
 
-def _with_typed(given: list[str]) -> Iterator[str]:
-    yield from given
+def _followed_by_stdin(queries: list[str]) -> Iterator[str]:
+    yield from queries
     if sys.stdin.isatty():
-        show("tbps: a sentence a line; Ctrl-D ends", sys.stderr)
+        show("tbps: type one query per line; Ctrl-D ends", sys.stderr)
     for line in sys.stdin.buffer:
-        if sentence := line.decode("utf-8", "surrogateescape").strip():
-            yield sentence
+        if query := line.decode("utf-8", "surrogateescape").strip():
+            yield query

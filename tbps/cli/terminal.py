@@ -1,26 +1,26 @@
-"""What a command prints. Names, metadata and messages come from strangers' files and never steer the terminal."""
+"""Terminal output that untrusted text cannot control: file names, metadata and messages may come from anybody."""
 
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from tbps.files_tbps import printable, printable_lines
 
-_BAR = re.compile(r"\r|(\x1b\[A)+$")  # the start of a progress bar, or the way to one further up
+_BAR = re.compile(r"\r|(\x1b\[A)+$")  # the start of a progress bar, or the move to a bar further up
 
 
 def show(line: str, file: TextIO | None = None) -> None:
-    """Print one line: of the text in it neither a line break nor anything else steers the terminal."""
+    """Print one line. Line breaks and control characters in it are escaped."""
     print(printable(line), file=file)
 
 
 def show_error(text: str) -> None:
-    """Print a message on standard error behind `tbps: `; further lines of it are indented, so that no text within it
-    passes for a message of its own."""
+    """Print a message to standard error after `tbps: `. Its further lines are indented, so that text within the
+    message cannot pass for another message."""
     first, *others = text.split("\n")
     lines = [f"tbps: {first}", *(line if line.startswith(" ") else f"  {line}" for line in others)]
     for line in lines:
@@ -29,10 +29,14 @@ def show_error(text: str) -> None:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Whatever prints in this block, warnings, logs and progress bars of libraries too, prints no control characters
-    but the ends of lines. What the terminal's encoding has no letters for is spelt out, not an error."""
+    """
+    Escape control characters, except line ends, in everything that is printed within this block: also in warnings,
+    logs and progress bars of libraries.
+
+    Characters that the terminal's encoding lacks are escaped too, instead of raising an error.
+    """
     before = sys.stdout, sys.stderr
-    logger, handler = logging.getLogger("tbps"), _Messages(logging.WARNING)
+    logger, handler = logging.getLogger("tbps"), _LogHandler(logging.WARNING)
     try:
         logger.addHandler(handler)
         sys.stdout, sys.stderr = _safe(sys.stdout), _safe(sys.stderr, has_bars=True)
@@ -42,27 +46,25 @@ def safe_streams() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _Messages(logging.Handler):
-    """Prints what the package logs."""
+class _LogHandler(logging.Handler):
+    """Prints log messages of the package as messages of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         show_error(record.getMessage())
 
 
 def _safe(stream: TextIO, has_bars: bool = False) -> TextIO:
-    if isinstance(stream, TextIOWrapper) and stream.errors in (
-        "strict",
-        "surrogateescape",
-    ):  # the second in the locale C
+    strict = ("strict", "surrogateescape")  # the second in the C locale
+    if isinstance(stream, TextIOWrapper) and stream.errors in strict:
         stream.reconfigure(errors="backslashreplace")
     return cast(TextIO, _SafeStream(stream, has_bars))
 
 
 class _SafeStream:
-    """A stream that makes visible what is written to it, and in all else is the one it stands for.
+    """
+    A stream that escapes what is written to it and passes everything else on to the original stream.
 
-    Where it may show progress bars, a piece of text that begins with a carriage return is one: it redraws itself, but
-    only on a terminal, as nobody watches it elsewhere.
+    If it may show progress bars, text that begins with a carriage return is one. Bars appear on a terminal only.
     """
 
     def __init__(self, stream: TextIO, has_bars: bool) -> None:
@@ -77,7 +79,7 @@ class _SafeStream:
             self._stream.write(bar[0] + printable_lines(text[bar.end() :]))
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 

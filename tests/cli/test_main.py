@@ -99,8 +99,8 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
         (["data", "toy", "TMP", "--people", "3"], "3"),
         (["search", "TMP/crops", "TMP/gallery", "a man"], "crops"),
         (["search", "MODEL", "TMP/gallery", "!!! 😀"], "expected words that describe a person"),
-        (["search", "MODEL", "TMP/gallery", "a man", "--text-weight", "0.5"], "--text-weight weighs SENTENCE against"),
-        (["search", "MODEL", "TMP/gallery", "--image", "TMP/x", "--text-weight", "0"], "--text-weight weighs SENTENCE"),
+        (["search", "MODEL", "TMP/gallery", "a man", "--text-weight", "0.5"], "--text-weight weighs QUERY against"),
+        (["search", "MODEL", "TMP/gallery", "--image", "TMP/x", "--text-weight", "0"], "--text-weight weighs QUERY"),
     ],
 )
 def test_what_users_can_mend_is_one_line(
@@ -337,7 +337,7 @@ def test_an_image_and_a_sentence_in_any_order(
         assert main([*begin, "but in red", *like, "--text-weight", share]) == 0
         assert (capsys.readouterr().out == printed[0]) == same
     assert main([*begin, *like, "but", "in", "red"]) == 2
-    assert "put each sentence in quotes" in capsys.readouterr().err
+    assert "put each query in quotes" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main([*begin, "a man", "--blue"])
     assert "unrecognized arguments" in capsys.readouterr().err
@@ -350,21 +350,21 @@ def test_an_image_and_a_sentence_in_any_order(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"file": "none.png"}', "lines.jsonl, line 1: CROPS/none.png is not among the 12 images"),
+        ('{"file": "none.png"}', "lines.jsonl, line 1: CROPS/none.png is not among the 12 images of the folder"),
         ('{"file": 5}', 'lines.jsonl, line 1: "file" is 5, expected a JSON object'),
-        ('{"camera": "c1"}', 'lines.jsonl, line 1: "file" is not there, expected a JSON object'),
+        ('{"camera": "c1"}', 'lines.jsonl, line 1: "file" is missing, expected a JSON object'),
         ("[1, 2]", 'lines.jsonl, line 1: expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}, not [1, 2].'),
         ('\ufeff"te\x9bxt"', 'line 1: expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}, not "te\\x9b'),
-        ("\n\nfile, camera", "lines.jsonl, line 3 is no JSON (Expecting value"),
-        ("[" * 100_000, "lines.jsonl, line 1 holds lists or objects too deep within each other"),
+        ("\n\nfile, camera", "lines.jsonl, line 3 is not valid JSON (Expecting value"),
+        ("[" * 100_000, "lines.jsonl, line 1 nests lists or objects too deeply"),
         ('{"file": "FIRST", "place": "\xe9"}', "is not UTF-8"),
         ('\n{"file": "FIRST", "timestamp": "noon"}', "lines.jsonl, line 2: timestamp='noon' is no time"),
         ('{"file": "FIRST", "camera": []}', "lines.jsonl, line 1: camera=[]"),
         ('{"file": "FIRST", "height": NaN}', "lines.jsonl, line 1 cannot be kept as JSON (Out of range"),
-        ('{"file": "FIRST", "a": {"b": 1, "b": 2}}', "lines.jsonl, line 1 is no JSON ('b' occurs twice)"),
+        ('{"file": "FIRST", "a": {"b": 1, "b": 2}}', "lines.jsonl, line 1 is not valid JSON ('b' occurs twice)"),
         ('{"file": "FIRST", "timestamp": 1777645800000}', "line 1: timestamp=1777645800000: expected a moment"),
         ('{"file": "FIRST", "x": ' + "[" * 40 + "]" * 40 + "}", "line 1 holds lists or dicts more than 32 deep"),
-        ('{"file": "FIRST"}\n\n{"file": "./FIRST"}', "lines.jsonl, line 3: line 1 is about CROPS/FIRST too"),
+        ('{"file": "FIRST"}\n\n{"file": "./FIRST"}', "lines.jsonl, line 3: line 1 already describes CROPS/FIRST"),
     ],
 )
 def test_metadata_lines_at_fault_are_named(

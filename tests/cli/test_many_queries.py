@@ -95,9 +95,9 @@ def test_one_sentence_at_fault_is_named_and_the_others_are_answered(
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [([], "give a SENTENCE"), (["--queries", "EMPTY"], "holds no sentence"), (["--queries", "LATIN"], "is not UTF-8"),
+    [([], "give a QUERY"), (["--queries", "EMPTY"], "has no query"), (["--queries", "LATIN"], "is not UTF-8"),
      (["--queries", "NONE"], "No such file"), (["--text-weight", "0.5", FIRST, THIRD], "--text-weight weighs"),
-     (["a", "man", "in", "red"], "put each sentence in quotes"), ([FIRST, ""], "put each sentence in quotes")],
+     (["a", "man", "in", "red"], "put each query in quotes"), ([FIRST, ""], "put each query in quotes")],
 )  # fmt: skip
 def test_nothing_to_ask_is_said_before_the_model_is_loaded(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -120,4 +120,4 @@ def test_sentences_are_read_from_regular_files_only(
     os.mkfifo(tmp_path / "fifo")
     for file in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
         assert main([*search, "--queries", str(file)]) == 2
-        assert f"--queries {file} is no regular file: give -" in capsys.readouterr().err
+        assert f"--queries {file} is not a regular file: give -" in capsys.readouterr().err
