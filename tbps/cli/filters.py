@@ -129,11 +129,11 @@ def json_value(argument: str) -> Any:
 
 def json_filter(argument: str) -> "Filter":
     """A filter written as JSON."""
-    from tbps.data.strict_json import parse
+    from tbps.data.strict_json import parse_json
     from tbps.gallery.filters import filter_of as filter_from
 
     try:
-        return filter_from(parse(os.fsencode(argument)))
+        return filter_from(parse_json(os.fsencode(argument)))
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{argument[:200]}: {error}") from error
 

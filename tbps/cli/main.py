@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from tbps.cli.data import add_data
 from tbps.cli.gallery import add_gallery
+from tbps.cli.index import add_index
 from tbps.cli.models import add_evaluate, add_push
 from tbps.cli.parser import ERROR, Parser, text, wrapped
 from tbps.cli.queries import STDIN
-from tbps.cli.search import add_index, add_search
+from tbps.cli.search import add_search
 from tbps.cli.terminal import safe_streams, show_error
 from tbps.files_tbps import VERSION
 

@@ -48,11 +48,11 @@ def _numbered_lines(file: Path) -> list[tuple[int, str]]:
 
 def _parse(where: str, line: str) -> tuple[str, dict[str, Any]]:
     """The file name and the metadata of a line."""
-    from tbps.data.strict_json import distinct
+    from tbps.data.strict_json import unique_keys
     from tbps.gallery.metadata import checked
 
     try:
-        entry = json.loads(line, object_pairs_hook=distinct)
+        entry = json.loads(line, object_pairs_hook=unique_keys)
     except ValueError as error:
         raise ValueError(f"{where} is not valid JSON ({error}): {_EXPECTED}.") from error
     except RecursionError as error:

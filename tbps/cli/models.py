@@ -11,7 +11,7 @@ from tbps.cli.terminal import show
 
 def evaluate(options: argparse.Namespace) -> None:
     """Run `tbps evaluate`."""
-    from tbps.data.provenance import provenance, remark
+    from tbps.data.provenance import provenance, why_not_comparable
     from tbps.data.splits import select_split
     from tbps.evaluation.retrieval import evaluate_retrieval
 
@@ -26,7 +26,7 @@ def evaluate(options: argparse.Namespace) -> None:
         say("".join(f"{name:>9}" for name in metrics))
         say("".join(f"{100 * value:9.2f}" for value in metrics.values()))
     known = provenance(options.benchmark, options.root, splits)[options.split]
-    if reason := remark(options.benchmark, options.split, known):
+    if reason := why_not_comparable(options.benchmark, options.split, known):
         say(f"tbps: no result on {options.benchmark}: {reason}", file=sys.stderr)
 
 

@@ -1,7 +1,7 @@
 """The argument parser of `tbps`: commands with examples, errors on one line, and the kinds of values.
 
-argparse rather than typer: a command of typer's takes longer to start, repeats the shared options in the signature of
-each command, and runs the lines of an example together.
+It is argparse's, not typer's: with typer a command starts more slowly, repeats the shared options in its signature,
+and shows the lines of its examples as one paragraph.
 """
 
 import argparse

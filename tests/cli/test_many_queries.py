@@ -90,7 +90,7 @@ def test_one_sentence_at_fault_is_named_and_the_others_are_answered(
     out, err = capsys.readouterr()
     assert [json.loads(line)["query"] for line in out.splitlines()] == [FIRST, THIRD]
     assert "expected words that describe a person" in err
-    assert "1 sentences could not be answered" in err
+    assert "1 of the queries failed" in err
 
 
 @pytest.mark.parametrize(

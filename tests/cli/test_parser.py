@@ -62,3 +62,9 @@ def test_sentences_may_follow_options() -> None:
     options = parse(["search", "m", "g", "a man", "--k", "3", "a woman", "--json", "-"])
     assert options.query == ["a man", "a woman", "-"]
     assert (options.k, options.json) == (3, True)
+
+
+def test_the_mode_of_an_earlier_version_is_refused_by_its_new_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["search", "m", "g", "a man", "--mode", "prefix"])
+    assert "argument --mode: prefix is now called global" in capsys.readouterr().err

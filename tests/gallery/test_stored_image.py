@@ -237,7 +237,7 @@ def test_the_command_line_says_what_became_of_a_file(reused, tmp_path, checkpoin
     assert states["same 1"] == "unchanged"
     assert main(command) == 0
     table = capsys.readouterr().out
-    assert table.count("another file by now") == table.count("(gone)") == 2
+    assert table.count("(the file has changed)") == table.count("(the file is gone)") == 2
 
 
 def test_a_copy_added_under_a_living_path_is_said_to_have_moved(tmp_path, model_and_processor):
@@ -307,4 +307,4 @@ def test_what_a_folder_holds_of_other_images_is_in_the_result(tmp_path, model_an
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["skipped"]] == [str(crops / "b.heic")]
     (crops / "a.png").rename(crops / "c.png")
     assert main(command) == 0
-    assert "1 images are there under the names of files that are gone: --update" in capsys.readouterr().err
+    assert "1 images are in the gallery under paths of files that are gone: --update" in capsys.readouterr().err

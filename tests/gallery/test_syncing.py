@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tbps.cli.index import show_synced
 from tbps.cli.main import main
-from tbps.cli.search import show_synced
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery, GalleryError
 from tbps.gallery.metadata import make_row
@@ -128,7 +128,7 @@ def test_a_folder_by_another_name_is_the_same_folder(tmp_path, capsys):
     assert (found.unchanged, list(found.gone.values())) == (3, [str(tmp_path / "crops" / NAMES[1])])
     (tmp_path / "other").mkdir()
     show_synced(compare(store, tmp_path / "other", progress=False))
-    assert "no image of a file below this folder" in capsys.readouterr().err
+    assert "no image from below this folder" in capsys.readouterr().err
 
 
 def dangling(path, top):
