@@ -1,4 +1,4 @@
-"""What every result file states, and the memory of a process."""
+"""What every result file states: command, versions, machine. Also the memory of a process."""
 
 import json
 import platform
@@ -15,7 +15,7 @@ RESULTS = Path("benchmarks/results")
 
 
 def facts() -> dict[str, Any]:
-    """The command, the versions and the machine in words."""
+    """Describe the command, the versions and the machine."""
     cuda = torch.cuda.is_available()
     return {
         "command": "python " + " ".join(sys.argv),
@@ -26,12 +26,12 @@ def facts() -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Peak resident memory of this process, in bytes."""
+    """Return the peak resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def write_result(name: str, found: dict[str, Any]) -> None:
-    """The result file with its facts, and the same to read."""
+    """Write a result file with its facts, and print it."""
     text = json.dumps({**facts(), **found}, indent=1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / name).write_text(text + "\n", encoding="utf-8")

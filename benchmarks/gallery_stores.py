@@ -3,8 +3,8 @@
     python benchmarks/gallery_stores.py             # writes benchmarks/results/gallery_stores.json
     python benchmarks/gallery_stores.py --server http://127.0.0.1:19530   # and a server, token in MILVUS_TOKEN
 
-The rows are random unit vectors of 1024 numbers with a path and three metadata entries, without thumbnails. The stores
-are searched in turn; times are medians. The bytes of a server are not measured: they lie on its disks.
+The rows are random unit vectors of 1024 numbers, with a path and three metadata entries but without thumbnails. The
+searches take turns among the stores; times are medians. The bytes of a server are not measured, as its disks hold them.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SEARCHES = {"all": SearchRequest(10), "of one camera in 8": SearchRequest(10, fi
 
 
 def main() -> None:
-    """Fill all stores, search them in turn, write the result."""
+    """Fill all stores, search them in turn, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=15)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def fill(name: str, where: str, rows: int) -> tuple[VectorStore, dict[str, Any]]:
-    """A store with that many rows, the seconds it took, and the bytes it takes."""
+    """Fill a store; return it, the seconds that took, and its bytes."""
     dtype: Dtype = next((one for one in DTYPES if one == name), "float32")
     layout = Layout(dtype, WIDTH // 2, 8, WIDTH // 16)
     store = open_store(where, MODEL, layout, os.environ.get("MILVUS_TOKEN") if "://" in where else None)
@@ -81,12 +81,12 @@ def fill(name: str, where: str, rows: int) -> tuple[VectorStore, dict[str, Any]]
 
 
 def about(number: int) -> dict[str, Any]:
-    """Metadata such as a tracker gives."""
+    """Return metadata as a tracker would write it."""
     return {"camera": number % 8, "timestamp": 1.7e9 + number, "source": f"track_{number // 10:06d}"}
 
 
 def search_in_turn(stores: dict[str, VectorStore], rounds: int) -> dict[str, dict[str, float]]:
-    """The median seconds of a search for one query, for each store and kind of search."""
+    """Return the median seconds of a search for one query, by store and kind of search."""
     rng = np.random.default_rng(1)
     seconds: dict[tuple[str, str], list[float]] = {(name, kind): [] for name in stores for kind in SEARCHES}
     for round_ in range(rounds + 1):

@@ -1,14 +1,15 @@
-"""What the input pipeline gives on one core, against bare decoding and resizing; and what length groups save.
+"""Speed of the input pipeline on one core, against bare decoding and resizing; padding that length groups save.
 
     OMP_NUM_THREADS=1 python benchmarks/input_pipeline.py      # writes benchmarks/results/input_pipeline.json
 
-Pictures: rendered people as JPEG files of person crops' sizes (300 to 600 pixels high, quality 90, with grain). Bare is
-`PIL.Image.open(file).convert("RGB").resize((128, 384), BICUBIC)`. The pipeline is `PersonPairs` with augmentation and
-`PairCollator` at batches of 64, as a loader process runs it: to bytes (`TBPSTrainer`, which normalises on the device),
-or to floats; by Pillow, and by torchvision where it is installed. "processor" calls the image processor a picture, as
-evaluation does, without augmentation. Interleaved in one process; CPU seconds, which other programs disturb less than
-the clock; medians. Padding: of batches of 64 captions of 25 ± 10 words (normal, 5 to 75, and two special tokens), six
-pairs a person, by the window of `length_group_window`; and what a training step gains from it.
+Images: rendered people as JPEG files of the sizes of person crops (300 to 600 pixels high, quality 90, with grain).
+Bare is `PIL.Image.open(file).convert("RGB").resize((128, 384), BICUBIC)`. The pipeline is `PersonPairs` with
+augmentation and `PairCollator` at batches of 64, as a loader process runs it: to bytes (`TBPSTrainer`, which normalises
+on the device), or to floats; by Pillow, and by torchvision if it is installed. "processor" calls the image processor
+image by image, as evaluation does, without augmentation. All ways take turns in one process. Times are medians of CPU
+seconds, which other programs disturb less than the clock. Padding is measured on batches of 64 captions of 25 ± 10
+words (normal, 5 to 75, plus two special tokens), six pairs per person, by `length_group_window`, with the gain in a
+training step.
 """
 
 import argparse
@@ -46,7 +47,7 @@ Way = Callable[[int], None]
 
 
 def main() -> None:
-    """Measure, write the result."""
+    """Measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=192, help=f"a multiple of {BATCH}")
     parser.add_argument("--rounds", type=int, default=15)
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def torchvision_version() -> str | None:
-    """None where it is not installed."""
+    """Return the version of torchvision; None if it is not installed."""
     if torchvision_io() is None:
         return None
     import torchvision
@@ -82,7 +83,7 @@ def torchvision_version() -> str | None:
 
 
 def write_crops(folder: Path, count: int) -> list[str]:
-    """Rendered people as JPEG files of the sizes of person crops."""
+    """Write rendered people as JPEG files of the sizes of person crops."""
     generate(folder, people=max(10, -(-count // 3)), images_per_person=3, progress=False, workers=1)
     rng = np.random.default_rng(0)
     paths = []
@@ -97,7 +98,7 @@ def write_crops(folder: Path, count: int) -> list[str]:
 
 
 def images_per_second(paths: list[str], rounds: int) -> dict[str, Any]:
-    """Images a second of each way, and the median ratio to bare decoding of the same round."""
+    """Return images per second for each way, and the median ratio to bare decoding in the same round."""
     ways = {
         "bare": bare(paths, Image.Resampling.BICUBIC),
         "bare_bilinear": bare(paths, Image.Resampling.BILINEAR),
@@ -119,7 +120,7 @@ def images_per_second(paths: list[str], rounds: int) -> dict[str, Any]:
 
 
 def shares(seconds: dict[str, list[float]], base: str) -> dict[str, float]:
-    """The speed of each way as a share of another's, median over rounds."""
+    """Return the speed of each way relative to another, as the median over rounds."""
     return {
         name: round(statistics.median(b / a for a, b in zip(taken, seconds[base], strict=True)), 3)
         for name, taken in seconds.items()
@@ -128,7 +129,7 @@ def shares(seconds: dict[str, list[float]], base: str) -> dict[str, float]:
 
 
 def bare(paths: list[str], resample: Image.Resampling) -> Way:
-    """Decode and resize, no more."""
+    """Decode and resize only."""
 
     def run(round_: int) -> None:
         for path in paths:
@@ -138,7 +139,7 @@ def bare(paths: list[str], resample: Image.Resampling) -> Way:
 
 
 def pipelines(paths: list[str]) -> dict[str, Way]:
-    """The pipeline to bytes and to floats, by each backend that there is, and the image processor."""
+    """Return the pipelines to bytes and to floats for each installed backend, and the image processor."""
     processor = TBPSProcessor(TBPSImageProcessor(), train_tokenizer([CAPTION], 300))
     table = {"image": paths, "captions": [[CAPTION]] * len(paths), "person_id": list(range(len(paths)))}
     rows = datasets.Dataset.from_dict(table).cast_column("image", datasets.Image())
@@ -151,7 +152,7 @@ def pipelines(paths: list[str]) -> dict[str, Way]:
 
 
 def batches(pairs: PersonPairs, collate: PairCollator) -> Way:
-    """All batches of an epoch."""
+    """Return a function that loads all batches of an epoch."""
 
     def run(round_: int) -> None:
         for start in range(0, len(pairs), BATCH):
@@ -161,7 +162,7 @@ def batches(pairs: PersonPairs, collate: PairCollator) -> Way:
 
 
 def by_processor(paths: list[str], processor: TBPSProcessor) -> Way:
-    """One call of the image processor a picture, stacked to batches."""
+    """Return a function that calls the image processor image by image and stacks batches."""
 
     def run(round_: int) -> None:
         for start in range(0, len(paths), BATCH):
@@ -172,7 +173,7 @@ def by_processor(paths: list[str], processor: TBPSProcessor) -> Way:
 
 
 def padding_by_window(people: int = 4000, each: int = 6) -> dict[str, dict[str, float]]:
-    """Share of padding among a batch's tokens, and mean longest caption, by window; 0: no groups."""
+    """Return the fraction of padding in a batch and the mean longest caption, by window; 0 means no groups."""
     rng = np.random.default_rng(0)
     ids = np.repeat(np.arange(people), each)
     lengths = rng.normal(25, 10, len(ids)).clip(5, 75).round().astype(int) + 2
@@ -191,7 +192,7 @@ def padding_by_window(people: int = 4000, each: int = 6) -> dict[str, dict[str, 
 
 
 def step_by_length(padding: dict[str, dict[str, float]], rounds: int, batch: int = 8) -> dict[str, Any]:
-    """Seconds of a training step of CLIP ViT-B/16 at 384x128 whose captions are as long as without groups, and with."""
+    """Time a training step of CLIP ViT-B/16 at 384x128 with captions as long as without groups, and as with them."""
     lengths = {name: round(padding[name]["mean_longest"]) for name in ("0", "8")}
     model = TBPSModel(TBPSConfig(num_identities=11003)).train()
     seconds: dict[str, list[float]] = {name: [] for name in lengths}

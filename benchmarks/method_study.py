@@ -8,8 +8,8 @@
 Every method has the same towers, starting checkpoint, data, batches and steps. Methods differ in fields of `TBPSConfig`
 (benchmarks/method/methods.py); the robust ones also in training arguments. Each run is one process of one thread. It
 writes one JSON file below --results, beside the starting checkpoint, and is skipped next time if its settings are the
-same. When all runs are done, their files become one table, results.csv. Rendered worlds go below --out; they can be
-deleted.
+same. When all runs are done, their files become one table, results.csv. Rendered data sets go below --out; they
+can be deleted.
 """
 
 import argparse

@@ -1,12 +1,11 @@
-"""What the parts cost: a training step with and without them, and the memory of the ranking loss of a large batch.
+"""The cost of the parts: a training step with and without them, and the memory of the ranking loss on large batches.
 
     python benchmarks/part_cost.py                 # writes benchmarks/results/part_cost.json
 
-The step: towers of CLIP ViT-B/16 at 384x128 with random weights, captions of 25 words, SDM + ID, forward and backward;
-with the part decoder and all default part losses, the same with keys of their own and compactness, or without parts.
-Interleaved in one process, medians of the ratios of neighbours. The memory: peak resident memory of a fresh process
-that runs forward and backward of the ranking loss on B pairs, beyond what it held with the embeddings and their
-gradients made.
+Step: forward and backward of CLIP ViT-B/16 at 384x128 with random weights, captions of 25 words, SDM + ID; with the
+part decoder and all default part losses, the same with separate keys and compactness, or without parts. They take turns
+in one process; ratios are medians over neighbours. Memory: peak resident memory of a fresh process during forward and
+backward of the ranking loss on B pairs, beyond what it held once the embeddings and their gradients existed.
 """
 
 import argparse
@@ -40,7 +39,7 @@ RESULT = Path("benchmarks/results/part_cost.json")
 
 
 def main() -> None:
-    """Measure both, write the result."""
+    """Measure both, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8, help="pairs of a training step")
     parser.add_argument("--rounds", type=int, default=7)
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def step_cost(batch: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a step with and without parts, and the median ratios."""
+    """Return the seconds of a step with and without parts, and the median ratios."""
     inputs = {
         "pixel_values": torch.randn(batch, 3, 384, 128),
         "input_ids": torch.cat([torch.randint(1, 49000, (batch, 34)), torch.full((batch, 1), 49407)], dim=1),
@@ -89,7 +88,7 @@ def step_cost(batch: int, rounds: int) -> dict[str, Any]:
 
 
 class WithoutParts(TBPSModel):
-    """The same towers, whose part decoder is not run at all."""
+    """The same towers without running the part decoder."""
 
     def __init__(self, config: TBPSConfig) -> None:
         super().__init__(config)
@@ -103,7 +102,7 @@ class WithoutParts(TBPSModel):
 
 
 def one_step(model: TBPSModel, inputs: dict[str, torch.Tensor]) -> float:
-    """Seconds of forward and backward."""
+    """Return the seconds of forward and backward."""
     model.zero_grad(set_to_none=True)
     began = time.perf_counter()
     model(**inputs).loss.backward()
@@ -111,13 +110,13 @@ def one_step(model: TBPSModel, inputs: dict[str, torch.Tensor]) -> float:
 
 
 def in_fresh_process(way: str, pairs: int) -> dict[str, float]:
-    """Memory of one way, by a child process of its own."""
+    """Measure the memory of one way in a child process."""
     command = [sys.executable, __file__, "--memory-of", way, "--pairs", str(pairs)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def ranking_memory(pairs: int, chunk_size: int | None) -> dict[str, float]:
-    """Extra MiB and seconds of forward and backward, and what they gave, K = 8, d = 64."""
+    """Return extra MiB, seconds and results of forward and backward, with K = 8 and d = 64."""
     generator = torch.Generator().manual_seed(0)
     text, image = F.normalize(torch.randn(2, pairs, 8, 64, generator=generator), dim=-1)
     ids = torch.arange(pairs)

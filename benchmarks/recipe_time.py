@@ -1,12 +1,11 @@
-"""How long the recipes of the three benchmarks would take on a card of 24 GB: an estimate, not a measurement.
+"""Estimate how long the recipes of the three benchmarks would take on a 24 GB card. Not a measurement.
 
     python benchmarks/recipe_time.py            # writes benchmarks/results/recipe_time.json
 
-Measured here: the floating-point operations of a training step of the recipes' model (torch's counter), the seconds
-of that step, and the rate of large matrix products on the same machine; the quotient is the share of a machine's
-matrix-product rate that a training step reaches. The estimate gives a card the same share of the dense bfloat16 rate
-that its maker publishes, and, more carefully, 45 % of that. It leaves out evaluation and assumes that loader processes
-keep up.
+Measured: the floating-point operations of a training step of the recipes' model (torch's counter), its seconds, and the
+rate of large matrix products on the same machine. Together they give the fraction of the matrix-product rate that a
+training step reaches. The estimate applies that fraction to the dense bfloat16 rate that the card's maker publishes,
+and, to be careful, also 45 % of it. It ignores evaluation and assumes that loader processes keep up.
 """
 
 import statistics
@@ -32,7 +31,7 @@ CARDS = {"RTX 3090": 71e12, "RTX 4090": 165e12, "L4": 121e12, "A10": 125e12}  # 
 
 
 def main() -> None:
-    """Count, time, extrapolate, write the result."""
+    """Count, time, extrapolate, and write the result."""
     step = make_step("tbps", BATCH)
     with FlopCounterMode(display=False) as counter:
         step()
@@ -62,14 +61,14 @@ def main() -> None:
 
 
 def seconds(work: Any) -> float:
-    """Of one call."""
+    """Time one call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def hours(operations: float, peak: float, shares: dict[str, float]) -> dict[str, float]:
-    """Of all epochs, by each share of a card's rate."""
+    """Return the hours of all epochs, for each fraction of the card's rate."""
     return {name: round(EPOCHS * operations / (share * peak) / 3600, 1) for name, share in shares.items()}
 
 

@@ -1,17 +1,16 @@
-"""Search beside plain NumPy, at 100,000 and at a million vectors; evaluation beside a full argsort.
+"""Search against plain NumPy, at 100,000 and at a million vectors; evaluation against a full argsort.
 
-    python benchmarks/search_vectors.py runs/search      # first: a trained model's vectors, in the background
-    python benchmarks/search.py exact runs/search        # 100,000 x 1024 beside NumPy
+    python benchmarks/search_vectors.py runs/search      # first: vectors of a trained model
+    python benchmarks/search.py exact runs/search        # 100,000 x 1024 against NumPy
     python benchmarks/search.py million runs/search      # 1,000,000 x 1024
-    python benchmarks/search.py adding runs/search       # 3,000 images into a gallery, beside the model alone
+    python benchmarks/search.py adding runs/search       # 3,000 images into a gallery, against the model alone
     python benchmarks/search.py evaluation               # 19,848 x 19,848
 
-Each writes benchmarks/results/search_<part>.json. Vectors are those of `search_vectors.py`; the queries are sentences.
-Sides take turns of 50 queries in one process: the threads of OpenBLAS, which NumPy
-brings along, spin for 0.2 s after a call and take a core away from whoever comes next. Then each side answers some
-queries after a pause each: threads of torch that sleep come late on a virtual machine, so that one core does the work.
-Figures are medians over queries. NumPy's side is a float32
-matrix-vector product and `argpartition`, the vectors in memory. Galleries are opened from disk, their files in the
+Each writes benchmarks/results/search_<part>.json. The vectors are those of `search_vectors.py`, the queries are texts.
+Both sides take turns of 50 queries in one process, as the threads of NumPy's OpenBLAS spin for 0.2 s after a call and
+take a core from the next side. Then each side answers some queries after a pause: sleeping threads of torch wake late
+on a virtual machine, so that one core does the work. Figures are medians over queries. NumPy computes a float32
+matrix-vector product and `argpartition` on vectors in memory. Galleries are opened from disk, with their files in the
 system's cache.
 """
 
@@ -54,7 +53,7 @@ Answer = Callable[[np.ndarray], list[int]]
 
 
 def main() -> None:
-    """Measure one part, write its result."""
+    """Measure one part, and write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("exact", "million", "adding", "evaluation", "memory"))
     parser.add_argument("vectors", nargs="?", type=Path, help="folder of search_vectors.py")
@@ -76,7 +75,7 @@ def main() -> None:
 
 
 def exact(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]:
-    """Exact search, and 8-bit codes with rescoring, beside NumPy."""
+    """Measure exact search, and 8-bit codes with rescoring, against NumPy."""
     vectors = load_vectors(source, rows)
     queries = load_queries(source, count)
     store = fill(folder / "float32", vectors)
@@ -99,7 +98,7 @@ def exact(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]:
 
 
 def million(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]:
-    """A million rows: the index, filters, opening."""
+    """Measure a million rows: the index, filters, opening."""
     vectors = load_vectors(source, rows)
     queries = load_queries(source, count)
     store = fill(folder / "float32", vectors)
@@ -136,7 +135,7 @@ def million(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]
 
 
 def adding(source: Path) -> dict[str, Any]:
-    """A folder of images into new galleries, beside the model on tensors that are ready."""
+    """Measure adding a folder of images to new galleries, against the model on ready tensors."""
     model = AutoModel.from_pretrained(source / "model").eval()
     processor = AutoProcessor.from_pretrained(source / "model")
     files = list_images(source / "data" / "ToyPEDES" / "imgs")
@@ -161,7 +160,7 @@ def adding(source: Path) -> dict[str, Any]:
 
 
 def take_turns(sides: dict[str, Answer], queries: np.ndarray) -> dict[str, Any]:
-    """Turns of `TURN` queries by each side; then some queries, each after a pause. The first side is the truth."""
+    """Let each side answer turns of `TURN` queries, then some queries after pauses. The first side is the reference."""
     for answer in sides.values():
         answer(queries[0])  # warms up, and verifies what is read for the first time
     turns = [queries[start : start + TURN] for start in range(0, len(queries), TURN)]
@@ -187,7 +186,7 @@ def take_turns(sides: dict[str, Answer], queries: np.ndarray) -> dict[str, Any]:
 
 
 def timed(answer: Answer, queries: np.ndarray, pause: float) -> list[tuple[float, list[int]]]:
-    """Seconds and answer of each query."""
+    """Return the seconds and the answer of each query."""
     found = []
     for query in queries:
         time.sleep(pause)
@@ -198,31 +197,31 @@ def timed(answer: Answer, queries: np.ndarray, pause: float) -> list[tuple[float
 
 
 def quantiles(side: list[tuple[float, list[int]]], peer: list[tuple[float, list[int]]]) -> dict[str, float]:
-    """Milliseconds, and the ratio of the medians."""
+    """Return milliseconds, and the ratio of the medians."""
     taken, other = ([seconds for seconds, _ in part] for part in (side, peer))
     return {"p50_ms": round(1000 * statistics.median(taken), 2), "p95_ms": round(1000 * np.quantile(taken, 0.95), 2),
             "p50_to_numpy": round(statistics.median(taken) / statistics.median(other), 3)}  # fmt: skip
 
 
 def by_numpy(vectors: np.ndarray, query: np.ndarray) -> list[int]:
-    """The plain way."""
+    """Return a search by NumPy."""
     scores = vectors @ query
     best = np.argpartition(scores, len(scores) - K)[-K:]
     return best[np.argsort(-scores[best], kind="stable")].tolist()
 
 
 def found_by(store: FolderStore, query: np.ndarray, request: SearchRequest) -> list[int]:
-    """The numbers of the rows that a gallery finds, with everything that a hit needs read."""
+    """Return the row numbers that a gallery finds, after reading everything that a hit needs."""
     return [int(one.row.id) for one in store.search(query[None], request)[0]]
 
 
 def recall(answers: list[list[int]], truth: list[list[int]]) -> float:
-    """Mean share of the true rows that are found."""
+    """Return the mean fraction of the true rows that are found."""
     return round(float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(answers, truth, strict=True)])), 5)
 
 
 def fill(folder: Path, vectors: np.ndarray, dtype: Any = "float32") -> FolderStore:
-    """A gallery of the vectors in files of 65,536 rows, as `tbps gallery compact` leaves it."""
+    """Make a gallery of the vectors in files of 65,536 rows, as `tbps gallery compact` leaves it."""
     dim = vectors.shape[1]
     store = FolderStore.open(folder, ModelIdentity("benchmark", "0", dim), Layout(dtype, PREFIX, PARTS, PART))
     with store.writing():
@@ -237,12 +236,12 @@ def fill(folder: Path, vectors: np.ndarray, dtype: Any = "float32") -> FolderSto
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files."""
+    """Return the bytes of all files."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def load_vectors(source: Path, rows: int) -> np.ndarray:
-    """The first rows of `search_vectors.py`, (rows, E)."""
+    """Load the first rows of `search_vectors.py`, (rows, E)."""
     files = sorted((source / "vectors").glob("*.npy"))
     first = np.load(files[0], mmap_mode="r")
     vectors = np.empty((rows, first.shape[1]), np.float32)
@@ -257,12 +256,12 @@ def load_vectors(source: Path, rows: int) -> np.ndarray:
 
 
 def load_queries(source: Path, count: int) -> np.ndarray:
-    """Sentences' vectors, (count, E)."""
+    """Load the vectors of the queries, (count, E)."""
     return np.load(source / "queries.npy")[:count]
 
 
 def evaluation() -> dict[str, Any]:
-    """All metrics, by tbps and by ranking the whole gallery for every query."""
+    """Measure all metrics by tbps, and by ranking the full gallery for every query."""
     texts, images, ids = people_with_vectors()
     began = time.perf_counter()
     ours = retrieval_metrics(texts, images, ids, ids)
@@ -280,7 +279,7 @@ def evaluation() -> dict[str, Any]:
 
 
 def evaluation_memory() -> dict[str, float]:
-    """Peak memory of a fresh process beyond the embeddings, MiB."""
+    """Return the peak memory of a fresh process beyond the embeddings, in MiB."""
     texts, images, ids = people_with_vectors()
     retrieval_metrics(texts[:64], images, ids[:64], ids)  # what libraries take when they are first used
     before = peak_memory()
@@ -289,7 +288,8 @@ def evaluation_memory() -> dict[str, float]:
 
 
 def people_with_vectors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As many people and images as in ICFG-PEDES's test split; vectors that match about as well as a good model's."""
+    """Make as many people and images as ICFG-PEDES's test split, with vectors that match about as well as a good
+    model's."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.arange(EVALUATED) % PEOPLE
     centres = torch.randn(PEOPLE, PREFIX + PARTS * PART, generator=generator)[ids]
@@ -299,7 +299,7 @@ def people_with_vectors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def by_full_argsort(texts: torch.Tensor, images: torch.Tensor, ids: torch.Tensor) -> dict[str, float]:
-    """What research code of the field does, but in blocks of queries, since the whole matrix takes 14 GiB and more."""
+    """Rank as research code does, but in blocks of queries: the full matrix takes 14 GiB and more."""
     first, precisions, penalties = [], [], []
     for start in range(0, len(texts), 1000):
         part = slice(start, start + 1000)

@@ -1,11 +1,10 @@
-"""Vectors for `benchmarks/search.py`: a trained model's, of a million images and of sentences.
+"""Vectors for `benchmarks/search.py`: a million images and their queries, from a trained model.
 
-    python benchmarks/search_vectors.py runs/search            # resumes where it was cut off
+    python benchmarks/search_vectors.py runs/search            # resumes where it stopped
 
-Trains the demonstration's recipe with retrieval vectors of the default width, E = 512 + 8 * 64 = 1024; renders people
-whom the model has never seen, each by four cameras, makes four pictures of every one by random crop, flip, random
-erasing and colour jitter, and embeds them. The sentences are captions of the first of those people. Nothing here is
-timed.
+Trains the demo's recipe with retrieval vectors of the default width, E = 512 + 8 * 64 = 1024. Renders people whom the
+model has never seen, each by four cameras, makes four images of each by random crop, flip, random erasing and colour
+jitter, and embeds them. The queries are captions of the first of these people. Nothing here is timed.
 """
 
 import argparse
@@ -42,7 +41,7 @@ WIDTH = {"projection_dim": 512, "num_parts": 8, "part_dim": 64}
 
 
 def main() -> None:
-    """Train, embed the sentences, embed the images."""
+    """Train, embed the queries, and embed the images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=1_000_000)
@@ -58,7 +57,7 @@ def main() -> None:
 
 
 def train(out: Path) -> None:
-    """The demonstration's model, wider."""
+    """Train the demo's model with wider vectors."""
     if (out / "model" / "config.json").exists():
         return
     recipe = yaml.safe_load(Path("recipes/quickstart.yaml").read_text(encoding="utf-8"))
@@ -73,12 +72,12 @@ def train(out: Path) -> None:
 
 @cache
 def load(out: Path) -> tuple[TBPSModel, TBPSProcessor]:
-    """The model, once a process."""
+    """Load the model once per process."""
     return AutoModel.from_pretrained(out / "model").eval(), AutoProcessor.from_pretrained(out / "model")
 
 
 def embed_sentences(out: Path, count: int) -> None:
-    """`queries.npy` (count, E): one caption of each person."""
+    """Write `queries.npy` (count, E): one caption of each person."""
     everything = frozenset(BODY)
     captions = [
         write_caption(draw_person(SEED, person), "front", everything, seed=SEED, key=(person, 0, 0)).text
@@ -89,7 +88,7 @@ def embed_sentences(out: Path, count: int) -> None:
 
 
 def part_file(out: Path, part: int) -> Path:
-    """Where the vectors of some people are."""
+    """Return the file of the vectors of some people."""
     return out / "vectors" / f"{part:05d}.npy"
 
 

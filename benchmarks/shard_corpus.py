@@ -1,11 +1,11 @@
-"""How long a pre-training corpus takes to convert and to stream, and whether memory stays flat.
+"""Time to convert and to stream a pre-training corpus, and whether memory stays flat.
 
     OMP_NUM_THREADS=1 python benchmarks/shard_corpus.py      # writes benchmarks/results/shard_corpus.json
 
-Pictures: JPEG files of 128x384, gradients with grain, about 17 KB each, in the format of WebPerson. Each size is
-converted in a process of its own (as `tbps data shard` with 2 threads, which decode every image once), whose peak
-memory is taken; that of 64 images is what the process needs by itself. Then the shards are streamed in another process:
-one reader, a buffer of 1,000 rows, one pass of undecoded rows. "repeated": 100,000 entries of the same 1,000 images.
+Images: JPEG files of 128x384, gradients with grain, about 17 KB each, in the format of WebPerson. A process converts
+each size (as `tbps data shard` with 2 threads, which decode every image once), and its peak memory is recorded; with 64
+images it shows what the process itself needs. Then another process streams the shards: one reader, a buffer of 1,000
+rows, one pass of undecoded rows. "repeated": 100,000 entries of the same 1,000 images.
 """
 
 import argparse
@@ -49,7 +49,7 @@ print(sum(1 for _ in takewhile(lambda found: found[1].epoch == 0, stream)))
 
 
 def main() -> None:
-    """Measure, write the result."""
+    """Measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def write_source(folder: Path, count: int, repeats: int) -> Path:
-    """`count` pictures and their JSON file, which names each so many times."""
+    """Write `count` images and a JSON file that names each of them several times."""
     rng = np.random.default_rng(0)
     slope = np.linspace(0, 200, 384)[:, None, None]
     grain = rng.normal(0, 12, (512, 256, 3))
@@ -83,7 +83,7 @@ def write_source(folder: Path, count: int, repeats: int) -> Path:
 
 
 def timed(code: str, source: Path, out: Path) -> dict[str, Any]:
-    """Seconds, without the imports, and peak memory of a process that runs `code`."""
+    """Run `code` in a process; return its seconds without imports, and its peak memory."""
     whole = MEASURED.format(source=str(source), out=str(out), code=code)
     run = subprocess.run(
         [sys.executable, "-c", whole], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True

@@ -1,17 +1,16 @@
-"""A whole training step of tbps beside CLIP's own, and the memory of a batch that no device holds at once.
+"""A training step of tbps against that of CLIP, and the memory of a batch that no device can hold at once.
 
     python benchmarks/train_step.py                     # writes benchmarks/results/train_step.json
     python benchmarks/train_step.py --large-batch       # writes benchmarks/results/large_batch.json
 
-The step: zero gradients, forward, backward, fused AdamW, in float32 (bfloat16 by autocast on a GPU). ViT-B/16 at
-384x128 with random weights on both sides. tbps: all default losses, an instance loss over 11,003 people, captions
-padded to the batch's longest. CLIP: InfoNCE of `transformers.CLIPModel`, whose vision tower is given the same rectangle
-of patches, captions padded to 77 as published code does, and to the batch's longest. Captions: words drawn from a
-normal distribution of mean 25 and deviation 8, at 1.2 tokens a word. All sides run one after another in one process,
-and ratios are medians over rounds. Peak memory is that of a fresh process a side, beyond what it held once everything
-was imported. There glibc gives back whatever is freed (`MALLOC_MMAP_THRESHOLD_`): by default it keeps freed blocks of
-up to 32 MiB, between which larger ones no longer fit, and a process grows with the number of chunks although its
-tensors do not.
+Step: zero gradients, forward, backward, fused AdamW, in float32 (bfloat16 by autocast on a GPU). ViT-B/16 at 384x128
+with random weights on all sides. tbps: all default losses, an instance loss over 11,003 people, captions padded to the
+batch's longest. CLIP: InfoNCE of `transformers.CLIPModel` with the same rectangle of patches, captions padded to 77 as
+published code does, and to the batch's longest. Caption lengths are normal with mean 25 and deviation 8 words, at 1.2
+tokens per word. The sides take turns in one process; ratios are medians over rounds. Peak memory is that of a fresh
+process per side, beyond what it held after all imports. In these, glibc returns freed memory at once
+(`MALLOC_MMAP_THRESHOLD_`). By default it keeps freed blocks of up to 32 MiB; larger ones do not fit between them, and
+the process grows with the number of chunks although its tensors do not.
 """
 
 import argparse
@@ -65,7 +64,7 @@ def main() -> None:
 
 
 def step_seconds(batch: int, rounds: int) -> dict[str, Any]:
-    """Median seconds of a step of each side, and the medians of tbps's ratio to the others."""
+    """Return the median seconds of a step by side, and the median ratios of tbps to the others."""
     steps = {side: make_step(side, batch) for side in ("tbps", "clip 77", "clip longest")}
     seconds: dict[str, list[float]] = {side: [] for side in steps}
     for round_ in tqdm(range(rounds + 1), desc="rounds"):
@@ -90,13 +89,13 @@ def step_seconds(batch: int, rounds: int) -> dict[str, Any]:
 
 
 def lengths(batch: int) -> list[int]:
-    """Tokens of each caption with its begin and end, longest first."""
+    """Return the tokens per caption, with begin and end, longest first."""
     words = torch.normal(25.0, 8.0, (batch,), generator=torch.Generator().manual_seed(0)).clamp(6, 60)
     return sorted((int(1.2 * count) + 2 for count in words), reverse=True)
 
 
 def captions(batch: int, padded_to: int) -> dict[str, torch.Tensor]:
-    """Random token ids, end tokens and padding: input_ids and attention_mask (batch, padded_to)."""
+    """Make random input_ids and attention_mask (batch, padded_to), with end tokens and padding."""
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(1, 49000, (batch, padded_to), generator=generator)
     mask = torch.zeros(batch, padded_to, dtype=torch.long)
@@ -107,7 +106,7 @@ def captions(batch: int, padded_to: int) -> dict[str, torch.Tensor]:
 
 
 def make_step(side: str, batch: int, chunk: int | None = None, with_state: bool = False) -> Step:
-    """One step of a side on a batch that stays the same; `with_state`: the optimizer has made a step already."""
+    """Return a step of a side on a fixed batch. `with_state`: the optimizer has already made a step."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     inputs = captions(batch, CLIP_LENGTH if side == "clip 77" else lengths(batch)[0])
@@ -138,7 +137,7 @@ def make_step(side: str, batch: int, chunk: int | None = None, with_state: bool 
 
 
 def rectangular_clip() -> CLIPModel:
-    """CLIP ViT-B/16 as Transformers builds it, on 24x8 patches as tbps's vision tower has them."""
+    """Build Transformers' CLIP ViT-B/16 on 24x8 patches, as in tbps."""
     sides = TBPSConfig()
     model = CLIPModel(CLIPConfig(vision_config={"patch_size": 16, "image_size": 224}))
     model.vision_model.embeddings = RectangularVisionEmbeddings(sides.vision_config)
@@ -146,7 +145,7 @@ def rectangular_clip() -> CLIPModel:
 
 
 def in_fresh_process(side: str, batch: int, chunk: int | None = None) -> dict[str, float]:
-    """Memory of one side, by a child process of its own."""
+    """Measure the memory of one side in a child process."""
     command = [sys.executable, __file__, "--memory-of", side, "--batch", str(batch)]
     command += ["--chunk", str(chunk)] if chunk else []
     run = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **ALLOCATOR})
@@ -154,7 +153,7 @@ def in_fresh_process(side: str, batch: int, chunk: int | None = None) -> dict[st
 
 
 def memory_of(side: str, batch: int, chunk: int | None) -> dict[str, float]:
-    """Peak MiB of a step with the optimizer's state in memory, and its seconds."""
+    """Return the peak MiB of a step with the optimizer's state in memory, and its seconds."""
     before = peak_memory()
     step = make_step(side, batch, chunk, with_state=True)
     began = time.perf_counter()

@@ -1,6 +1,6 @@
 """Run the common tests of Transformers on tbps: `python -m conformance [pytest arguments]`, or `make conformance`.
 
-Fetches them where they are missing, and ends with what passed, what was skipped and why, and what failed.
+Downloads them if they are missing. Ends with what passed, what was skipped and why, and what failed.
 """
 
 import sys
@@ -16,14 +16,14 @@ SETTINGS = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-o", "addopts=", "-
 
 
 class Tally:
-    """Counts outcomes of tests (their subtests apart) and the reasons of skips."""
+    """Counts test outcomes (without subtests) and reasons of skips."""
 
     def __init__(self) -> None:
         self.passed = self.failed = 0
         self.skips: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Called by pytest for every phase of every test."""
+        """Count a phase of a test; pytest calls this."""
         if report.skipped:
             self.skips[reason_of(report)] += 1
         elif report.failed:
@@ -32,7 +32,7 @@ class Tally:
             self.passed += 1
 
     def print(self) -> bool:
-        """Show the tally; returns whether nothing failed and every skip is explained."""
+        """Print the tally; return whether nothing failed and every skip is explained."""
         groups: dict[str, Counter[str]] = {}
         for reason, count in self.skips.items():
             groups.setdefault(explanation(reason) or "UNEXPLAINED", Counter())[reason] = count
@@ -45,12 +45,12 @@ class Tally:
 
 
 def reason_of(report: pytest.TestReport) -> str:
-    """Pytest gives (file, line, "Skipped: reason")."""
+    """Return the reason in pytest's (file, line, "Skipped: reason")."""
     return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
 
 
 def main(arguments: list[str]) -> int:
-    """0 where every test passed or was skipped for a reason that is explained."""
+    """Return 0 if every test passed, or was skipped for a reason that `skips.py` explains."""
     tally = Tally()
     code = pytest.main([str(HERE), *SETTINGS, *arguments], plugins=[tally])
     explained = tally.print()

@@ -1,4 +1,4 @@
-"""Makes the fetched common tests importable, and keeps them off the network."""
+"""Make the common tests importable, and keep them off the network."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Why a common test may be skipped. A reason that no line here explains fails the run."""
+"""Reasons for which a common test may be skipped. A reason that is not listed here fails the run."""
 
 import re
 
@@ -26,5 +26,5 @@ EXPLANATIONS = {
 
 
 def explanation(reason: str) -> str | None:
-    """The first line above that explains a reason, or None."""
+    """Return the first entry that explains a reason, or None."""
     return next((why for why, pattern in EXPLANATIONS.items() if re.search(pattern, reason)), None)

@@ -1,9 +1,9 @@
-"""Fetch the common tests of Transformers: its source distribution at the installed version, unpacked outside the
-repository. Nothing of it is committed.
+"""Fetch the common tests of Transformers: unpack its source distribution, at the installed version, outside the
+repository. None of it is committed.
 
-The distribution holds the common test files but not three modules that they import. They are written beside them, as
-small as the imports allow: two mixins of tests that are not distributed (export, generation) and settings of those
-configuration tests that skip composite configurations.
+The distribution lacks three modules that the common tests import. This module writes minimal ones: two mixins of tests
+that are not distributed (export, generation), and settings for the configuration tests that skip composite
+configurations.
 """
 
 import subprocess
@@ -29,11 +29,12 @@ COMPLETE = ".complete"
 
 
 def fetch(folder: Path) -> Path:
-    """The folder to put on `sys.path`, so that `transformers_tests.test_modeling_common` can be imported; downloaded
-    by pip where it is missing.
+    """Return the folder to put on `sys.path` for importing `transformers_tests.test_modeling_common`.
+
+    Download it with pip if it is missing.
 
     Raises:
-        RuntimeError: pip could not get the source distribution; its own message is part of it.
+        RuntimeError: pip could not get the source distribution; the message includes that of pip.
     """
     version = transformers.__version__
     root = folder / f"transformers-{version}"
@@ -51,7 +52,7 @@ def fetch(folder: Path) -> Path:
 
 
 def download(version: str, folder: Path) -> Path:
-    """The source distribution of that version."""
+    """Download the source distribution of that version."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--no-binary", "transformers", "--dest", str(folder)]
     done = subprocess.run([*command, f"transformers=={version}"], capture_output=True, text=True)

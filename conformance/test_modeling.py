@@ -1,4 +1,4 @@
-"""The tests that Transformers runs on every model, on ours."""
+"""The common model tests of Transformers, on tbps."""
 
 import unittest
 from typing import Any
@@ -24,7 +24,7 @@ class TBPSModelTest(ModelTesterMixin, unittest.TestCase):
         )
 
     def _prepare_for_class(self, inputs: Any, model_class: type, return_labels: bool = False) -> dict[str, Any]:
-        """Person ids are what our loss has for labels."""
+        """Pass person ids as labels."""
         prepared = super()._prepare_for_class(inputs, model_class)
         return {**prepared, "person_ids": torch.arange(BATCH)} if return_labels else prepared
 
@@ -32,19 +32,19 @@ class TBPSModelTest(ModelTesterMixin, unittest.TestCase):
         self.config_tester.run_common_tests()
 
     def test_hidden_states_output(self) -> None:
-        """The common test reads hidden states off the output itself; ours are those of each tower."""
+        """Check hidden states per tower; the common test reads them from the output itself."""
         for how in ("argument", "configuration"):
             for side, length in self.sides(self.tower_outputs(how)):
                 assert [tuple(x.shape) for x in side.hidden_states] == [(BATCH, length, WIDTH)] * (LAYERS + 1)
 
     def test_attention_outputs(self) -> None:
-        """As above, for attentions."""
+        """Check attentions per tower, for the same reason."""
         for how in ("argument", "configuration"):
             for side, length in self.sides(self.tower_outputs(how)):
                 assert [tuple(x.shape) for x in side.attentions] == [(BATCH, HEADS, length, length)] * LAYERS
 
     def test_retain_grad_hidden_states_attentions(self) -> None:
-        """As above: a score's gradient reaches what each tower shows of itself."""
+        """Check that the gradient of a score reaches the hidden states and attentions of each tower."""
         out = self.tower_outputs("argument")
         kept = [side[name][0] for side, _ in self.sides(out) for name in ("hidden_states", "attentions")]
         for tensor in kept:
@@ -54,7 +54,7 @@ class TBPSModelTest(ModelTesterMixin, unittest.TestCase):
             assert tensor.grad is not None
 
     def tower_outputs(self, how: str) -> Any:
-        """The output with hidden states and attentions of the towers, asked for by an argument or a configuration."""
+        """Return outputs with hidden states and attentions of the towers, requested by argument or by configuration."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         asked = {"output_hidden_states": True, "output_attentions": True}
         if how == "configuration":
@@ -65,7 +65,7 @@ class TBPSModelTest(ModelTesterMixin, unittest.TestCase):
         return model(**inputs, **(asked if how == "argument" else {}))
 
     def sides(self, out: Any) -> list[tuple[Any, int]]:
-        """Each tower's output and its number of tokens."""
+        """Return the output and the number of tokens of each tower."""
         tester = self.model_tester
         return [(out.text_model_output, tester.seq_length), (out.vision_model_output, tester.num_image_tokens)]
 

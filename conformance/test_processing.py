@@ -1,4 +1,4 @@
-"""The tests that Transformers runs on every processor and every image processor, on ours."""
+"""The common processor and image processor tests of Transformers, on tbps."""
 
 import unittest
 from typing import Any
@@ -39,7 +39,7 @@ class TBPSImageProcessorTester(ImageProcessingTester):
         super().__init__(parent, size={"height": IMAGE_SIZE[0], "width": IMAGE_SIZE[1]})
 
     def _get_image_processing_classes(self) -> dict[str, type]:
-        """The common tester looks them up by the folder of its file among Transformers' own."""
+        """Return the class directly; the common tester looks it up by folder among those of Transformers."""
         return {"pil": TBPSImageProcessor}
 
 

@@ -1,4 +1,4 @@
-"""Tiny models of every tower family and inputs for them, as the common tests ask for them."""
+"""Tiny models of every tower family, with inputs, as the common tests need them."""
 
 from typing import Any
 
@@ -29,11 +29,11 @@ VIT_BERT: dict[str, Any] = {
 
 
 class TBPSModelTester:
-    """What the common tests read of a model by name, and inputs for it.
+    """Sizes and inputs of a tiny model, under the names that the common tests read.
 
     Args:
         towers: `vision_config` and `text_config`. prefix: tokens of an image before its patches.
-        length: words of a sentence, special tokens included.
+        length: tokens of a text, special tokens included.
     """
 
     is_training = True

@@ -4,7 +4,8 @@
     .venv/bin/tbps data toy runs/more-people --people 1000 --seed 1  # people that the checkpoint never saw
     .venv/bin/python examples/finetune_lora.py runs/demo/model runs/more-people --output_dir runs/lora
 
-The towers keep their weights and learn a low-rank change of their attention; what tbps adds to them is trained whole.
+The towers keep their weights and learn a low-rank change of their attention. Everything that tbps adds is fully
+trained.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="folder or Hub id of a tbps model")
     parser.add_argument("root", help="folder that holds the benchmark's folder")

@@ -3,7 +3,7 @@
     .venv/bin/tbps data toy runs/more-people --people 1000 --seed 1  # people that the checkpoint never saw
     .venv/bin/python examples/finetune_trainer.py runs/demo/model runs/more-people --output_dir runs/finetuned
 
-`TBPSModel.forward` returns a loss wherever it is given `person_ids`, so Trainer needs nothing but pairs to train on.
+`TBPSModel.forward` returns a loss when it gets `person_ids`, so Trainer needs only training pairs.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="folder or Hub id of a tbps model")
     parser.add_argument("root", help="folder that holds the benchmark's folder")

@@ -1,9 +1,9 @@
-"""Search a folder of person crops by a sentence.
+"""Search a folder of person crops by text.
 
     .venv/bin/python examples/search_folder.py runs/demo/model runs/demo/data/ToyPEDES/imgs/cam_a runs/gallery "a woman in red"
 
-The first run embeds every image of the folder and keeps the vectors in a gallery on disk. Later runs embed only what
-is new in the folder, so the next sentence is answered at once.
+The first run embeds every image in the folder and stores the vectors in a gallery on disk. Later runs embed only new
+images, so they answer at once.
 """  # noqa: E501 - a command is one line
 
 import argparse
@@ -17,7 +17,7 @@ from tbps.cli.terminal import safe_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the images that fit the sentence best, best first."""
+    """Print the best matches, best first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="folder or Hub id of a tbps model")
     parser.add_argument("folder", type=Path, help="folder of person crops, searched with all below it")
