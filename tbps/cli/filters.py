@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tbps.cli.parser import text
+from tbps.cli.parser import text, wrapped
 from tbps.cli.terminal import show
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ _TOO_MANY_DIGITS = re.compile(r"-?\d{641,}")
 def add_filter_options(command: argparse.ArgumentParser) -> None:
     """Add the options of a filter. Without any of them every image matches."""
     group = command.add_argument_group(
-        "filter", "Select images that meet all of these conditions. An image without the requested field never matches."
+        "filter",
+        wrapped("Select images that meet all of these conditions. An image without the requested field never matches."),
     )
     group.add_argument("--camera", action="append", default=[], type=text,
                        help="images of this camera; repeat for alternatives")  # fmt: skip

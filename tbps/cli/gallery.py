@@ -42,18 +42,6 @@ def repair(options: argparse.Namespace) -> None:
             show(f"{what}: {line}")
 
 
-def add_repair(gallery: Commands) -> None:
-    """The command."""
-    command = add_command(gallery, "repair", "make a damaged gallery usable again, or convert one of an earlier format",
-                          "tbps gallery repair people",
-                          "Reads every file. Sound ones are kept, others get a name that ends in .damaged; a lost "
-                          "gallery.json is made from its copy or from the shards. No image is encoded, and nothing is "
-                          "deleted but files of an earlier format that were converted.")  # fmt: skip
-    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
-    command.add_argument("--json", action="store_true", help="print what was done as JSON")
-    command.set_defaults(run=repair)
-
-
 def folder(options: argparse.Namespace) -> "FolderStore":
     """The gallery in a folder that the command names.
 
@@ -141,7 +129,7 @@ def compact(options: argparse.Namespace) -> None:
         show_error(left)
 
 
-def make_index(options: argparse.Namespace) -> None:
+def build_index(options: argparse.Namespace) -> None:
     """`tbps gallery build-index`"""
     store = folder(options)
     with store.writing():
@@ -179,65 +167,85 @@ def calibrate(options: argparse.Namespace) -> None:
 
 
 def add_gallery(commands: Commands) -> None:
-    """The commands of a gallery's upkeep."""
-    gallery = commands.add_parser("gallery", help="upkeep of a gallery").add_subparsers(
+    """Add the commands of `tbps gallery`."""
+    gallery = commands.add_parser("gallery", help="inspect and maintain a gallery").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    command = add_command(gallery, "info", "say what a gallery holds", "tbps gallery info people")
+    command = add_command(gallery, "info", "print what a gallery contains", "tbps gallery info people")
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     command.add_argument("--json", action="store_true", help="print it as JSON")
     command.set_defaults(run=info)
-
-    command = add_command(gallery, "check", "read every file and compare all checksums", "tbps gallery check people")
-    command.add_argument("gallery", metavar="GALLERY")
-    command.set_defaults(run=check)
-
-    command = add_command(gallery, "build-index", "make an approximate index, for `tbps search --mode index`",
-                          "tbps gallery build-index people", "It replaces an older one. Needs FAISS.")  # fmt: skip
-    command.add_argument("gallery", metavar="GALLERY")
-    command.add_argument(
-        "--nlist", type=positive, help="parts that images are sorted into (default: one in a thousand)"
-    )
-    command.add_argument("--target-recall", type=float, default=0.99,
-                         help="share of the ten best images that a search should find (default 0.99)")  # fmt: skip
-    rename_option(command, "--lists", "--nlist")
-    command.set_defaults(run=make_index)
-
     add_list(gallery)
     add_remove(gallery)
-    command = add_command(gallery, "compact", "erase what was removed, and join many small files",
-                          "tbps gallery compact people")  # fmt: skip
-    command.add_argument("gallery", metavar="GALLERY")
-    command.add_argument("--rows-per-file", type=positive, default=65536, help="(default 65536)")
+    _add_compact(gallery)
+    _add_build_index(gallery)
+    command = add_command(gallery, "check", "read every file and compare all checksums", "tbps gallery check people")
+    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
+    command.set_defaults(run=check)
+    _add_repair(gallery)
+    _add_export_and_import(gallery)
+    _add_calibrate(gallery)
+
+
+def _add_compact(gallery: Commands) -> None:
+    command = add_command(gallery, "compact", "erase removed images from disk, and join small files",
+                          "tbps gallery compact people", "An approximate index is dropped.")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
+    command.add_argument("--rows-per-file", type=positive, default=65536, metavar="N",
+                         help="images per joined file (default: %(default)s)")  # fmt: skip
     command.set_defaults(run=compact)
-    add_repair(gallery)
-    add_transfer(gallery)
-    add_calibrate(gallery)
 
 
-def add_transfer(gallery: Commands) -> None:
-    """The two commands that copy a gallery."""
-    for name, other, help, inwards in (
-        ("export", "TO", "copy all images of a gallery to another folder or into Milvus", False),
-        ("import", "FROM", "copy all images of another folder or of Milvus into a gallery", True),
-    ):
-        example = f"tbps gallery {name} people copy" if not inwards else f"tbps gallery {name} copy people"
-        command = add_command(gallery, name, help, example, "Cut off, the same command goes on where it was.")
+def _add_build_index(gallery: Commands) -> None:
+    command = add_command(gallery, "build-index", "build the approximate index for `tbps search --mode index`",
+                          "tbps gallery build-index people", "An older index is replaced. Needs FAISS.")  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
+    command.add_argument("--nlist", type=positive, metavar="N",
+                         help="lists that the images are divided into (default: one per thousand images)")  # fmt: skip
+    command.add_argument("--target-recall", type=float, default=0.99, metavar="R",
+                         help="fraction of the ten best images that a search should find (default: %(default)s)",
+                         )  # fmt: skip
+    rename_option(command, "--lists", "--nlist")
+    command.set_defaults(run=build_index)
+
+
+def _add_repair(gallery: Commands) -> None:
+    command = add_command(gallery, "repair", "repair a damaged gallery, or convert one of an earlier format",
+                          "tbps gallery repair people",
+                          "Reads every file. Intact files stay; damaged ones are renamed to end in .damaged. A lost "
+                          "gallery.json is rebuilt from its copy or from the shards. No image is encoded. Nothing is "
+                          "deleted except files of an earlier format that were converted.",
+                          )  # fmt: skip
+    command.add_argument("gallery", metavar="GALLERY", help="folder of the gallery")
+    command.add_argument("--json", action="store_true", help="print what was done as JSON")
+    command.set_defaults(run=repair)
+
+
+def _add_export_and_import(gallery: Commands) -> None:
+    for name, other, help, example in (
+        ("export", "TO", "copy all images of a gallery to another folder or into Milvus",
+         "tbps gallery export people copy"),
+        ("import", "FROM", "copy all images of another folder or of Milvus into a gallery",
+         "tbps gallery import copy people"),
+    ):  # fmt: skip
+        command = add_command(gallery, name, help, example,
+                              "If it is interrupted, the same command continues where it stopped.")  # fmt: skip
         command.add_argument("gallery", metavar="GALLERY", help=WHERE)
         command.add_argument("other", metavar=other, help=WHERE)
-        command.set_defaults(run=export, inwards=inwards)
+        command.set_defaults(run=export, inwards=name == "import")
 
 
-def add_calibrate(gallery: Commands) -> None:
-    """The command that learns a threshold."""
-    command = add_command(gallery, "calibrate", "learn from a benchmark when to say that nobody fits",
+def _add_calibrate(gallery: Commands) -> None:
+    command = add_command(gallery, "calibrate", "learn from a benchmark which scores mean that the person is absent",
                           "tbps gallery calibrate model ToyPEDES data calibration.json --false-accept-rate 0.1",
-                          "Every caption is asked with its own person removed; a share of those questions still gets a "
-                          "hit above the threshold.")  # fmt: skip
+                          "Each caption is searched with its own person removed. The false accept rate is the fraction "
+                          "of these searches that still return a hit.",
+                          )  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="checkpoint directory or Hub id")
     add_benchmark(command)
     command.add_argument("out", metavar="OUT", type=path, help="JSON file for `tbps search --calibration`")
-    command.add_argument("--split", default="val", help="(default val)")
-    command.add_argument("--false-accept-rate", type=float, default=0.05, help="the share (default 0.05)")
+    command.add_argument("--split", default="val", help="train, val or test (default: %(default)s)")
+    command.add_argument("--false-accept-rate", type=float, default=0.05, metavar="R",
+                         help="(default: %(default)s)")  # fmt: skip
     rename_option(command, "--false-accepts", "--false-accept-rate")
     command.set_defaults(run=calibrate)

@@ -102,35 +102,38 @@ def _remove_ids(store: "VectorStore", ids: list[str], options: argparse.Namespac
 
 
 def add_list(gallery: Commands) -> None:
-    """The command that names what there is."""
-    command = add_command(gallery, "list", "list images, or the values of their metadata",
+    """Add `tbps gallery list`."""
+    command = add_command(gallery, "list", "list the images of a gallery, or the values of their metadata",
                           "tbps gallery list people --camera c1 --since 2026-05-01 --columns id,path\n"
                           "tbps gallery list people --values camera\n"
-                          "tbps gallery list people --metadata 'floor>=2' --count")  # fmt: skip
+                          "tbps gallery list people --metadata 'floor>=2' --count",
+                          )  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
-    add_filter_options(command)
-    what = command.add_mutually_exclusive_group()
-    what.add_argument("--columns", default="id,path,metadata", metavar="NAMES",
-                      help=f"of {', '.join(_COLUMNS)} (default id,path,metadata)")  # fmt: skip
-    what.add_argument("--count", action="store_true", help="only say how many there are")
-    what.add_argument("--values", type=text, metavar="NAME", help="count the values of this metadata name instead")
+    output = command.add_mutually_exclusive_group()
+    output.add_argument("--columns", default="id,path,metadata", metavar="NAMES",
+                        help=f"some of {', '.join(_COLUMNS)} (default: %(default)s)")  # fmt: skip
+    output.add_argument("--count", action="store_true", help="print only the number of images")
+    output.add_argument("--values", type=text, metavar="NAME", help="count the images for each value of this name")
     command.add_argument("--json", action="store_true", help="print each image, or each value, as a line of JSON")
+    add_filter_options(command)
     command.set_defaults(run=list_images)
 
 
 def add_remove(gallery: Commands) -> None:
-    """The command that takes images out."""
-    command = add_command(gallery, "remove", "take images out by ids or by a filter; `compact` erases them",
+    """Add `tbps gallery remove`."""
+    command = add_command(gallery, "remove", "remove images by id or by a filter; `compact` erases them from disk",
                           "tbps gallery remove people 94be3ad433dd6e8feda11b894f3c6d0d\n"
                           "tbps gallery remove people --until 30d --camera c1 --dry-run\n"
                           "tbps gallery remove people --until 30d --camera c1 --yes",
-                          "Ids that are not there are named; where none is, that is an error. Images that meet a "
-                          "filter are counted, and removed only with --yes. Those without a timestamp stay, whatever "
-                          "--until says.")  # fmt: skip
+                          "Unknown ids are reported; if all are unknown, that is an error. With a filter, images are "
+                          "counted, and removed only with --yes. Images without a timestamp never meet --until.",
+                          )  # fmt: skip
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
-    command.add_argument("ids", metavar="ID", nargs="*", help="as `tbps search --json` gives them")
-    add_filter_options(command)
-    command.add_argument("--dry-run", action="store_true", help="only say how many images would be removed")
+    command.add_argument("ids", metavar="ID", nargs="*", help="as printed by `tbps search --json`")
+    command.add_argument("--dry-run", action="store_true", help="print only how many images would be removed")
     command.add_argument("--yes", action="store_true", help="remove all images that meet the filter")
-    command.add_argument("--json", action="store_true", help="print how many were removed, and the other ids, as JSON")
+    command.add_argument(
+        "--json", action="store_true", help="print the number of removed images, and unknown ids, as JSON"
+    )
+    add_filter_options(command)
     command.set_defaults(run=remove)

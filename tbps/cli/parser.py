@@ -54,7 +54,7 @@ def add_command(commands: Commands, name: str, help: str, examples: str, more: s
 
 def wrapped(text: str) -> str:
     """The text in lines that fit the terminal."""
-    return textwrap.fill(text, shutil.get_terminal_size().columns - 2)
+    return textwrap.fill(text, shutil.get_terminal_size().columns - 4)
 
 
 def rename_option(command: argparse.ArgumentParser, old: str, new: str) -> None:
