@@ -1,42 +1,40 @@
 """TBPSTrainer: a `transformers.Trainer` that trains on person pairs and evaluates retrieval."""
 
-import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from torch import nn
-from torch.utils.data import Dataset
-from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.utils import logging
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import Trainer, TrainerControl
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from tbps.data.bad_samples import explain_dead_workers, gather_skipped
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.pairs import PairCollator, PersonPairs
-from tbps.data.samplers import IdentitySampler, LengthGroupedSampler
 from tbps.data.streamed_pairs import StreamedPairs
 from tbps.evaluation.retrieval import evaluate_retrieval
-from tbps.modeling_tbps import Gather, TBPSModel
+from tbps.files_tbps import refuse_broken
+from tbps.modeling_tbps import TBPSModel
 from tbps.pretrained_model_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
+from tbps.sharing.errors import hub_errors
 from tbps.training.arguments import TBPSTrainingArguments
-from tbps.training.checkpoints import CheckpointTrainer
+from tbps.training.batches import LogSkipped, SamplerEpoch, image_name, order_of, stream_loader, training_pairs
+from tbps.training.checkpoints import checkpoint_to_resume, writing_checkpoint
+from tbps.training.checks import check_batch, check_identities, check_launch, to_float32
 from tbps.training.distributed import ShardedFeatures, gather_pairs, scale_to_buffer
-from tbps.training.diverged import refuse_loss
-from tbps.training.feed import FedTrainer, training_pairs
-from tbps.training.learning_rates import GroupedTrainer
+from tbps.training.hub import check_strategy, push_trained, write_card
+from tbps.training.learning_rates import parameters_to_speed_up, read_groups, split_groups, write_groups
+from tbps.training.losses import LossTerms, diverged
 from tbps.training.noisy_pairs import NoisyPairs
-from tbps.training.streaming import CorpusEpoch, StreamTrainer
-
-logger = logging.get_logger(__name__)
+from tbps.training.streaming import CorpusEpoch, StreamPosition, start_stream
 
 
-class LaunchError(RuntimeError, ValueError):
-    """Processes or devices that do not train together; the message says how to start them."""
-
-
-class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
-    """Trains a `TBPSModel` on the splits of `load_benchmark`; everything else is `transformers.Trainer`.
+class TBPSTrainer(Trainer):
+    """Trains a `TBPSModel` on the splits of `load_benchmark` or on a corpus; otherwise a `transformers.Trainer`.
 
     Args:
         model: its `config.num_identities` must be 0 or the number of people in `train_dataset` (corpora: 0).
@@ -45,11 +43,12 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
             text-to-image retrieval on `eval_dataset`: eval_rank_1, eval_rank_5, eval_rank_10, eval_mAP, eval_mINP.
 
     Raises:
-        ValueError: another number of people than the instance-loss head has classes.
-        LaunchError: several devices in one process, which would run `torch.nn.DataParallel`; one of several processes
-            that would train by itself.
+        ValueError: the instance-loss head has another number of classes than there are people.
+        LaunchError: several devices in one process, or one of several processes that would train alone.
     """
 
+    args: TBPSTrainingArguments
+    model: TBPSModel
     control: TrainerControl
 
     def __init__(
@@ -63,13 +62,8 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
     ) -> None:
         if processing_class is None:
             raise ValueError("TBPSTrainer needs processing_class, the model's TBPSProcessor: got None.")
-        if args.n_gpu > 1:
-            raise LaunchError(
-                f"This process sees {args.n_gpu} devices and would run torch.nn.DataParallel, which splits the batch "
-                "and with it the negatives: start one process a device with `torchrun` or `accelerate launch`."
-            )
-        check_together(args)
-        if args.ddp_find_unused_parameters is None:  # which losses there are decides what gets a gradient
+        check_launch(args)
+        if args.ddp_find_unused_parameters is None:  # the losses that are on decide which parameters get a gradient
             args.ddp_find_unused_parameters = True
         pairs = None
         if train_dataset is not None:
@@ -77,10 +71,11 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
                 to_float32(model)
             pairs = training_pairs(train_dataset, processing_class, args)
             check_identities(model, pairs)
-        if isinstance(pairs, PersonPairs):
-            check_batch(args, pairs)
-        self.loss_sums: dict[str, torch.Tensor] = {}
-        self.loss_steps = 0
+            if isinstance(pairs, PersonPairs):
+                check_batch(args, pairs)
+        self.loss_terms = LossTerms()
+        self.resumed_names: list[str] | None = None  # parameters that a resumed checkpoint trained faster
+        self.stream: StreamPosition | None = None
         kwargs.setdefault("data_collator", PairCollator(processing_class, as_bytes=True))
         super().__init__(model, args, train_dataset=pairs, eval_dataset=eval_dataset,
                          processing_class=processing_class, **kwargs)  # fmt: skip
@@ -88,24 +83,50 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
             scale_to_buffer(model)
             self.add_callback(ShardedFeatures())
         if isinstance(pairs, StreamedPairs):
+            self.stream, args.ignore_data_skip = start_stream(pairs, args, None), True
             self.add_callback(CorpusEpoch(len(pairs.corpus)))
-        elif pairs is not None and args.noisy_pairs != "ignore":
-            self.add_callback(NoisyPairs(len(pairs), args.noisy_pairs, args.noisy_pairs_warmup))
+        elif isinstance(pairs, PersonPairs):
+            if args.on_bad_sample == "skip":
+                self.add_callback(LogSkipped(pairs, self.log))
+            if args.noisy_pairs != "ignore":
+                self.add_callback(NoisyPairs(len(pairs), args.noisy_pairs, args.noisy_pairs_warmup))
 
     @property
     def noisy_pairs(self) -> NoisyPairs | None:
-        """What is known of each training pair; None where `args.noisy_pairs` is "ignore"."""
+        """What is known about each training pair; None if `args.noisy_pairs` is "ignore"."""
         return next((known for known in self.callback_handler.callbacks if isinstance(known, NoisyPairs)), None)
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> IdentitySampler | LengthGroupedSampler:
+    # Batches
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Make the loader of the training pairs; a stream's readers already have rows of their own."""
+        if isinstance(self.train_dataset, StreamedPairs):
+            return stream_loader(self.train_dataset, self.args, self.data_collator)
+        return super().get_train_dataloader()
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any]:
         pairs: Any = train_dataset if train_dataset is not None else self.train_dataset
-        size, window = self.args.train_batch_size * self.args.world_size, self.args.length_group_window
-        order = IdentitySampler(pairs.identity_labels, size, self.args.samples_per_identity, self.args.seed)
+        identities, order = order_of(pairs, self.args)
         self.remove_callback(SamplerEpoch)
-        self.add_callback(SamplerEpoch(order))
-        if not window:
-            return order
-        return LengthGroupedSampler(order, pairs.input_ids.lengths, pairs.identity_labels, size, window)
+        self.add_callback(SamplerEpoch(identities))
+        return order
+
+    # Training
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; `resume_from_checkpoint` is a folder, or True for the latest complete one of `args.output_dir`.
+
+        Raises:
+            CheckpointError: the checkpoint is incomplete, was trained with other settings, or does not exist.
+        """
+        checkpoint = checkpoint_to_resume(resume_from_checkpoint, self.args.output_dir)
+        folder = Path(checkpoint) if checkpoint else None
+        if folder is not None:
+            self.resumed_names = read_groups(folder, self.args.new_module_lr_multiplier)
+        if isinstance(self.train_dataset, StreamedPairs):
+            self.stream = start_stream(self.train_dataset, self.args, folder)
+        with explain_dead_workers(self.train_dataset):
+            return super().train(checkpoint, *args, **kwargs)
 
     def compute_loss(
         self,
@@ -114,39 +135,71 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, TBPSOutput]:
-        """The loss on the pairs of all processes; its terms are added to the log.
+        """Compute the loss on the pairs of all processes, and add its terms to the next log.
+
+        The model gathers the pairs inside `forward`, see `training.distributed`.
 
         Raises:
-            DivergedError: it is not finite.
+            DivergedError: the loss is not finite.
         """
-        begun = self.state.global_step >= self.args.part_loss_warmup_ratio * self.state.max_steps
-        gather: Gather = gather_pairs
-        index = inputs.pop("pair_index", None)
-        if self.noisy_pairs is not None and index is not None:
-            gather = partial(self.noisy_pairs.gather, index)
+        index, stream = inputs.pop("pair_index", None), inputs.pop("stream", None)
+        streamed = self.stream.take(str(stream)) if self.stream is not None and stream is not None else []
+        pixels = inputs.get("pixel_values")
+        if pixels is not None and pixels.dtype == torch.uint8:
+            inputs["pixel_values"] = self.train_dataset.preparation.normalize(pixels)
+        noisy = self.noisy_pairs
+        parts_on = self.state.global_step >= self.args.part_loss_warmup_ratio * self.state.max_steps
         outputs = model(
             **inputs,
-            gather=gather,
-            part_factor=float(begun),
+            gather=gather_pairs if noisy is None or index is None else partial(noisy.gather, index),
+            part_factor=float(parts_on),
             embed_chunk_size=self.args.embed_chunk_size,
         )
         if not outputs.loss.isfinite():
-            files = self.batch_files(index) or self.stream_files
-            refuse_loss(outputs.loss, outputs.losses, self.state.global_step + 1, files)
-        for name, term in outputs.losses.items():
-            self.loss_sums[name] = self.loss_sums.get(name, 0) + term.detach()
-        self.loss_steps += 1
+            files = streamed or self.batch_files(index)
+            raise diverged(outputs.loss, outputs.losses, self.state.global_step + 1, files)
+        self.loss_terms.add(outputs.losses)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def batch_files(self, index: torch.Tensor | None) -> list[str]:
+        """The images of a batch by the numbers of its pairs; empty if they are not known."""
+        pairs = self.train_dataset
+        if index is None or not isinstance(pairs, PersonPairs):
+            return []
+        return [image_name(pairs, pair) for pair in index.tolist()]
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make the optimizer, with `args.new_module_lr_multiplier` applied to the parameters that started random.
+
+        Raises:
+            ValueError: there is a multiplier, but no parameter started from a checkpoint.
+        """
+        created = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if created and self.args.new_module_lr_multiplier != 1:
+            split_groups(optimizer, self.model, self.faster_names(), self.args.new_module_lr_multiplier)
+        return optimizer
+
+    def faster_names(self) -> list[str]:
+        """The parameters that the multiplier applies to: those of the resumed checkpoint, else the model's new ones."""
+        if self.resumed_names is not None:
+            return self.resumed_names
+        return parameters_to_speed_up(self.model, self.args.new_module_lr_multiplier)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with the mean of every loss term since the last training log."""
-        if "loss" in logs and self.loss_steps:
-            logs |= {f"loss_{name}": round(float(total) / self.loss_steps, 4) for name, total in self.loss_sums.items()}
-            self.loss_sums.clear()
-            self.loss_steps = 0
+        """Log; a training log also gets the mean of every loss term, suspected pairs and skipped rows of a stream."""
+        if "loss" in logs and self.loss_terms.steps:
+            logs |= self.loss_terms.take_means()
             if self.noisy_pairs is not None:
                 logs["suspected_pairs"] = int(self.noisy_pairs.suspected.sum())
+        skipped: dict[str, Any] = {}
+        training = "loss" in logs or "train_loss" in logs
+        if training and isinstance(self.train_dataset, StreamedPairs) and self.train_dataset.on_bad_sample == "skip":
+            skipped = gather_skipped(self.stream.take_skipped() if self.stream else [])
+        if skipped:
+            logs["skipped_samples"] = skipped["skipped_samples"]
         super().log(logs, start_time)
+        self.state.log_history[-1] |= skipped
 
     def evaluate(
         self,
@@ -154,10 +207,10 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Text-to-image retrieval on a split (default: the trainer's); logged and returned under the prefix.
+        """Evaluate text-to-image retrieval on a split (default: the trainer's); log and return it under the prefix.
 
         Raises:
-            ValueError: no split to evaluate on.
+            ValueError: there is no split to evaluate on.
         """
         rows = eval_dataset if eval_dataset is not None else self.eval_dataset
         if rows is None:
@@ -174,59 +227,87 @@ class TBPSTrainer(CheckpointTrainer, StreamTrainer, GroupedTrainer, FedTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    # Checkpoints
 
-def to_float32(model: TBPSModel) -> None:
-    """Make all weights float32 where some that are trained are of half precision, and say so."""
-    half = {p.dtype for p in model.parameters() if p.requires_grad and p.dtype in (torch.float16, torch.bfloat16)}
-    if half:
-        stored = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
-        logger.warning(
-            f"The model's weights are {stored}, in which small steps are lost: they are trained in float32 "
-            "(half_precision_weights trains them as they are; bf16 and fp16 compute in half precision)."
-        )
-        model.float()
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Trainer deletes older checkpoints before the new one is complete; here they are deleted after."""
+        if not self.is_fsdp_enabled:  # otherwise a process has only its shard, and the next loss shows it
+            refuse_broken(f"The model after step {self.state.global_step}", self.model.named_parameters())
+        run = Path(self._get_output_dir(trial))
+        folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        limit, self.args.save_total_limit = self.args.save_total_limit, None  # nothing is deleted yet
+        try:
+            with writing_checkpoint(folder, self.args.should_save, self.accelerator.wait_for_everyone):
+                super()._save_checkpoint(model, trial)
+                if not self.args.save_only_model:
+                    self.save_resume_state(folder)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=True)
 
+    def save_resume_state(self, checkpoint: Path) -> None:
+        """Write what Trainer does not save: the parameter groups and the position of each process in its stream."""
+        if self.args.should_save and self.args.new_module_lr_multiplier != 1:
+            write_groups(checkpoint, self.args.new_module_lr_multiplier, self.faster_names())
+        if self.stream is not None:
+            self.stream.write(checkpoint, self.args.process_index)
 
-class SamplerEpoch(TrainerCallback):
-    """Tells the sampler its epoch: what Trainer tells its loader does not reach a sampler when a training of several
-    processes is resumed within an epoch (Transformers 5.23)."""
+    # Sharing
 
-    def __init__(self, sampler: IdentitySampler) -> None:
-        self.sampler = sampler
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Make the repository `args.hub_model_id` at once, so that a refusal comes before the training.
 
-    def on_epoch_begin(
-        self, args: TBPSTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Called before the first batch of an epoch, which a resumed training begins in its middle."""
-        self.sampler.set_epoch(int(state.epoch or 0))
+        Raises:
+            ValueError: `args.hub_strategy` pushes before the end. SharingError: the Hub refused or cannot be reached.
+        """
+        check_strategy(self.args)
+        name = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
+        with hub_errors(name, token or self.args.hub_token):
+            super().init_hf_repo(token, private)
 
+    def create_model_card(self, **fields: Any) -> None:
+        """Write README.md into the output directory, with the metrics of the results.json there.
 
-def check_together(args: TBPSTrainingArguments) -> None:
-    """Refuse processes that were started together but found no way to talk to each other: each would train a model of
-    its own, and all would write it to the same place."""
-    started = int(os.environ.get("WORLD_SIZE") or 1)
-    if started > 1 and args.world_size == 1:
-        raise LaunchError(
-            f"{started} processes were started (WORLD_SIZE), but each would train by itself on {args.device.type}, as "
-            "no accelerator was found: add `--use_cpu true --bf16 false` to train together on CPUs, or start one."
-        )
+        Args:
+            fields: of `huggingface_hub.ModelCardData`: license, tags, language, ...
 
+        Raises:
+            SharingError: results.json describes another model.
+        """
+        if self.is_world_process_zero():
+            trained = self.state.global_step > 0
+            write_card(self.model, self.processing_class, self.args, self.hub_model_id, trained, **fields)
 
-def check_identities(model: TBPSModel, pairs: PersonPairs | StreamedPairs) -> None:
-    """Refuse an instance-loss head made for other people."""
-    classes = model.config.num_identities
-    if classes not in (0, pairs.num_identities):
-        raise ValueError(
-            f"config.num_identities={classes}, but the training split has {pairs.num_identities} people: set "
-            "num_identities to that number, or to 0 for no instance loss."
-        )
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Push the model without its training head, its processor, the code of both and the card.
 
+        Args:
+            commit_message, revision, private: of the commit, its branch and a repository that is made.
+            blocking: wait for the end of the upload. token: instead of `args.hub_token` or the login.
+            fields: of `create_model_card`.
 
-def check_batch(args: TBPSTrainingArguments, pairs: PersonPairs) -> None:
-    """Refuse a batch that no epoch fills."""
-    size = args.train_batch_size * args.world_size
-    if args.dataloader_drop_last and size > len(pairs):
-        raise ValueError(
-            f"The batch of {size} pairs is larger than the training split of {len(pairs)}: every epoch would be empty. "
-            "Lower per_device_train_batch_size."
-        )
+        Returns:
+            The commit, or a future of it if not `blocking`; None in every process but the main one.
+
+        Raises:
+            SharingError: the Hub refused or cannot be reached, or results.json describes another model.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if not self.is_world_process_zero():
+            return None
+        token = token or self.args.hub_token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token, private)
+        self.create_model_card(**fields)
+        output, revision = Path(self.args.output_dir), revision or self.args.hub_revision
+        return push_trained(self.model, self.processing_class, output, self.hub_model_id,
+                            revision=revision, message=commit_message, token=token, blocking=blocking)  # fmt: skip

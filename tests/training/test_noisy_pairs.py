@@ -145,10 +145,12 @@ def test_training_goes_by_the_trust_and_notes_every_loss(
     trainer = TBPSTrainer(model, arguments(tmp_path, noisy_pairs="filter"), rows, processing_class=tiny_processor)
     noisy = trainer.noisy_pairs
     assert noisy is not None
-    batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[i] for i in (3, 8, 15, 22)]))
+    collated = trainer.data_collator([trainer.train_dataset[i] for i in (3, 8, 15, 22)])
+    pixels = trainer.train_dataset.preparation.normalize(collated["pixel_values"])
+    batch = {**collated, "pixel_values": pixels}
     noisy.posterior[15] = 0.2
     with torch.no_grad():
-        loss = trainer.compute_loss(model, dict(batch))
+        loss = trainer.compute_loss(model, dict(collated))
         output = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")})
         trust = torch.tensor([1.0, 1.0, 0.0, 1.0])
         expected = model.total_loss(model.compute_losses(output, batch["person_ids"], trust))

@@ -74,8 +74,8 @@ def test_killed_while_saving(tmp_path: Path, whole: Any) -> None:
 def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, whole: Any) -> None:
     said = run("disk_is_full", tmp_path)
     assert f"{tmp_path / 'full' / 'checkpoint-4'} could not be written" in said
-    assert "MiB are free" in said
-    assert f"{tmp_path / 'full' / 'checkpoint-2'} is whole" in said
+    assert "MiB free" in said
+    assert f"latest complete checkpoint is {tmp_path / 'full' / 'checkpoint-2'}." in said
     assert not (tmp_path / "full" / "checkpoint-4").exists()  # its space is given back
     trainer = make_trainer(tmp_path / "full", tmp_path / "images", save_total_limit=1)
     trainer.train(resume_from_checkpoint=True)
@@ -101,11 +101,12 @@ def test_what_is_not_whole_is_named(tmp_path: Path, whole: Any, caplog: Any, pro
     assert "checkpoint-8 is left out: it has no whole.json" in caplog.text
     assert "checkpoint-6 is left out: optimizer.pt has 5 bytes instead of" in caplog.text
     trainer = make_trainer(run_folder, tmp_path / "images")
-    with pytest.raises(CheckpointError, match=r"checkpoint-6 is no whole checkpoint, optimizer.pt .*checkpoint-4\."):
+    message = r"checkpoint-6 is not a complete checkpoint: optimizer.pt .*checkpoint-4\."
+    with pytest.raises(CheckpointError, match=message):
         trainer.train(resume_from_checkpoint=str(run_folder / "checkpoint-6"))
     (run_folder / "checkpoint-4" / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"there is no such folder: resume from .*checkpoint-2"):
+    with pytest.raises(CheckpointError, match=r"there is no such folder. Resume from .*checkpoint-2"):
         trainer.train(resume_from_checkpoint=str(run_folder / "checkpoint-5"))
     shutil.rmtree(run_folder / "checkpoint-2")
-    with pytest.raises(CheckpointError, match="No whole checkpoint"):
+    with pytest.raises(CheckpointError, match="No complete checkpoint"):
         trainer.train(resume_from_checkpoint=True)

@@ -26,7 +26,7 @@ from tbps.data.images import BadImageError
 from tbps.data.pairs import PairCollator
 from tbps.data.streamed_pairs import MOST_BAD, StreamedPairs
 from tbps.training.checkpoints import CheckpointError
-from tbps.training.diverged import DivergedError
+from tbps.training.losses import DivergedError
 
 IMAGES, ROWS = 58, 9  # seven shards, the last of four rows
 

@@ -139,7 +139,7 @@ def test_processes_that_would_train_alone_are_refused(
     args = arguments(tmp_path)
     assert args.world_size == 1
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(RuntimeError, match=r"4 processes were started .*add `--use_cpu true --bf16 false`"):
+    with pytest.raises(RuntimeError, match=r"4 processes were started .*Add `--use_cpu true --bf16 false`"):
         TBPSTrainer(model_factory(), args, processing_class=tiny_processor)
 
 

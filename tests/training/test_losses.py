@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.training.checkpoints import last_complete_checkpoint
-from tbps.training.diverged import DivergedError
+from tbps.training.losses import DivergedError
 
 Factory = Callable[..., TBPSModel]
 BREAK_AT = 2  # step, from 1
