@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from handmade_gallery import IDENTITY, layout
 from hypothesis import given
 from hypothesis import strategies as st
 from repository import ROOT
-from test_store_contract import LAYOUT, MODEL
 from tiny import make_rows
 
 from tbps.cli.main import main
@@ -121,7 +121,7 @@ def test_nothing_is_made_anywhere(where: str, tmp_path: Path, monkeypatch: pytes
     """Wherever Python or the command line takes a place to write to or to read from."""
     monkeypatch.chdir(tmp_path)
     for take in (
-        lambda: open_store(where, MODEL, LAYOUT),
+        lambda: open_store(where, IDENTITY, layout()),
         lambda: open_existing(where),
         lambda: generate(where, people=10),
         lambda: find_annotation(find_benchmark("ToyPEDES"), where),
@@ -144,7 +144,7 @@ def test_nothing_is_made_anywhere(where: str, tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_address_serves_everywhere(tmp_path: Path) -> None:
     folder = tmp_path / "some people"
-    store = open_store(folder.as_uri(), MODEL, LAYOUT)
+    store = open_store(folder.as_uri(), IDENTITY, layout())
     assert store.where == str(folder)
     assert checkpoint_name(folder.as_uri()) == str(folder)
     assert checkpoint_name("me/model") == "me/model"

@@ -23,13 +23,8 @@ SENTENCE = "a person with a red coat"
 
 
 @pytest.fixture
-def crops(tmp_path, pictures):
-    """Twelve files of four pictures, turned a little further each time."""
-    folder = tmp_path / "crops"
-    folder.mkdir()
-    for index in range(12):
-        pictures[index % 4].rotate(index).save(folder / f"{index:02d}.png")
-    return folder
+def crops(make_crops):
+    return make_crops(12)
 
 
 @pytest.fixture

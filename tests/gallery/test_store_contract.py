@@ -1,15 +1,26 @@
 """What every store of a gallery promises, asked of a folder, of Milvus Lite, and of a Milvus server if there is one."""
 
-import json
 import math
-import random
 
 import numpy as np
 import pytest
 import torch
-from filter_oracle import filters, meets, some_images
-from gallery_places import PLACES, new_place
-from hypothesis import given, settings
+from contract_rows import (
+    KEPT,
+    LAYOUT,
+    MODEL,
+    QUERIES,
+    ROWS,
+    VECTORS,
+    WIDTH,
+    assert_found,
+    best,
+    fill,
+    open_place,
+    random_rows,
+    unit_vectors,
+)
+from gallery_places import new_place
 from PIL import Image
 
 from tbps.evaluation.fingerprint import ModelIdentity
@@ -17,84 +28,9 @@ from tbps.gallery import Gallery
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.metadata import make_row
 from tbps.gallery.open_store import open_existing, open_store
-from tbps.gallery.store import Layout, Row, SearchRequest
-
-WIDTH = 16
-MODEL = ModelIdentity("a model", "0" * 32, WIDTH)
-LAYOUT = Layout("float32", 8, 2, 4)
-CAMERAS = [None, 3, 3.0, "3", "north", 'a "quoted" one', "it's", "back\\slash", "Straße 7 🎥", '"] or id != "', ""]
-TIMES = [None, 0, -12.5, 1700000000.123, 1700000000.124, "2026-05-01T14:30:00+00:00", 7e9]
-VALUES = [True, False, 1, 0, 1.0, "1", "true", "é\n\"'\\", None, [1], {"deep": {"er": 1}}, 2**53 + 1, float(2**53), 0.1]
-NAMES = ["colour", 'na"me', "naïve 名", "back\\slash", ""]
-
-
-def random_rows(count: int, first: int = 0) -> list[Row]:
-    rng = random.Random(first)
-    rows = []
-    for number in range(first, first + count):
-        metadata = {name: rng.choice(VALUES) for name in NAMES if rng.random() < 0.7}
-        metadata |= {"camera": rng.choice(CAMERAS), "timestamp": rng.choice(TIMES)}
-        metadata |= {"source": rng.choice(["a.mp4", "b's.mp4"])} if rng.random() < 0.7 else {}
-        rows.append(make_row(f"{number:032x}", rng.choice([None, f"/images/ü {number}.png"]), metadata))
-    return rows
-
-
-def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, WIDTH)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-ROWS = random_rows(150)
-VECTORS = unit_vectors(30)[np.random.default_rng(1).integers(0, 30, 150)]  # each about five times: many equal scores
-REMOVED = {3, 4, 77, 149}
-KEPT = [place for place in range(150) if place not in REMOVED]
-QUERIES = unit_vectors(3, seed=2) * 1.2
-
-
-def open_place(place, model=MODEL):
-    return open_store(place.where, model, LAYOUT, place.token)
-
-
-def fill(store) -> None:
-    """In three commits, with removals between and after."""
-    with store.writing():
-        store.append(ROWS[:60], VECTORS[:60])
-        store.append(ROWS[60:61], VECTORS[60:61])
-        assert store.remove({ROWS[3].id, ROWS[4].id, "not there", 'x" or id != "'}) == 2
-        store.append(ROWS[61:], VECTORS[61:])
-        assert store.remove([ROWS[77].id, ROWS[149].id, ROWS[3].id]) == 2
-        assert store.remove([]) == 0
-
-
-@pytest.fixture(scope="module", params=PLACES)
-def filled(request, tmp_path_factory):
-    with new_place(request.param, tmp_path_factory.mktemp("filled")) as place:
-        store = open_place(place)
-        fill(store)
-        yield store
-
-
-@pytest.fixture(params=PLACES)
-def place(request, tmp_path):
-    with new_place(request.param, tmp_path) as new:
-        yield new
-
-
-def best(query: np.ndarray, k: int, fits=lambda row: True) -> list[int]:
-    """The slow reference: places of the best rows, of equal ones the first."""
-    places = [place for place in KEPT if fits(ROWS[place])]
-    scores = (VECTORS[places] * query).sum(axis=1)
-    return [places[i] for i in np.argsort(-scores, kind="stable")[:k]]
-
-
-def assert_found(found, query: np.ndarray, places: list[int]) -> None:
-    assert [one.row for one in found] == [ROWS[place] for place in places]
-    np.testing.assert_allclose([one.score for one in found], VECTORS[places] @ query, atol=2e-6)
-    for one, place in zip(found, places, strict=True):
-        np.testing.assert_array_equal(one.vector, VECTORS[place])
+from tbps.gallery.store import Row, SearchRequest
 
 
 def test_counts_knows_and_gives_what_was_committed(filled):
@@ -135,91 +71,6 @@ def test_the_cosine_is_the_product_of_unit_vectors(filled):
 def test_finds_the_best_and_of_equal_ones_the_first(filled, k):
     for found, query in zip(filled.search(QUERIES, SearchRequest(k)), QUERIES, strict=True):
         assert_found(found, query, best(query, k))
-
-
-def has(name, value):
-    """The reference's own comparison of JSON values, by their text."""
-
-    def text(one):
-        if isinstance(one, int | float) and not isinstance(one, bool):
-            return str(int(one)) if one == math.floor(one) else repr(one)
-        return json.dumps(one)
-
-    return lambda row: name in json.loads(row.metadata) and text(json.loads(row.metadata)[name]) == text(value)
-
-
-def timed(begin, end):
-    return lambda row: row.timestamp is not None and begin <= row.timestamp < end
-
-
-FILTERS = [
-    (Filter(camera=3), lambda row: row.camera == "3"),
-    (Filter(camera=["3", "north", "none such"]), lambda row: row.camera in ("3", "north")),
-    (Filter(camera=[]), lambda row: False),
-    (Filter(camera=""), lambda row: row.camera == ""),
-    (Filter(source="b's.mp4"), lambda row: row.source == "b's.mp4"),
-    (Filter(source="none such"), lambda row: False),
-    (Filter(since=0), timed(0, math.inf)),
-    (Filter(until=1700000000.124), timed(-math.inf, 1700000000.124)),
-    (Filter(since=1700000000.1235, until=7e9), timed(1700000000.1235, 7e9)),
-    (Filter(since=-2.2e9), timed(-math.inf, math.inf)),
-    (Filter(since="2026-05-01T14:30:00", until=1777645800.0001), timed(1777645800, 1777645800.0001)),
-    (
-        Filter(camera="it's", source="a.mp4", since=-100, metadata={"colour": 1}),
-        lambda row: (
-            (row.camera, row.source) == ("it's", "a.mp4") and timed(-100, math.inf)(row) and has("colour", 1)(row)
-        ),
-    ),
-    *((Filter(camera=camera), lambda row, name=camera: row.camera == str(name)) for camera in CAMERAS[4:]),
-    *(
-        (Filter(metadata={name: value}), has(name, value))
-        for name in ("colour", *NAMES[1:4])
-        for value in [*(one for one in VALUES if isinstance(one, str | int | float)), "none such", 0.5]
-    ),
-    (Filter(metadata={"camera": 3}), has("camera", 3)),
-    (Filter(metadata={"camera": "3"}), has("camera", "3")),
-]
-
-
-def test_a_filter_leaves_out_what_does_not_fit_and_nothing_else(filled):
-    hits = 0
-    for filter, fits in FILTERS:
-        found = filled.search(QUERIES[:1], SearchRequest(7, filter=filter))[0]
-        assert_found(found, QUERIES[0], best(QUERIES[0], 7, fits))
-        hits += len(found)
-    assert hits > len(FILTERS), "most filters have something to find"
-
-
-IMAGES = some_images(60)
-
-
-@pytest.fixture(scope="module", params=PLACES)
-def varied(request, tmp_path_factory):
-    with new_place(request.param, tmp_path_factory.mktemp("varied")) as place:
-        store = open_place(place)
-        store.append([make_row(f"{n:03d}", *image) for n, image in enumerate(IMAGES)], unit_vectors(len(IMAGES)))
-        yield store
-
-
-@settings(max_examples=60, deadline=None)
-@given(filter=filters(with_texts=False))
-def test_any_filter_means_the_same_in_every_store(varied, filter):
-    fit = [f"{n:03d}" for n, image in enumerate(IMAGES) if meets(filter, *image)]
-    assert [row["id"] for piece in varied.iter_rows(["id"], filter) for row in piece] == fit
-    assert varied.count(filter) == len(fit)
-    found = varied.search(QUERIES[:1], SearchRequest(len(IMAGES), filter=filter))[0]
-    assert sorted(one.row.id for one in found) == fit
-
-
-def test_a_range_over_text_is_met_or_refused_by_name(varied):
-    asked = Filter(none_of=[Filter(metadata={"x": {">": "a", "<": "c"}})])
-    if isinstance(varied, FolderStore):
-        assert varied.count(asked) == sum(meets(asked, *image) for image in IMAGES) < len(IMAGES)
-        return
-    for use in (varied.count, lambda filter: list(varied.iter_rows(["id"], filter)),
-                lambda filter: varied.search(QUERIES[:1], SearchRequest(3, filter=filter))):  # fmt: skip
-        with pytest.raises(GalleryError, match="'x' > 'a': Milvus compares numbers only"):
-            use(asked)
 
 
 @pytest.mark.parametrize("columns", [["id"], ["path", "metadata"], ["timestamp", "camera", "source"], ["thumbnail"]])

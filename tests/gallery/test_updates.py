@@ -19,12 +19,8 @@ SENTENCE = "a person with a red coat"
 
 
 @pytest.fixture
-def crops(tmp_path, pictures):
-    folder = tmp_path / "crops"
-    folder.mkdir()
-    for index in range(6):
-        pictures[index % 4].rotate(index).save(folder / f"{index}.png")
-    return folder
+def crops(make_crops):
+    return make_crops(6)
 
 
 @pytest.fixture(params=["float32", "float16", "int8"])

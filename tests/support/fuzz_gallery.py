@@ -1,4 +1,4 @@
-"""A gallery whose files somebody changed: `python -m tests.support.fuzz_gallery 5000 [SEED]` prints a tally.
+"""A gallery whose files somebody changed: `python tests/support/fuzz_gallery.py 5000 [SEED]` prints a tally.
 
 A small gallery is changed in one way at a time, and then asked everything, question by question; then `tbps gallery
 repair` is run, after which there must be no fault left, or it says that nothing is left. What may come out of it:
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from forging import forge, places, replaced
 
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.checks import GalleryError
@@ -38,7 +39,6 @@ from tbps.gallery.folder.repair import repair
 from tbps.gallery.folder.shard_file import _seal
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import DTYPES, MODES, Layout, Row, SearchRequest
-from tests.support.forging import forge, places, replaced
 
 WIDTH = 16
 ROWS = (9, 8, 14)  # of one tier: nothing joins them
@@ -294,8 +294,8 @@ def run(count: int, seed: int = 0, repairs: int = 1) -> list[tuple[int, str, str
     done: dict[int, tuple[int, str, str, str]] = {}
     while len(done) < count:
         numbers = map(str, (len(done), count, seed, repairs))
-        command = [sys.executable, "-W", "ignore", "-m", "tests.support.fuzz_gallery", "--work", *numbers]
-        ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+        command = [sys.executable, "-W", "ignore", __file__, "--work", *numbers]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [json.loads(line) for line in ended.stdout.splitlines()]
         done |= {line[0]: tuple(line) for line in lines if len(line) == 4}
         if ended.returncode:

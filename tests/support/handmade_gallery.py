@@ -52,6 +52,21 @@ def numbers_in(store):
     return [number_of(one) for rows, _ in store.scan() for one in rows]
 
 
+def make_store(directory, vectors, cuts=(), dtype="float32"):
+    """A gallery of these vectors, whose ids are their places; a file of rows up to each cut."""
+    dim = vectors.shape[1]
+    store = FolderStore.open(directory, ModelIdentity("m", "f", dim), Layout(dtype, dim // 2, 1, dim - dim // 2))
+    with store.writing():
+        for piece in np.split(np.arange(len(vectors)), cuts):
+            store.append([Row(str(n), None, "{}") for n in piece], vectors[piece])
+    return store
+
+
+def found_numbers(found):
+    """The numbers in the ids of what each query found."""
+    return [[int(one.row.id) for one in row] for row in found]
+
+
 def content(directory: Path) -> bytes:
     """All that lies in a folder, names too."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())

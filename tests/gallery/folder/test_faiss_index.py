@@ -7,9 +7,10 @@ from pathlib import Path
 import forging
 import numpy as np
 import pytest
+from damaged_gallery import flip
+from handmade_gallery import found_numbers, make_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_ranking import make_store, numbers
 
 from tbps.cli.main import main
 from tbps.gallery import Filter, GalleryError
@@ -50,14 +51,14 @@ def recall(found, expected):
 
 def test_all_lists_give_what_an_exact_search_gives(store):
     found = store.search(QUERIES, SearchRequest(5, "index", candidates=100, nprobe=20))
-    np.testing.assert_array_equal(numbers(found), best(VECTORS))
+    np.testing.assert_array_equal(found_numbers(found), best(VECTORS))
     expected = [one.score for one in store.search(QUERIES[:1], SearchRequest(5))[0]]
     assert [one.score for one in found[0]] == pytest.approx(expected, abs=1e-4)
 
 
 def test_few_lists_find_most(store):
-    assert recall(numbers(store.search(QUERIES, SearchRequest(5, "index", 50, nprobe=3))), best(VECTORS)) >= 0.9
-    few = recall(numbers(store.search(QUERIES, SearchRequest(5, "index", 50, nprobe=1))), best(VECTORS))
+    assert recall(found_numbers(store.search(QUERIES, SearchRequest(5, "index", 50, nprobe=3))), best(VECTORS)) >= 0.9
+    few = recall(found_numbers(store.search(QUERIES, SearchRequest(5, "index", 50, nprobe=1))), best(VECTORS))
     assert 0.3 < few < 1, "it does read but a part"
 
 
@@ -67,7 +68,7 @@ def test_what_was_removed_is_not_a_candidate(store):
         store.remove(gone)
     found = store.search(QUERIES, SearchRequest(5, "index", 100, nprobe=20))
     assert not gone & {one.row.id for row in found for one in row}
-    assert numbers(found) == numbers(store.search(QUERIES, SearchRequest(5)))
+    assert found_numbers(found) == found_numbers(store.search(QUERIES, SearchRequest(5)))
 
 
 def test_replaced_rows_are_found_once_and_as_what_they_are_now(store):
@@ -75,7 +76,7 @@ def test_replaced_rows_are_found_once_and_as_what_they_are_now(store):
     with store.writing():
         store.replace([Row(str(n), f"/moved/{n}", "{}") for n in places])
     found = store.search(QUERIES, SearchRequest(5, "index", 100, nprobe=20))
-    assert [sorted(row) for row in numbers(found)] == [sorted(row) for row in best(VECTORS).tolist()]
+    assert [sorted(row) for row in found_numbers(found)] == [sorted(row) for row in best(VECTORS).tolist()]
     moved = {one.row.id: one.row.path for row in found for one in row}
     assert {n: path for n, path in moved.items() if path} == {str(n): f"/moved/{n}" for n in places}
 
@@ -83,7 +84,7 @@ def test_replaced_rows_are_found_once_and_as_what_they_are_now(store):
 def test_rows_added_later_are_searched_beside_the_index(store):
     with store.writing():
         store.append([Row(str(2000 + n), None, "{}") for n in range(10)], 2 * QUERIES)
-    for n, row in enumerate(numbers(store.search(QUERIES, BY_INDEX))):
+    for n, row in enumerate(found_numbers(store.search(QUERIES, BY_INDEX))):
         assert 2000 + n in row
     assert all(len(row) == 5 for row in store.search(QUERIES, BY_INDEX))
 
@@ -98,7 +99,7 @@ def test_a_filter_is_never_left_to_the_index(store):
 
 def test_it_lasts_and_is_replaced_and_goes_with_a_compaction(store, tmp_path):
     opened = FolderStore.read(tmp_path / "store")
-    assert numbers(opened.search(QUERIES, BY_INDEX)) == numbers(store.search(QUERIES, BY_INDEX))
+    assert found_numbers(opened.search(QUERIES, BY_INDEX)) == found_numbers(store.search(QUERIES, BY_INDEX))
     [first] = (tmp_path / "store").glob("index-*")
     with opened.writing():
         opened.build_index(progress=False)
@@ -110,12 +111,6 @@ def test_it_lasts_and_is_replaced_and_goes_with_a_compaction(store, tmp_path):
     with pytest.raises(GalleryError, match="has no index"):
         opened.search(QUERIES, BY_INDEX)
     assert len(store.search(QUERIES, BY_INDEX)[0]) == 5, "who has the old files open goes on"
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
 
 
 def cut(path):
@@ -148,7 +143,7 @@ def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_p
     damage(path)
     opened = FolderStore.read(tmp_path / "store")
     for _ in range(3):
-        np.testing.assert_array_equal(numbers(opened.search(QUERIES, BY_INDEX)), best(VECTORS))
+        np.testing.assert_array_equal(found_numbers(opened.search(QUERIES, BY_INDEX)), best(VECTORS))
     [warning] = caplog.messages
     assert path.name in warning
     assert "exact" in warning
@@ -158,7 +153,7 @@ def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_p
         opened.build_index(nlist=20, progress=False)
     caplog.clear()
     again = FolderStore.read(tmp_path / "store")
-    assert recall(numbers(again.search(QUERIES, BY_INDEX)), best(VECTORS)) > 0.5
+    assert recall(found_numbers(again.search(QUERIES, BY_INDEX)), best(VECTORS)) > 0.5
     again.check(progress=False)
     assert not caplog.messages
 
@@ -196,7 +191,7 @@ def test_an_index_of_which_most_was_removed_is_not_asked(store, monkeypatch):
 
 def test_few_images_are_searched_exactly(store, monkeypatch):
     monkeypatch.setattr("tbps.gallery.folder.faiss_index.Index.candidates", None)  # nothing asks it
-    np.testing.assert_array_equal(numbers(store.search(QUERIES, BY_INDEX)), best(VECTORS))
+    np.testing.assert_array_equal(found_numbers(store.search(QUERIES, BY_INDEX)), best(VECTORS))
 
 
 @st.composite
@@ -246,7 +241,7 @@ def test_where_the_lists_read_hold_too_few_all_rows_are_searched(store):
         store.search(QUERIES, SearchRequest(1500, "index", 1500, nprobe=1)),
         store.search(QUERIES, SearchRequest(1500)),
     ):
-        assert [sorted(row) for row in numbers(found)] == [sorted(row) for row in best(VECTORS, 1500).tolist()]
+        assert [sorted(row) for row in found_numbers(found)] == [sorted(row) for row in best(VECTORS, 1500).tolist()]
 
 
 def test_the_command_says_what_was_measured(store, tmp_path, capsys):
@@ -283,7 +278,7 @@ def test_a_row_far_longer_than_the_others_spoils_no_code_of_the_index(tmp_path, 
         store.build_index(nlist=20, progress=False)
     assert store.manifest.index.recall >= 0.99
     found = store.search(QUERIES, SearchRequest(5, "index", 100))
-    assert recall(numbers(found), best(vectors)) >= 0.98
+    assert recall(found_numbers(found), best(vectors)) >= 0.98
 
 
 @pytest.mark.parametrize(("nlist", "target", "message"), [

@@ -48,12 +48,8 @@ for step in range(steps):
 
 
 @pytest.fixture
-def crops(tmp_path, pictures):
-    folder = tmp_path / "crops"
-    folder.mkdir()
-    for index in range(4):
-        pictures[index % 4].rotate(index).save(folder / f"{index}.png")
-    return folder
+def crops(make_crops):
+    return make_crops(4)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory by what /proc says")
 def test_whatever_is_changed_in_a_gallery_it_answers_as_before_or_says_what_is_wrong():
-    from tests.support.fuzz_gallery import is_right, run, tally
+    from fuzz_gallery import is_right, run, tally
 
     results = run(500, seed=7, repairs=5)
     print(tally(results))

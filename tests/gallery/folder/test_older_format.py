@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from damaged_gallery import ROWS, VECTORS, flip, ids
 from format2 import write_gallery
-from test_repair import ROWS, VECTORS, flip, ids
 
 from tbps.gallery import Filter, GalleryError
 from tbps.gallery.folder.repair import repair

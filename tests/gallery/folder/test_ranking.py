@@ -5,31 +5,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from handmade_gallery import found_numbers, make_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.folder.int8 import learn_steps, products, quantise
 from tbps.gallery.folder.search import rank
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.grouping import same_person
-from tbps.gallery.store import Layout, Row, SearchRequest
+from tbps.gallery.store import Row, SearchRequest
 from tbps.gallery.vectors import directions
-
-
-def make_store(directory, vectors, cuts=(), dtype="float32"):
-    dim = vectors.shape[1]
-    store = FolderStore.open(directory, ModelIdentity("m", "f", dim), Layout(dtype, dim // 2, 1, dim - dim // 2))
-    with store.writing():
-        for piece in np.split(np.arange(len(vectors)), cuts):
-            store.append([Row(str(n), None, "{}") for n in piece], vectors[piece])
-    return store
-
-
-def numbers(found):
-    return [[int(one.row.id) for one in row] for row in found]
 
 
 @st.composite
@@ -66,7 +53,7 @@ def test_finds_the_same_in_random_vectors_as_they_are_stored(tmp_path, dtype):
     stored = np.concatenate([matrix for _, matrix in store.scan()])
     np.testing.assert_allclose(stored, vectors, atol={"float32": 0, "float16": 2e-3, "int8": 2e-2}[dtype])
     expected = np.argsort(-(queries @ stored.T), axis=1)[:, :10]
-    np.testing.assert_array_equal(numbers(store.search(queries, SearchRequest(10))), expected)
+    np.testing.assert_array_equal(found_numbers(store.search(queries, SearchRequest(10))), expected)
 
 
 def test_codes_alone_would_not_be_exact(tmp_path):
@@ -76,9 +63,9 @@ def test_codes_alone_would_not_be_exact(tmp_path):
     queries = rng.standard_normal((50, 8)).astype(np.float32)
     store = make_store(tmp_path / "store", vectors)
     expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :20]
-    np.testing.assert_array_equal(numbers(store.search(queries, SearchRequest(20))), expected)
-    assert numbers(store.search(queries, SearchRequest(20, "int8", 20))) != expected.tolist()
-    np.testing.assert_array_equal(numbers(store.search(queries, SearchRequest(20, "int8", 100))), expected)
+    np.testing.assert_array_equal(found_numbers(store.search(queries, SearchRequest(20))), expected)
+    assert found_numbers(store.search(queries, SearchRequest(20, "int8", 20))) != expected.tolist()
+    np.testing.assert_array_equal(found_numbers(store.search(queries, SearchRequest(20, "int8", 100))), expected)
 
 
 def test_the_prefix_alone_decides_who_is_a_candidate(tmp_path):
@@ -88,9 +75,9 @@ def test_the_prefix_alone_decides_who_is_a_candidate(tmp_path):
     store = make_store(tmp_path / "store", vectors)
     coarse = np.argsort(-(query[:, :8] @ vectors[:, :8].T), axis=1)[0, :50]
     fine = coarse[np.argsort(-(vectors[coarse] @ query[0]))][:5]
-    found = numbers(store.search(query, SearchRequest(5, "global", 50)))[0]
+    found = found_numbers(store.search(query, SearchRequest(5, "global", 50)))[0]
     assert len(set(found) & set(fine.tolist())) >= 4, "but for rounding to codes at the 50th place"
-    assert numbers(store.search(query, SearchRequest(5, "global", 500))) == numbers(
+    assert found_numbers(store.search(query, SearchRequest(5, "global", 500))) == found_numbers(
         store.search(query, SearchRequest(5))
     )
 
@@ -194,7 +181,7 @@ def test_a_row_far_longer_than_the_others_hides_none(tmp_path, dtype, longer):
     queries, _ = directions(rng.standard_normal((20, 32)))
     expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
     for mode in ("exact", "int8"):
-        found = numbers(store.search(queries.astype(np.float32), SearchRequest(10, mode, 100)))
+        found = found_numbers(store.search(queries.astype(np.float32), SearchRequest(10, mode, 100)))
         recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, expected.tolist(), strict=True)])
         assert recall >= (0.93 if dtype == "int8" else 0.99)
 

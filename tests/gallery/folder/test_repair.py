@@ -9,65 +9,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from damaged_gallery import ROWS, SIZES, VECTORS, all_but, flip, ids, make, shards
+from handmade_gallery import IDENTITY, layout
 from kill_at import kill_at
 from PIL import Image
 
 from tbps import files_tbps
 from tbps.cli.main import main
-from tbps.data.atomic_files import checksum
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Gallery, GalleryError
 from tbps.gallery.folder import checked_file
 from tbps.gallery.folder.manifest import Manifest
 from tbps.gallery.folder.repair import FROM_SHARDS, Repair, repair
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.store import Layout, Row, SearchRequest
-
-VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
-ROWS = [Row(f"{n:02d}", f"/{n}.png", json.dumps({"n": n}), f"c{n % 2}", float(n)) for n in range(40)]
-SIZES = (20, 12, 8)  # so unlike that nothing joins them
-MODEL, LAYOUT = ModelIdentity("m", "f", 16), Layout("float32", 8, 2, 4)
-
-
-def make(folder: Path, sizes=SIZES, model=MODEL) -> FolderStore:
-    store = FolderStore.open(folder, model, LAYOUT)
-    with store.writing():
-        start = 0
-        for size in sizes:
-            store.append(ROWS[start : start + size], VECTORS[start : start + size])
-            start += size
-    return store
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Three files of rows, four rows removed."""
-    store = make(tmp_path / "people")
-    with store.writing():
-        store.remove(["03", "04", "21", "39"])
-    return tmp_path / "people"
-
-
-def ids(folder: Path) -> list[str]:
-    store = FolderStore.read(folder)
-    store.check(progress=False)
-    return [row.id for rows, _ in store.scan() for row in rows]
-
-
-def all_but(*gone: int) -> list[str]:
-    return [f"{n:02d}" for n in range(40) if n not in {3, 4, 21, 39, *gone}]
-
-
-def shards(folder: Path) -> list[Path]:
-    return [folder / entry.file for entry in Manifest.read(folder).shards]
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+from tbps.gallery.store import Row, SearchRequest
 
 
 def test_a_sound_gallery_is_left_as_it_is(folder):
@@ -96,7 +52,7 @@ def test_without_the_copy_too_it_is_made_from_the_shards(folder):
     assert "had been removed" in done.lost[0]
     assert ids(folder) == [row.id for row in ROWS], "also those that were removed, as it says"
     assert {fault.now for fault in done.set_aside} == {"gallery.json.damaged", "gallery.copy.json.damaged"}
-    assert FolderStore.open(folder, MODEL, LAYOUT).model == MODEL
+    assert FolderStore.open(folder, IDENTITY, layout()).model == IDENTITY
 
 
 def test_the_newest_row_of_an_id_counts(folder):
@@ -139,39 +95,6 @@ def test_a_damaged_shard_is_set_aside_and_the_others_stay(folder, damage, number
     assert all(len(found) == 5 for found in FolderStore.read(folder).search(queries, SearchRequest(5)))
 
 
-def test_files_written_after_the_copy_are_taken_up(folder):
-    """As after a kill between the manifest and its copy, and the loss of the manifest."""
-    old = (folder / "gallery.copy.json").read_bytes()
-    store = FolderStore.read(folder)
-    with store.writing():
-        store.append([Row("new", None, "{}")], VECTORS[:1])
-    expected = ids(folder)
-    (folder / "gallery.json").unlink()
-    (folder / "gallery.copy.json").write_bytes(old)
-    done = repair(folder)
-    assert done.added
-    assert ids(folder) == expected
-
-
-def states(folder: Path):
-    """Manifests of earlier states, from the first one on, after each of which files were written; and the ids at the
-    end."""
-    store = make(folder)
-    found = [(folder / "gallery.json").read_bytes()]
-    changes = [
-        lambda: store.append([Row("new", None, "{}")], VECTORS[:1]),
-        lambda: store.replace([replace(ROWS[2], camera="c9")]),
-        lambda: store.build_index(progress=False),
-        lambda: store.compact(16, progress=False),
-        lambda: store.remove(["03"]) and store.compact(65536, progress=False),
-    ]
-    for change in changes:
-        with store.writing():
-            change()
-        found.append((folder / "gallery.json").read_bytes())
-    return found[:-1], ids(folder)
-
-
 def test_a_compaction_names_what_a_repair_set_aside_as_it_is_not_erased(folder, tiny_model, tiny_processor, capsys):
     gallery = Gallery.open(folder.parent / "own", tiny_model, tiny_processor)
     gallery.add([Image.new("RGB", (20, 40))], progress=False)
@@ -187,36 +110,6 @@ def test_a_compaction_names_what_a_repair_set_aside_as_it_is_not_erased(folder, 
     (folder / "shard-000000.arrow.damaged").unlink()
     main(["gallery", "compact", str(folder)])
     assert "not erased" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", range(6))
-def test_an_earlier_manifest_put_back_is_refused_and_repaired_to_the_later_state(tmp_path, number):
-    """By itself it would bring back what was removed, and the next commit would write over a file of the later state.
-    The last of them is one of format 2, as before a conversion."""
-    earlier, expected = states(tmp_path / "people")
-    format2 = {"format_version": 2, "shards": [], "next_file": 0}
-    format2["checksum"] = checksum(json.dumps(format2, sort_keys=True).encode())
-    (tmp_path / "people" / "gallery.json").write_bytes([*earlier, json.dumps(format2).encode()][number])
-    with pytest.raises(GalleryError, match="tbps gallery repair"):
-        FolderStore.read(tmp_path / "people")
-    done = repair(tmp_path / "people")
-    assert (done.source, done.images) == ("gallery.copy.json", len(expected))
-    assert [(fault.file, fault.now) for fault in done.set_aside] == [("gallery.json", "gallery.json.damaged")]
-    assert "an earlier one was put back" in done.set_aside[0].reason
-    assert ids(tmp_path / "people") == expected
-    assert not repair(tmp_path / "people").changed
-
-
-def test_a_writer_that_is_open_does_not_go_on_from_an_earlier_manifest(folder):
-    earlier = (folder / "gallery.json").read_bytes()
-    store = FolderStore.read(folder)
-    with store.writing():
-        store.append([Row("new", None, "{}")], VECTORS[:1])
-    (folder / "gallery.json").write_bytes(earlier)
-    with pytest.raises(GalleryError, match="an earlier one was put back"), store.writing():
-        pytest.fail("it must not be written to")
-    repair(folder)
-    assert ids(folder) == [*all_but(), "new"]
 
 
 def test_beside_a_sound_manifest_what_a_killed_writer_left_is_no_row(folder):

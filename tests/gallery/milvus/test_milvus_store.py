@@ -1,10 +1,8 @@
 """A gallery in Milvus: what it refuses, and what its errors say. What it does is in test_gallery_contract.py."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -14,8 +12,8 @@ import pytest
 from gallery_places import NO_SERVER, TOKEN, URI, new_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from milvus_process import KILLED, LAYOUT, MODEL, OPENING, many_rows, new_rows, run_elsewhere
 
-from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.filters import Filter
@@ -25,10 +23,8 @@ from tbps.gallery.milvus.expressions import expression
 from tbps.gallery.milvus.rows import to_entity, to_row
 from tbps.gallery.milvus.tags import beginnings, digest, ordered, tags
 from tbps.gallery.open_store import open_existing, open_store
-from tbps.gallery.store import Layout, Row, SearchRequest
+from tbps.gallery.store import Row, SearchRequest
 
-MODEL = ModelIdentity("a model", "0" * 32, 4)
-LAYOUT = Layout("float16", 2, 1, 2)
 HOSTILE = ['"] or id != "', "\\", "x\\", '"', "'", "%", "{x}", "\x00", "\n", "名"]
 
 
@@ -266,46 +262,6 @@ def test_texts_of_numbers_have_their_order_and_ranges_hold_what_they_should(numb
     expected = {">=": number >= bound, ">": number > bound, "<=": number <= bound, "<": number < bound}
     for sign, fits in expected.items():
         assert any(text.startswith(start) for start in beginnings(sign, bound)) == fits
-
-
-KILLED = """
-import os, signal
-from tbps.gallery.milvus.client import Collection
-from test_milvus_store import MODEL, LAYOUT, many_rows, new_rows, open_store
-import numpy as np
-
-call, calls = Collection.call, []
-
-def killing(self, name, **arguments):
-    calls.append(name)
-    if calls.count("upsert") == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return call(self, name, **arguments)
-
-Collection.call = killing
-open_store({where!r}, MODEL, LAYOUT).append({rows}(), np.ones((1500, 4)))
-"""
-
-
-OPENING = """
-from test_milvus_store import MODEL, LAYOUT, open_store
-
-open_store({where!r}, MODEL, LAYOUT)
-"""
-
-
-def run_elsewhere(code):
-    """In another process."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-
-
-def many_rows():
-    return [Row(f"{n}", None, "{}") for n in range(1500)]
-
-
-def new_rows():
-    return [make_row(f"{n}", None, {"camera": "new"}) for n in range(1500)]
 
 
 def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_twice(place):

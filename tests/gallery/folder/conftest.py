@@ -1,0 +1,13 @@
+"""Fixtures for the tests of galleries in folders."""
+
+import pytest
+from damaged_gallery import make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three files of rows, four rows removed."""
+    store = make(tmp_path / "people")
+    with store.writing():
+        store.remove(["03", "04", "21", "39"])
+    return tmp_path / "people"
