@@ -1,7 +1,4 @@
-"""The field's augmentation of images, and word dropout for captions, as pure functions of a random generator.
-
-Random brightness, contrast and saturation: off by default, since sentences name colours.
-"""
+"""Image augmentation and word dropout, as pure functions of a random generator."""
 
 from dataclasses import dataclass
 
@@ -13,29 +10,36 @@ ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 
 def jitter_colors(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) uint8 -> a new one; each of the three is scaled by 1 - strength to 1 + strength, in a random order.
+    """Scale brightness, contrast and saturation, in random order, by random factors in [1 - strength, 1 + strength].
 
-    TBPS-CLIP (Cao et al., AAAI 2024) trains with 0.1 of each. Hue is left alone, as there: it turns red into orange.
+    TBPS-CLIP (Cao et al., AAAI 2024) trains with 0.1 of each. Like there, hue is unchanged: it would turn red into
+    orange.
+
+    Args:
+        pixels: (H, W, 3) uint8; a new array is returned.
     """
     image = Image.fromarray(pixels)
     factors = rng.uniform(1 - strength, 1 + strength, size=len(ENHANCERS))
-    for place in rng.permutation(len(ENHANCERS)):
-        image = ENHANCERS[place](image).enhance(float(factors[place]))
+    for index in rng.permutation(len(ENHANCERS)):
+        image = ENHANCERS[index](image).enhance(float(factors[index]))
     return np.asarray(image)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Crop after padding, horizontal flip, random erasing (Zhong et al., AAAI 2020), in this order and each drawn
-    anew; colours stay as they are unless asked, since sentences name them.
+    """Random crop after padding, horizontal flip and random erasing (Zhong et al., AAAI 2020), in this order.
+
+    Colours do not change by default, because captions name them.
 
     Args:
-        flip: probability of a flip. padding: border added before the crop, as a share of the picture's height (IRRA:
-            10 of 384 pixels). erase: probability of erasing; erase_area: smallest and largest share of the picture.
-        color_jitter: strength of `jitter_colors`, which then comes first.
+        flip: Probability of a flip.
+        padding: Border added before the crop, as a fraction of the image height (IRRA: 10 of 384 pixels).
+        erase: Probability of erasing.
+        erase_area: Smallest and largest erased fraction of the image.
+        color_jitter: Strength of `jitter_colors`, applied first; 0 turns it off.
 
     Raises:
-        ValueError: a strength of colour jitter outside 0 to 1.
+        ValueError: `color_jitter` is not in [0, 1].
     """
 
     flip: float = 0.5
@@ -46,56 +50,60 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.color_jitter <= 1:
-            raise ValueError(f"color_jitter={self.color_jitter}: expected 0 (off) to 1; the field takes 0.1.")
+            raise ValueError(f"color_jitter must be from 0 (off) to 1, got {self.color_jitter}. A usual value is 0.1.")
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator, blank: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 -> a new (H, W, 3); the input is left as it is.
+        """Augment an image; the input does not change.
 
         Args:
-            blank: (H, W, 3) uint8 picture, of which what comes in or is erased is filled: the mean colour.
+            pixels: (H, W, 3) uint8.
+            blank: (H, W, 3) uint8 of the mean colour, which fills the border and erased areas.
+
+        Returns:
+            (H, W, 3) uint8.
         """
         if self.color_jitter:
             pixels = jitter_colors(pixels, self.color_jitter, rng)
         pixels = self.padded_crop(pixels, rng, blank)
         if rng.random() < self.flip:
-            pixels = torch.from_numpy(pixels).flip(1).numpy()  # twenty times as fast as NumPy's reversed view
+            pixels = torch.from_numpy(pixels).flip(1).numpy()  # 20 times as fast as copying a reversed NumPy view
         if rng.random() < self.erase:
             self.erase_from(pixels, rng, blank)
         return pixels
 
     def padded_crop(self, pixels: np.ndarray, rng: np.random.Generator, blank: np.ndarray) -> np.ndarray:
-        """A new picture, shifted by at most the padding in both directions."""
+        """Return a copy that is shifted by at most the padding in both directions."""
         height, width = pixels.shape[:2]
         border = round(self.padding * height)
         down, right = border - rng.integers(0, 2 * border + 1, size=2)
         shifted = blank.copy()
-        into, out_of = zip(overlap(height, down), overlap(width, right), strict=True)
-        shifted[into] = pixels[out_of]
+        target, source = zip(overlap(height, down), overlap(width, right), strict=True)
+        shifted[target] = pixels[source]
         return shifted
 
     def erase_from(self, pixels: np.ndarray, rng: np.random.Generator, blank: np.ndarray) -> None:
-        """Cover one rectangle of a random place, area and aspect ratio (0.3 to 3.3), in place."""
+        """Erase a rectangle of random position, area and aspect ratio (0.3 to 3.3) in place."""
         height, width = pixels.shape[:2]
         area = rng.uniform(*self.erase_area) * height * width
         aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
         rows = min(height, max(1, round((area * aspect) ** 0.5)))
         columns = min(width, max(1, round((area / aspect) ** 0.5)))
         top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
-        place = (slice(top, top + rows), slice(left, left + columns))
-        pixels[place] = blank[place]
+        rectangle = (slice(top, top + rows), slice(left, left + columns))
+        pixels[rectangle] = blank[rectangle]
 
 
 def overlap(size: int, shift: int) -> tuple[slice, slice]:
-    """Where a line of so many pixels lies after a shift, and which of them are still in sight."""
-    kept = max(0, size - abs(shift))
-    into, out_of = max(0, shift), max(0, -shift)
-    return slice(into, into + kept), slice(out_of, out_of + kept)
+    """Target and source slices that shift a line of `size` pixels by `shift`."""
+    length = max(0, size - abs(shift))
+    target, source = max(0, shift), max(0, -shift)
+    return slice(target, target + length), slice(source, source + length)
 
 
 def drop_words(input_ids: list[int], probability: float, rng: np.random.Generator) -> list[int]:
-    """A caption's token ids with each left out at the given probability, its first and last (begin, end) kept.
+    """Drop each token of a caption with the given probability, except the first and last (begin and end).
 
-    A sentence that says less still describes the same person, as captions that leave details out do.
+    A caption with fewer words still describes the same person, since captions leave out details anyway.
     """
     kept = rng.random(len(input_ids)) >= probability
     kept[[0, -1]] = True
@@ -110,6 +118,6 @@ def augment_pair(
     augmentation: Augmentation | None,
     word_dropout: float,
 ) -> tuple[np.ndarray, list[int]]:
-    """Both sides of a training pair, each left as it is where nothing is asked of it."""
+    """Augment the image and the caption of a training pair; None and 0 turn either off."""
     pixels = augmentation(pixels, rng, blank) if augmentation else pixels
     return pixels, drop_words(input_ids, word_dropout, rng) if word_dropout else input_ids

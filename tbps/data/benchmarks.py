@@ -1,7 +1,4 @@
-"""The benchmarks of text-based person search: a table of how they lie on disk, and the search for their files.
-
-Annotation files of the benchmarks: each entry read and checked.
-"""
+"""The benchmarks of text-based person search: their layout on disk, and how to find and read their annotations."""
 
 import json
 from collections.abc import Mapping
@@ -14,15 +11,15 @@ from tbps.files_tbps import MOST_TEXT, read_regular
 
 
 class BenchmarkError(ValueError):
-    """A benchmark is unknown, or its data are not as expected."""
+    """A benchmark is unknown, or its data are malformed."""
 
 
 class MissingDataError(BenchmarkError, FileNotFoundError):
-    """A folder or file of a benchmark is not where it was looked for."""
+    """A folder or file of a benchmark cannot be found."""
 
 
 class Size(NamedTuple):
-    """How much a split holds."""
+    """The size of a split."""
 
     people: int
     images: int
@@ -34,23 +31,23 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark's layout: `<root>/<folder>/<annotation>` beside `<root>/<folder>/<images>/<path of an image>`."""
+    """The layout of a benchmark: `<root>/<folder>/<annotation>` and `<root>/<folder>/<images>/<path of an image>`."""
 
     name: str
     folder: str
-    annotations: tuple[str, ...]  # file names under which the annotation is found in the wild, the first is the usual
-    homepage: str | None = None  # of its authors, who give the data and say what they may be used for
-    path_key: str = "file_path"  # key of an entry that holds the image's path below the images folder
+    annotations: tuple[str, ...]  # file names of the annotation in circulation, the usual one first
+    homepage: str | None = None  # of its authors, who provide the data and their terms of use
+    path_key: str = "file_path"  # the key of an entry for the path of its image, relative to `images`
     splits: tuple[str, ...] = ("train", "val", "test")
     images: str = "imgs"
-    unsplit: str | None = None  # a file some packages hold instead of the annotation; it has no splits
-    rendered: bool = False  # drawn people, not photographs
-    truth: str | None = None  # of rendered people: the file below its folder that knows every image
-    sizes: Mapping[str, Size] = field(default_factory=dict)  # of its splits, as its authors published them
+    unsplit: str | None = None  # a file without splits that some packages contain in place of the annotation
+    rendered: bool = False  # rendered people instead of photographs
+    truth: str | None = None  # for rendered people: the file in its folder that lists every image
+    sizes: Mapping[str, Size] = field(default_factory=dict)  # of its splits, as published by its authors
 
     @property
     def source(self) -> str:
-        """Where the data come from."""
+        """Where to get the data, for messages."""
         return "tbps.data.toypedes, which renders it" if self.homepage is None else f"its authors, see {self.homepage}"
 
 
@@ -101,10 +98,10 @@ BENCHMARKS = {
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The row of the table with this name, in upper or lower case.
+    """Find a benchmark by name, ignoring case.
 
     Raises:
-        BenchmarkError: there is none.
+        BenchmarkError: The name is unknown.
     """
     for benchmark in BENCHMARKS.values():
         if benchmark.name.lower() == name.lower():
@@ -113,10 +110,13 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def find_annotation(benchmark: Benchmark, root: str | Path) -> Path:
-    """The annotation file below `root`: the folder that holds the benchmark's folder, or that folder itself.
+    """Find the annotation file of a benchmark.
+
+    Args:
+        root: The folder that holds the benchmark's folder, or that folder itself.
 
     Raises:
-        MissingDataError: `root` or the annotation is missing; every path that was looked for is named.
+        MissingDataError: `root` or the annotation is missing. The message lists every path that was tried.
     """
     root = local_path(root).absolute()
     if not root.is_dir():
@@ -132,7 +132,7 @@ def find_annotation(benchmark: Benchmark, root: str | Path) -> Path:
     _refuse_unsplit(benchmark, folders)
     looked_for = "".join(f"\n  {path}" for path in candidates)
     raise MissingDataError(
-        f"no annotation of {benchmark.name} below {root}. Looked for:{looked_for}\n"
+        f"There is no annotation of {benchmark.name} below {root}. Looked for:{looked_for}\n"
         f"Point root to the folder that holds {benchmark.folder}/, or get the data from {benchmark.source}."
     )
 
@@ -142,15 +142,15 @@ def _refuse_unsplit(benchmark: Benchmark, folders: tuple[Path, ...]) -> None:
         if benchmark.unsplit is not None and (folder / benchmark.unsplit).is_file():
             wanted = benchmark.annotations[0]
             raise MissingDataError(
-                f"{folder} holds {benchmark.unsplit} but no {wanted}: {benchmark.unsplit} does not say which image is "
-                f"of which split. Ask for {wanted} from {benchmark.source}, and put it beside {benchmark.unsplit}."
+                f"{folder} holds {benchmark.unsplit} but no {wanted}, and {benchmark.unsplit} does not assign images "
+                f"to splits. Get {wanted} from {benchmark.source}, and put it beside {benchmark.unsplit}."
             )
 
 
 class AnnotatedImage(NamedTuple):
     """One entry of an annotation file."""
 
-    entry: int  # its place in the file, from 0
+    entry: int  # its number in the file, from 0
     split: str
     file_path: str
     captions: list[str]
@@ -158,14 +158,14 @@ class AnnotatedImage(NamedTuple):
 
 
 def read_annotation(annotation: Path, benchmark: Benchmark) -> list[AnnotatedImage]:
-    """The entries of an annotation file, each checked.
+    """Read an annotation file and check every entry.
 
     Raises:
-        BenchmarkError: the file is not a JSON list of the benchmark's entries; the first entry at fault is named.
+        BenchmarkError: The file is not a JSON list of entries of this benchmark. The message names the first bad entry.
     """
     try:
         entries = json.loads(read_regular(annotation, MOST_TEXT).decode("utf-8-sig"))
-    except ValueError as error:  # of JSON or of UTF-8
+    except ValueError as error:  # from JSON or UTF-8
         raise BenchmarkError(
             f"{annotation} ({annotation.stat().st_size} bytes) is not JSON: {error}. "
             "It may be truncated: copy or unpack it again."
@@ -183,8 +183,8 @@ def _parse(entry: Any, number: int, annotation: Path, benchmark: Benchmark) -> A
     for key, kind in kinds.items():
         if key not in entry:
             raise BenchmarkError(
-                f"{where} lacks the key {key!r}, it has: {', '.join(entry)}. An entry of {benchmark.name} has the keys "
-                f"{', '.join(kinds)}: is this the annotation of another benchmark?"
+                f"{where} lacks the key {key!r}; its keys are: {', '.join(entry)}. Entries of {benchmark.name} have "
+                f"the keys {', '.join(kinds)}. Is this the annotation of another benchmark?"
             )
         if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
             raise BenchmarkError(f"{where}: {key!r} is {entry[key]!r:.80}, expected {kind.__name__}. Correct the file.")
@@ -192,10 +192,10 @@ def _parse(entry: Any, number: int, annotation: Path, benchmark: Benchmark) -> A
         raise BenchmarkError(f"{where}: 'captions' is {entry['captions']!r:.80}, expected strings. Correct the file.")
     if not -(2**63) <= entry["id"] < 2**63:
         raise BenchmarkError(
-            f"{where}: 'id' is {entry['id']}: expected a number of 64 bits, below 2**63. Correct the file."
+            f"{where}: 'id' is {entry['id']}, expected a 64-bit number, below 2**63. Correct the file."
         )
     if entry["split"] not in benchmark.splits:
         raise BenchmarkError(
-            f"{where} is of split {entry['split']!r}: expected one of {', '.join(benchmark.splits)}. Correct the file."
+            f"{where} has split {entry['split']!r}, expected one of {', '.join(benchmark.splits)}. Correct the file."
         )
     return AnnotatedImage(number, entry["split"], entry[benchmark.path_key], entry["captions"], entry["id"])

@@ -1,4 +1,4 @@
-"""Images as users keep them: cells of data sets and folders of files. `tbps.images_tbps` opens them."""
+"""Find the images in a folder. `tbps.images_tbps` opens images."""
 
 import os
 import stat
@@ -31,7 +31,7 @@ __all__ = [
     "shown",
 ]
 
-# what cameras and programs write, and what Pillow opens in no build, or in some only, or with a plugin
+# image formats that Pillow cannot open, or only in some builds or with a plugin
 _OTHER_IMAGES = frozenset({
     ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".webp", ".svg", ".eps", ".psb", ".xcf", ".exr", ".hdr", ".jxr",
     ".wdp", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw",
@@ -40,10 +40,11 @@ _OTHER_IMAGES = frozenset({
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images below a folder.
+    """The images in a folder and its sub-folders.
 
-    Args:
-        paths: files that may be opened, sorted. left_out: of files and folders that cannot be, the name and the reason.
+    Attributes:
+        paths: The image files, sorted.
+        left_out: Name and reason for every file and folder that cannot be opened.
     """
 
     paths: list[Path]
@@ -51,14 +52,14 @@ class ImageFolder:
 
 
 def find_images(folder: str | Path) -> ImageFolder:
-    """The images under a folder and its sub-folders, in all formats that Pillow opens here (see `opened_formats`).
+    """Find the images in a folder and its sub-folders, in every format that Pillow opens here (see `opened_formats`).
 
-    Hidden files, links that lead nowhere, linked sub-folders and files whose names are not those of images are passed
-    over. Images in formats that cannot be opened and sub-folders that cannot be listed are left out and named.
+    Hidden files, broken links, linked sub-folders and files without the suffix of an image are ignored. Images in
+    formats that cannot be opened and sub-folders that cannot be listed are reported in `left_out`.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        BadImageError: there is no image in it that can be opened.
+        FileNotFoundError: The folder does not exist.
+        BadImageError: The folder has no image that can be opened.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -74,37 +75,39 @@ def find_images(folder: str | Path) -> ImageFolder:
     paths = sorted(path for path in found if path.suffix.lower() in taken)
     if not paths:
         why = f" {len(left_out)} were left out: {left_out[0][1]}" if left_out else ""
-        raise BadImageError(f"{folder} holds no image: expected files as .jpg and .png, in a format of Pillow's.{why}")
+        raise BadImageError(
+            f"{folder} holds no image: expected files such as .jpg and .png, in a format that Pillow opens.{why}"
+        )
     return ImageFolder(paths, left_out)
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The paths of `find_images`, with its errors."""
+    """List the paths that `find_images` finds; it raises the same errors."""
     return find_images(folder).paths
 
 
 def _suffixes() -> tuple[set[str], set[str]]:
-    """What the names of images end with: of those that are opened here, and of others."""
-    opened = {*opened_formats(), "MPO"}  # the second is opened as JPEG
+    """The suffixes of images that can be opened here, and of those that cannot."""
+    opened = {*opened_formats(), "MPO"}  # MPO is opened as JPEG
     taken = {suffix for suffix, name in Image.registered_extensions().items() if name in opened}
     return taken, set(_OTHER_IMAGES - taken)
 
 
 def _is_file(path: Path, closed: list[OSError]) -> bool:
-    """Whether it is a regular file; what may not even be asked is noted."""
+    """Whether a path is a regular file. Adds a permission error to `closed`."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except PermissionError as error:
         closed.append(error)
-    except (OSError, ValueError):  # a link that leads nowhere
+    except (OSError, ValueError):  # such as a broken link
         pass
     return False
 
 
 def _unopened(path: Path) -> str:
     plugin = ", or install pillow-heif and register it" if path.suffix.lower() in (".heic", ".heif", ".hif") else ""
-    return f"{shown(path)} is in a format that Pillow does not open here: convert it to JPEG or PNG{plugin}."
+    return f"{shown(path)} is in a format that Pillow cannot open here. Convert it to JPEG or PNG{plugin}."
 
 
 def _unlisted(error: OSError) -> str:
-    return f"{shown(error.filename)} cannot be looked at ({error.strerror}): may this user read and enter the folder?"
+    return f"{shown(error.filename)} cannot be listed ({error.strerror}). Check the permissions of the folder."

@@ -1,4 +1,4 @@
-"""One loader for every benchmark in `tbps.data.benchmarks`: annotation file and images to a `DatasetDict`."""
+"""Load any benchmark of `tbps.data.benchmarks` from its annotation file and images into a `DatasetDict`."""
 
 import logging
 import os
@@ -24,27 +24,27 @@ logger = logging.getLogger(__name__)
 FEATURES = Features(
     {"image": Image(), "captions": List(Value("string")), "person_id": Value("int64"), "file_path": Value("string")}
 )
-SHOWN = 10  # how many of the files or entries at fault a report lists
+SHOWN = 10  # files or entries at fault that a report lists
 
 
 def load_benchmark(
     name: str, root: str | Path, *, skip_missing: bool = False, skip_empty_captions: bool = False
 ) -> DatasetDict:
-    """Load a benchmark as its users have it on disk; nothing is downloaded or copied.
+    """Load a benchmark from disk; nothing is downloaded or copied.
 
     Args:
-        name: a key of `BENCHMARKS`, in upper or lower case.
-        root: the folder that holds the benchmark's folder, or that folder itself.
-        skip_missing: leave out images that are not there, with a warning, where otherwise they are an error.
-        skip_empty_captions: leave out empty captions and images without any, with a warning, likewise.
+        name: A key of `BENCHMARKS`, in upper or lower case.
+        root: The folder that holds the benchmark's folder, or that folder itself.
+        skip_missing: Skip missing images with a warning instead of raising an error.
+        skip_empty_captions: Skip empty captions, and images without any other, with a warning instead of an error.
 
     Returns:
-        The benchmark's splits (`train`, `val`, `test`), one row an image in the file's order: `image`, decoded when
-        it is read; `captions`, a list of strings; `person_id` and `file_path` as in the annotation.
+        The splits of the benchmark (`train`, `val`, `test`), one row per image in the order of the file: `image`,
+        decoded when it is read; `captions`, a list of strings; `person_id` and `file_path` as in the annotation.
 
     Raises:
-        MissingDataError: the root, the annotation or images are missing.
-        BenchmarkError: the name is unknown, the annotation is malformed, or captions are empty.
+        MissingDataError: The root, the annotation or images are missing.
+        BenchmarkError: The name is unknown, the annotation is malformed, or captions are empty.
     """
     benchmark = find_benchmark(name)
     annotation = find_annotation(benchmark, root)
@@ -53,22 +53,22 @@ def load_benchmark(
     rows = _keep_with_image(rows, folder, skip_missing)
     rows = _keep_with_captions(rows, annotation, skip_empty_captions)
     if not rows:
-        raise BenchmarkError(f"{annotation} leaves no image with a caption: expected at least one entry.")
+        raise BenchmarkError(f"{annotation} has no image with a caption: expected at least one entry.")
     _warn_of_shared_people(rows)
     by_split = {split: [row for row in rows if row.split == split] for split in benchmark.splits}
     return DatasetDict({split: _dataset(chosen, folder) for split, chosen in by_split.items() if chosen})
 
 
 def _warn_of_shared_people(rows: list[AnnotatedImage]) -> None:
-    """Say so where a person is in two splits: what is measured on one is then learned from the other."""
+    """Warn if a person is in two splits: results on one are then biased by training on the other."""
     seen = {(row.person_id, row.split) for row in rows}
     shared = sorted(person for person, splits in Counter(person for person, _ in seen).items() if splits > 1)
     if shared:
-        logger.warning("%d people are in more than one split, the first are %s.", len(shared), shared[:SHOWN])
+        logger.warning("%d people are in more than one split; the first ones are %s.", len(shared), shared[:SHOWN])
 
 
 def _keep_with_image(rows: list[AnnotatedImage], folder: Path, skip: bool) -> list[AnnotatedImage]:
-    present = [_is_there(_place(folder, row)) for row in rows]
+    present = [_exists(_image_path(folder, row)) for row in rows]
     missing = [row.file_path for row, there in zip(rows, present, strict=True) if not there]
     if not missing:
         return rows
@@ -80,20 +80,20 @@ def _keep_with_image(rows: list[AnnotatedImage], folder: Path, skip: bool) -> li
     report += _listing(f"the first {min(SHOWN, len(missing))}", missing[:SHOWN])
     if not skip:
         raise MissingDataError(
-            f"{report}Unpack all images there, or go on without these by skip_missing=True (--skip-missing)."
+            f"{report}Unpack all images there, or skip these with skip_missing=True (--skip-missing)."
         )
-    logger.warning("%sThey are left out.", report)
+    logger.warning("%sThey are skipped.", report)
     return [row for row, there in zip(rows, present, strict=True) if there]
 
 
-def _place(folder: Path, row: AnnotatedImage) -> str:
+def _image_path(folder: Path, row: AnnotatedImage) -> str:
     """The path of an image as text."""
     return os.path.join(name_as_text(folder), row.file_path)
 
 
-def _is_there(place: str) -> bool:
+def _exists(path: str) -> bool:
     try:
-        return os.path.isfile(name_on_disk(place))
+        return os.path.isfile(name_on_disk(path))
     except ValueError:  # a name that no file can have
         return False
 
@@ -106,9 +106,9 @@ def _keep_with_captions(rows: list[AnnotatedImage], annotation: Path, skip: bool
     report += _listing(f"the first {min(SHOWN, len(faults))}, entries from 0", faults[:SHOWN])
     if not skip:
         raise BenchmarkError(
-            f"{report}Correct the file, or leave them out by skip_empty_captions=True (--skip-empty-captions)."
+            f"{report}Correct the file, or skip them with skip_empty_captions=True (--skip-empty-captions)."
         )
-    logger.warning("%sThey are left out, and so are images left without a caption.", report)
+    logger.warning("%sThey are skipped, and so are images without any other caption.", report)
     cleaned = (row._replace(captions=[caption for caption in row.captions if caption.strip()]) for row in rows)
     return [row for row in cleaned if row.captions]
 
@@ -129,7 +129,7 @@ def _listing(title: str, lines: Iterable[str]) -> str:
 
 def _dataset(rows: list[AnnotatedImage], folder: Path) -> Dataset:
     columns = {
-        "image": [_place(folder, row) for row in rows],
+        "image": [_image_path(folder, row) for row in rows],
         "captions": [row.captions for row in rows],
         "person_id": [row.person_id for row in rows],
         "file_path": [row.file_path for row in rows],

@@ -1,9 +1,4 @@
-"""Training pairs: one (image, caption) an item, tokenised once, augmented from (seed, epoch, index).
-
-Token ids of many captions in one flat array.
-
-What pairs of a split and pairs of a stream have in common: how a picture is prepared, and a pair augmented.
-"""
+"""Training pairs of an image and a caption: the data set, and the collator that makes batches of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,13 +17,18 @@ from tbps.data.preprocessing import PixelPreparation, stack_pixels
 from tbps.data.splits import captions_of, person_ids_of
 from tbps.processing_tbps import TBPSProcessor
 
+logger = logging.get_logger(__name__)
+
+Key = int | tuple[int, int]
+
 
 class TokenTable:
-    """Captions of different lengths, 4 bytes a token; as lists of Python numbers they took ten times as much, and
-    again in every loader process.
+    """The token ids of many captions in one flat array, 4 bytes per token.
+
+    Lists of Python integers would take ten times as much memory, and again in every loader process.
 
     Attributes:
-        lengths: (captions,) tokens of each, special ones included.
+        lengths: (captions,), the number of tokens of each caption, including special tokens.
     """
 
     def __init__(self, captions: Sequence[Sequence[int]]) -> None:
@@ -47,10 +47,10 @@ class TokenTable:
 
 
 class AugmentedPairs:
-    """The settings of `PersonPairs` and `StreamedPairs`, which describe them.
+    """The common base of `PersonPairs` and `StreamedPairs`, which document the settings.
 
     Raises:
-        ValueError: another way of `on_bad_sample`; an image processor or a backend that `PixelPreparation` refuses.
+        ValueError: `on_bad_sample` is unknown, or `PixelPreparation` refuses the image processor or the backend.
     """
 
     def __init__(
@@ -79,30 +79,33 @@ class AugmentedPairs:
         return augment_pair(pixels, input_ids, rng, self.preparation.blank, self.augmentation, self.word_dropout)
 
 
-logger = logging.get_logger(__name__)
-
-Key = int | tuple[int, int]
-
-
 class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
-    """Every (image, caption) pair of a benchmark split, for `TBPSTrainer` and plain `transformers.Trainer` alike.
+    """All (image, caption) pairs of a benchmark split, for `TBPSTrainer` and for plain `transformers.Trainer`.
 
-    An item is asked for by its index, or by (epoch, index) as `IdentitySampler` does: its augmentation is drawn from
-    (seed, epoch, index), so that it does not depend on the order of loading, the number of workers or a resume.
+    The key of an item is its index, or (epoch, index) as `IdentitySampler` yields it. The augmentation is drawn from
+    (seed, epoch, index), so it does not depend on the loading order, the number of workers or a resume.
 
     Args:
-        rows: split of `load_benchmark`: columns image, captions, person_id. processor: of the model to train.
-        augmentation: None leaves pictures as they are. word_dropout: probability of leaving out a caption's token.
-        augmentation_warmup_epochs: first epochs without either, counted from 0.
-        cache_images: keep every prepared picture in memory (3*H*W bytes each): for small data sets, with
+        rows: A split of `load_benchmark`, with columns image, captions and person_id.
+        processor: The processor of the model to train.
+        augmentation: Image augmentation; None for none.
+        word_dropout: The probability of dropping each token of a caption.
+        augmentation_warmup_epochs: The number of first epochs without augmentation and word dropout.
+        seed: Seed of augmentation and replacements.
+        cache_images: Keep all prepared images in memory (3*H*W bytes each). Only for small data sets, with
             `dataloader_num_workers=0`.
-        with_index: an item says which pair it is, for a trainer that keeps account of each.
-        on_bad_sample: "raise" at an image that cannot be read, or "skip" it: another pair stands in (see
-            `replacements`), and `worker_log` counts it. image_backend: of `PixelPreparation`.
+        on_bad_sample: "raise" an error at an unreadable image, or "skip" it: another pair takes its place (see
+            `replacements`), and `worker_log` counts it.
+        image_backend: The backend of `PixelPreparation`.
+        with_index: Add the index of the pair to each item, for a trainer that tracks pairs.
+
+    Attributes:
+        num_identities: The number of people.
+        identity_labels: (pairs,), the person of each pair, numbered from 0 to num_identities - 1.
 
     Raises:
-        ValueError: rows without these columns, or whose captions or ids are none; another way of `on_bad_sample`; an
-            image processor or a backend that `PixelPreparation` refuses.
+        ValueError: The rows lack a column or have bad captions or ids, `on_bad_sample` is unknown, or
+            `PixelPreparation` refuses the image processor or the backend.
     """
 
     def __init__(
@@ -132,35 +135,38 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
         self.worker_log = WorkerLog(len(self.row_of))
 
     def tokenize(self, captions: list[str]) -> TokenTable:
-        """Token ids of all captions, cut at the tokenizer's length; how many were cut is said once."""
+        """Tokenize all captions, truncated to the maximum length of the tokenizer, and warn if any was truncated."""
         cut = self.processor.count_truncated(captions)
         if cut:
             limit = self.processor.tokenizer.model_max_length
-            logger.warning(f"{cut} of {len(captions)} captions are longer than {limit} tokens and were cut.")
+            logger.warning(f"{cut} of {len(captions)} captions are longer than {limit} tokens and were truncated.")
         return TokenTable(self.processor.tokenizer(captions, truncation=True)["input_ids"])
 
     def __len__(self) -> int:
         return len(self.row_of)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        """{"pixel_values": (H, W, 3) uint8, "input_ids": list of int, "person_ids": int}, for `PairCollator`; where
-        pairs are `with_index` also "pair_index": int.
+        """Load one pair, for `PairCollator`.
+
+        Returns:
+            {"pixel_values": (H, W, 3) uint8, "input_ids": list of int, "person_ids": int}, and "pair_index": int with
+            `with_index`.
 
         Raises:
-            BadImageError: a file that is no readable picture, where it is not skipped; the message names it.
+            BadImageError: The image cannot be read and may not be skipped. The message names the file.
         """
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
-        """The items of one batch, which is how torch's loader asks for them: a stand-in must not be among them yet."""
-        asked = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
+        """Load the pairs of a batch. The loader of torch calls this, so that a replacement is not in the batch yet."""
+        pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
         if self.on_bad_sample == "raise":
-            return [self.item(epoch, index) for epoch, index in asked]
-        taken = {index for _, index in asked}
-        return [self.item_or_replacement(epoch, index, taken) for epoch, index in asked]
+            return [self.item(epoch, index) for epoch, index in pairs]
+        taken = {index for _, index in pairs}
+        return [self.item_or_replacement(epoch, index, taken) for epoch, index in pairs]
 
     def item_or_replacement(self, epoch: int, index: int, taken: set[int]) -> dict[str, Any]:
-        """An item; where its image cannot be read, that of another pair, which is then taken too."""
+        """Load a pair or, if its image cannot be read, a replacement, which is added to `taken`."""
         try:
             return self.item(epoch, index)
         except BadImageError as error:
@@ -173,17 +179,17 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
                 continue
             taken.add(other)
             return item
-        raise BadImageError(f"{failure} No other image could be read in its place: is the folder still there?")
+        raise BadImageError(f"{failure} No other image could be read in its place. Is the folder still there?")
 
     def item(self, epoch: int, index: int) -> dict[str, Any]:
-        """The pair of an index, as augmented in an epoch."""
+        """Load a pair, augmented for an epoch."""
         pixels, rng = self.pixels(int(self.row_of[index])), np.random.default_rng([self.seed, epoch, index])
         pixels, input_ids = self.augmented(pixels, self.input_ids[index], epoch, rng)
         item = {"pixel_values": pixels, "input_ids": input_ids, "person_ids": int(self.identity_labels[index])}
         return {**item, "pair_index": index} if self.with_index else item
 
     def pixels(self, row: int) -> np.ndarray:
-        """The picture of a row in the model's size, (H, W, 3) uint8, before augmentation."""
+        """Load the image of a row in the size of the model, before augmentation: (H, W, 3) uint8."""
         if self.cache is not None and row in self.cache:
             return self.cache[row]
         self.worker_log.begin(row)
@@ -198,12 +204,12 @@ class PersonPairs(AugmentedPairs, torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class PairCollator:
-    """Joins pairs to a batch: pixel_values (B, 3, H, W), input_ids and attention_mask (B, longest), person_ids (B,);
-    pair_index (B,) where pairs are with_index.
+    """Collate pairs into a batch, padded to its longest caption.
 
     Args:
-        as_bytes: leave pixel_values as uint8, a quarter of the memory, for `PixelPreparation.normalize` on the model's
-            device, as `TBPSTrainer` does; False normalises here, for any other loop.
+        processor: The processor of the model to train.
+        as_bytes: Leave pixel_values as uint8, a quarter of the memory, to be normalised on the device with
+            `PixelPreparation.normalize`, as `TBPSTrainer` does. False normalises here, for any other training loop.
     """
 
     def __init__(self, processor: TBPSProcessor, as_bytes: bool = False) -> None:
@@ -211,7 +217,12 @@ class PairCollator:
         self.normalize = None if as_bytes else PixelPreparation(processor.image_processor).normalize
 
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch; it is as long as its longest caption."""
+        """Collate pairs.
+
+        Returns:
+            pixel_values (B, 3, H, W), input_ids and attention_mask (B, longest), person_ids (B,), and pair_index (B,)
+            if the pairs have it.
+        """
         ids = [torch.tensor(pair["input_ids"]) for pair in pairs]
         labels = [name for name in ("person_ids", "pair_index") if name in pairs[0]]
         pixels = stack_pixels([pair["pixel_values"] for pair in pairs])

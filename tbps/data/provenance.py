@@ -1,4 +1,4 @@
-"""Whether data are the benchmark whose layout they have: by the sizes that its authors published."""
+"""Check whether loaded data are the published benchmark, by comparing their sizes with the published ones."""
 
 import json
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ Standing = Literal["published", "incomplete", "other"]
 
 
 def provenance(name: str, root: str | Path, splits: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """
-    What was loaded of each split, and whether it may be called by the benchmark's name.
+    """Compare the loaded splits with the published benchmark.
 
     Args:
-        name, root: as `load_benchmark` was given them. splits: the rows that are used, after some were left out or held
-            out; what is no split of a benchmark, a corpus, is passed over.
+        name: The name of the benchmark, as given to `load_benchmark`.
+        root: The root folder, as given to `load_benchmark`.
+        splits: The rows in use, after some were skipped or held out. Values that are not data sets are ignored.
 
     Returns:
-        For each split `size`, `whole` (of the annotation file), `published` (None where there is no such), each as
-        [people, images, captions], and `standing`: "published" where all of them agree, "incomplete" where something of
-        the benchmark was left out, "other" where the file is not the published one.
+        A dict for each split. `size` (as loaded), `whole` (in the annotation file) and `published` (None if unknown)
+        are [people, images, captions]. `standing` is "published" if all sizes agree, "incomplete" if some rows of the
+        published split are missing, and "other" if the annotation file is not the published one.
     """
     benchmark = find_benchmark(name)
     annotation = find_annotation(benchmark, root)
@@ -34,7 +34,7 @@ def provenance(name: str, root: str | Path, splits: Mapping[str, Any]) -> dict[s
     loaded = {split: size_of(some) for split, some in splits.items() if isinstance(some, datasets.Dataset)}
     found: dict[str, dict[str, Any]] = {}
     for split, size in loaded.items():
-        source = split if split in benchmark.splits else "train"  # val, held out of train
+        source = split if split in benchmark.splits else "train"  # a val split that was held out of train
         whole, published = _annotated([row for row in rows if row.split == source]), benchmark.sizes.get(source)
         used = _used(loaded, benchmark, source)
         standing: Standing = "other"
@@ -46,25 +46,29 @@ def provenance(name: str, root: str | Path, splits: Mapping[str, Any]) -> dict[s
 
 
 def _used(loaded: Mapping[str, Size], benchmark: Benchmark, source: str) -> Size | None:
-    """What was loaded of a split, what was held out of it included; None where only that is known."""
+    """The loaded size of a split including the rows held out of it; None if only the held-out rows were loaded."""
     held_out = [split for split in loaded if split not in benchmark.splits] if source == "train" else []
     parts = [loaded[split] for split in (source, *held_out) if split in loaded]
     return Size(*map(sum, zip(*parts, strict=True))) if source in loaded else None
 
 
 def why_not_comparable(benchmark: str, split: str, found: Mapping[str, Any]) -> str | None:
-    """Why what was measured on a split is no result on the benchmark; None where it is one."""
+    """Explain why results on a split are not comparable with the benchmark; None if they are.
+
+    Args:
+        found: The entry of the split from `provenance`.
+    """
     size, whole = Size(*found["size"]), Size(*found["whole"])
     if found["standing"] == "published":
         return None
     if found["standing"] == "incomplete":
         return f"{split} was {size}, of the {whole} of {benchmark}"
-    asked = f" of {Size(*found['published'])}" if found["published"] else ""
-    return f"{split} was {size}, which are not the published split{asked}"
+    published = f" of {Size(*found['published'])}" if found["published"] else ""
+    return f"{split} was {size}, which are not the published split{published}"
 
 
 def size_of(rows: datasets.Dataset) -> Size:
-    """The size of a loaded split."""
+    """Count the people, images and captions of a loaded split."""
     return Size(len(np.unique(person_ids_of(rows))), len(rows), sum(map(len, captions_of(rows))))
 
 
@@ -73,7 +77,7 @@ def _annotated(rows: list[AnnotatedImage]) -> Size:
 
 
 def _is_rendered(benchmark: Benchmark, annotation: Path, rows: list[AnnotatedImage]) -> bool:
-    """Whether tbps rendered these images: the ground truth beside them names them all."""
+    """Whether tbps rendered these images, in which case their ground truth lists all of them."""
     truth = annotation.parent / (benchmark.truth or "")
     if benchmark.truth is None or not truth.is_file():
         return False

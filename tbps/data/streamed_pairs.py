@@ -1,4 +1,4 @@
-"""Training pairs from a corpus too large for an index of them: the items of `PersonPairs`, one after the other."""
+"""Training pairs streamed from a corpus that is too large for an index of pairs: the items of `PersonPairs`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,30 +20,32 @@ from tbps.processing_tbps import TBPSProcessor
 
 logger = logging.get_logger(__name__)
 
-MOST_BAD = 100  # rows in a row that cannot be read, before the corpus itself is called unreadable
+MOST_BAD = 100  # consecutive unreadable rows before the corpus counts as unreadable
 
 
 class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, Any]]):
-    """An endless stream of (image, caption): each image of the corpus once an epoch, with one of its captions.
+    """An endless stream of (image, caption) pairs: each image of the corpus once per epoch, with one of its captions.
 
-    The caption and the augmentation are drawn from (seed, epoch, file), so that they do not depend on the number of
-    processes or workers. Every worker of every process is a reader with shards of its own; readers do not wait for
-    each other, so that one may begin an epoch a few batches before another.
+    Caption and augmentation are drawn from (seed, epoch, file), so they do not depend on the number of processes or
+    workers. Every worker of every process is a reader with its own shards. Readers do not wait for each other, so one
+    may begin an epoch a few batches before another.
 
     Args:
-        corpus, processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, image_backend: see
-            `PersonPairs`.
-        process, processes: which of how many this is. buffer: rows of a window, see `endless_rows`; a reader holds
-            their undecoded images in memory.
-        on_bad_sample: "raise" at an image that cannot be read, or "skip" it and go on with the next row.
+        corpus: The corpus to read.
+        process: The number of this process, from 0.
+        processes: The number of all processes.
+        buffer: Rows per shuffling window, see `endless_rows`. A reader holds their undecoded images in memory.
+        on_bad_sample: "raise" an error at an unreadable image, or "skip" it and continue with the next row.
+        processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, image_backend: As for `PersonPairs`.
 
     Attributes:
-        places, first_worker: where each worker of this process goes on, and whose turn it is; see `resume`.
-        num_identities: 0, as no instance loss has a class for each of millions.
+        places: The position from which each worker of this process continues, see `resume`.
+        first_worker: The worker whose turn is next.
+        num_identities: 0, because an instance loss cannot have a class for each of millions of people.
 
     Raises:
-        ValueError: another way of `on_bad_sample`; no buffer; an image processor or a backend that `PixelPreparation`
-            refuses.
+        ValueError: `on_bad_sample` is unknown, `buffer` is less than 1, or `PixelPreparation` refuses the image
+            processor or the backend.
     """
 
     def __init__(
@@ -64,33 +66,36 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
             processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, on_bad_sample, image_backend
         )
         if buffer < 1:
-            raise ValueError(f"shuffle_buffer={buffer}: expected 1 (rows in the order of their shard) or more.")
+            raise ValueError(f"shuffle_buffer must be 1 (rows in shard order) or more, got {buffer}.")
         self.corpus, self.rows, self.buffer = corpus, corpus.rows(), buffer
         self.process, self.processes = process, processes
         self.places: dict[int, ReaderPosition] = {}
         self.first_worker = self.num_identities = 0
 
     def resume(self, places: Mapping[int, ReaderPosition], first_worker: int) -> None:
-        """Let the next iteration begin at these places of the workers; without any, at the beginning."""
+        """Start the next iteration at these positions of the workers; an empty mapping starts from the beginning."""
         self.places, self.first_worker = dict(places), first_worker
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Items as of `PersonPairs`, "place": (worker, place after this item), "file": of the image, and "skipped": the
-        files passed over since the last one. The log warns of a file once.
+        """Yield pairs, endlessly. The log names each skipped file once.
+
+        Yields:
+            The items of `PersonPairs`, with "place": (worker, position after this item), "file": the image, and
+            "skipped": the files skipped since the last item.
 
         Raises:
-            BadImageError: an image that is no readable picture, where it is not skipped; the message names it.
-            CorpusError: more readers than shards.
+            BadImageError: An image cannot be read and may not be skipped. The message names it.
+            CorpusError: There are more readers than shards.
         """
         loader = torch.utils.data.get_worker_info()
         workers = loader.num_workers if loader else 1
         self.corpus.check_readers(self.processes, workers)
-        # a loader begins with its worker 0, which does the work of the one whose turn it is
+        # a loader starts with its worker 0, which therefore continues the work of `first_worker`
         worker = ((loader.id if loader else 0) + self.first_worker) % workers
         reader, readers = self.process * workers + worker, self.processes * workers
         start = self.places.get(worker, ReaderPosition())
         skipped: list[str] = []
-        told: set[str] = set()
+        warned: set[str] = set()
         for row, place in endless_rows(self.rows, reader, readers, self.seed, self.buffer, start):
             try:
                 item = self.item(row, place.epoch)
@@ -99,15 +104,15 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
                 skipped.append(name)
                 if self.on_bad_sample == "raise" or len(skipped) == MOST_BAD:
                     raise
-                if name not in told:
+                if name not in warned:
                     logger.warning(f"skipped: {error}")
-                told.add(name)
+                warned.add(name)
                 continue
             yield {**item, "place": (worker, place), "file": row["file_path"], "skipped": skipped}
             skipped = []
 
     def item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
-        """The pair of a row, as drawn and augmented in an epoch."""
+        """Draw a caption of a row and augment the pair for an epoch."""
         try:
             pixels = self.preparation.read(row["image"]["bytes"])
         except BadImageError as error:
@@ -121,13 +126,13 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
 
 
 class StreamCollator:
-    """The batch of `PairCollator`, and "stream", as JSON: its files, those passed over, the place of its last pair."""
+    """Collate pairs as `PairCollator` does, and add "stream" as JSON: its files, skipped files and position."""
 
     def __init__(self, collate: PairCollator) -> None:
         self.collate = collate
 
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """All pairs of a batch are of one worker."""
+        """Collate pairs, which all come from one worker."""
         worker, place = pairs[-1]["place"]
         skipped = [name for pair in pairs for name in pair["skipped"]]
         files = [pair["file"] for pair in pairs]

@@ -1,6 +1,6 @@
-"""JSON that a stranger may have written, as dataclasses: whatever is not exactly what was expected is refused.
+"""Parse untrusted JSON into dataclasses, and refuse everything that is not exactly as expected.
 
-`json` takes NaN, names that occur twice and half surrogates; a dataclass takes values of any type.
+`json` accepts NaN, duplicate names and lone surrogates, and a dataclass accepts values of any type.
 """
 
 import json
@@ -10,17 +10,16 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-_LARGEST = 1 << 62  # numbers below fit into 64 bits, and so do a few added
+_LARGEST = 1 << 62  # sums of a few such numbers still fit into 64 bits
 _SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 
 
 def parse_json(data: bytes) -> Any:
-    """
-    The value of a JSON text in UTF-8.
+    """Parse JSON in UTF-8.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, holds a name twice, or a number or a text that is none.
+        ValueError: The data are not JSON, are nested too deeply, or contain a duplicate name or an invalid number.
     """
     try:
         return json.loads(data.decode(), object_pairs_hook=unique_keys, parse_constant=_no_number, parse_float=_finite)
@@ -29,10 +28,10 @@ def parse_json(data: bytes) -> Any:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, as `object_pairs_hook`.
+    """Build a JSON object, as an `object_pairs_hook` for `json`.
 
     Raises:
-        ValueError: it holds a name twice, of which readers would take one or the other.
+        ValueError: A name occurs twice; readers would differ in which value they take.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -42,7 +41,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _finite(text: str) -> float:
@@ -53,23 +52,25 @@ def _finite(text: str) -> float:
 
 
 def build_dataclass(kind: type[T], value: Any, where: str = "it") -> T:
-    """
-    A dataclass from parsed JSON. Its fields may be plain values, literals, lists, tuples, dicts by name, dataclasses,
-    and, where one is `Any`, whatever there is.
+    """Build a dataclass from parsed JSON.
+
+    Fields may be plain values, literals, lists, tuples, dicts with string keys, dataclasses, optional values, or `Any`.
 
     Args:
-        where: what messages call it.
+        kind: The dataclass.
+        value: The parsed JSON.
+        where: The name of the value in messages.
 
     Raises:
-        ValueError: a field is missing, unknown, of another type, or one that the dataclass refuses.
+        ValueError: A field is missing, unknown or of the wrong type, or the dataclass refuses it.
     """
     if not isinstance(value, dict):
         raise _unexpected(where, value, f"an object of {', '.join(field.name for field in fields(kind))}")  # type: ignore[arg-type]
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    for what, some in (("lacks", names - value.keys()), ("has an unknown", value.keys() - names)):
+    for problem, some in (("lacks", names - value.keys()), ("has an unknown", value.keys() - names)):
         if some:
-            raise ValueError(f"{where} {what} {_short(min(some))}")
+            raise ValueError(f"{where} {problem} {_short(min(some))}")
     found = {name: _as(hints[name], entry, f"{where}: {name}") for name, entry in value.items()}
     try:
         return kind(**found)
@@ -78,7 +79,7 @@ def build_dataclass(kind: type[T], value: Any, where: str = "it") -> T:
 
 
 def _as(kind: Any, value: Any, where: str) -> Any:
-    """A value of the type that an annotation names."""
+    """Convert a value to the type of an annotation."""
     if kind is Any:
         return value
     origin = get_origin(kind) or kind
@@ -95,7 +96,7 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:  # not isinstance: True is an int
         raise _unexpected(where, value, kind.__name__)
     if kind is int and abs(value) > _LARGEST:
-        raise _unexpected(where, value, "a number of 64 bits")
+        raise _unexpected(where, value, "a 64-bit number")
     if kind is str and not value.isascii():
         try:
             value.encode()
@@ -145,6 +146,6 @@ def _unexpected(where: str, value: Any, expected: str) -> ValueError:
 
 
 def _short(value: Any) -> str:
-    """What may be millions of characters, cut."""
+    """Shorten a value for a message; it may have millions of characters."""
     text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

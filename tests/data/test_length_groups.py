@@ -99,5 +99,5 @@ def test_the_trainer_takes_the_window(
     assert sampler.lengths[0] == len(tiny_processor.tokenizer(rows[0]["captions"][0])["input_ids"])
     trainer.train()
     assert trainer.state.global_step == 12
-    with pytest.raises(ValueError, match=r"length_group_window=1: expected 0 \(off\) or at least 2"):
+    with pytest.raises(ValueError, match=r"length_group_window must be 0 \(off\) or at least 2 batches, got 1"):
         samplers(np.arange(8), np.arange(8), batch=4, window=1)

@@ -108,7 +108,7 @@ def test_missing_root_and_annotation(tmp_path):
 def test_captions_without_splits(cuhk):
     (cuhk / "reid_raw.json").rename(cuhk / "caption_all.json")
     for root in (cuhk, cuhk.parent):
-        with pytest.raises(MissingDataError, match=r"holds caption_all.json but no reid_raw.json.* Ask for reid_raw"):
+        with pytest.raises(MissingDataError, match=r"holds caption_all.json but no reid_raw.json.* Get reid_raw"):
             load_benchmark("CUHK-PEDES", root)
 
 
@@ -130,15 +130,18 @@ def test_annotation_that_is_not_text(cuhk):
     ("content", "message"),
     [
         ({"images": []}, "holds a JSON dict: expected a list"),
-        ([], "leaves no image"),
+        ([], "has no image with a caption"),
         ([CUHK[0], "text"], r"entry 1 \(from 0\) is 'text': expected an object with the keys split, file_path"),
-        ([entry("a.jpg", 0, path_key="img_path")], "entry 0 .*lacks the key 'file_path', it has: .*another benchmark"),
+        (
+            [entry("a.jpg", 0, path_key="img_path")],
+            "entry 0 .*lacks the key 'file_path'; its keys are: .*another benchmark",
+        ),
         ([{**CUHK[0], "id": "7"}], "entry 0 .*'id' is '7', expected int"),
         ([{**CUHK[0], "id": True}], "'id' is True, expected int"),
-        ([{**CUHK[0], "id": 2**63}], "'id' is 9223372036854775808: expected a number of 64 bits"),
+        ([{**CUHK[0], "id": 2**63}], "'id' is 9223372036854775808, expected a 64-bit number"),
         ([{**CUHK[0], "captions": "a man"}], "'captions' is 'a man', expected list"),
         ([{**CUHK[0], "captions": ["a", None]}], r"'captions' is \['a', None\], expected strings"),
-        ([{**CUHK[0], "split": "query"}], "entry 0 .*of split 'query': expected one of train, val, test"),
+        ([{**CUHK[0], "split": "query"}], "entry 0 .*has split 'query', expected one of train, val, test"),
     ],
 )
 def test_malformed_annotation(cuhk, content, message):
@@ -175,7 +178,7 @@ def test_missing_images_folder(cuhk):
     (cuhk / "imgs").rename(cuhk / "images")
     with pytest.raises(MissingDataError, match=r"5 of 5 images are missing below .*imgs, a folder that does not exist"):
         load_benchmark("CUHK-PEDES", cuhk)
-    with pytest.raises(BenchmarkError, match="leaves no image"):
+    with pytest.raises(BenchmarkError, match="has no image with a caption"):
         load_benchmark("CUHK-PEDES", cuhk, skip_missing=True)
 
 
@@ -241,7 +244,7 @@ def test_hold_out_leaves_someone_on_either_side(share):
 
 
 def test_hold_out_bad_input():
-    with pytest.raises(ValueError, match=r"share is 1\.0"):
+    with pytest.raises(ValueError, match=r"share must be .* between 0 and 1, got 1\.0"):
         hold_out_identities(people(3), 1.0, seed=0)
     with pytest.raises(ValueError, match="1 identities cannot be split"):
         hold_out_identities(people(1), 0.5, seed=0)

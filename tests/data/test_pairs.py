@@ -132,7 +132,7 @@ def test_long_captions_are_cut_and_counted(
         return {**row, "captions": [long, row["captions"][1]]} if row["person_id"] == 10 else row
 
     pairs = PersonPairs(rows.map(lengthen), tiny_processor)
-    assert "2 of 24 captions are longer than 24 tokens and were cut" in caplog.text
+    assert "2 of 24 captions are longer than 24 tokens and were truncated" in caplog.text
     assert len(pairs[0]["input_ids"]) == 24
     assert pairs[0]["input_ids"][-1] == tiny_processor.tokenizer.eos_token_id
 

@@ -75,9 +75,9 @@ def test_another_image_processor_is_refused() -> None:
 
 def test_a_backend_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocessing, "torchvision_io", lambda: None)
-    with pytest.raises(ValueError, match=r"image_backend='torchvision', which is not installed"):
+    with pytest.raises(ValueError, match=r"image_backend='torchvision' needs torchvision, which is not installed"):
         PixelPreparation(TBPSImageProcessor(size=SIZE), "torchvision")
-    assert not PixelPreparation(TBPSImageProcessor(size=SIZE)).by_torchvision
+    assert not PixelPreparation(TBPSImageProcessor(size=SIZE)).uses_torchvision
 
 
 def test_what_is_no_plain_jpeg_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:

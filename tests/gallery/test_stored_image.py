@@ -302,7 +302,7 @@ def test_what_a_folder_holds_of_other_images_is_in_the_result(tmp_path, model_an
     assert Path(skipped.name) == crops / "b.heic"
     command = ["index", checkpoint, str(crops), str(tmp_path / "gallery")]
     assert main(command) == 0
-    assert "b.heic is in a format that Pillow does not open here" in capsys.readouterr().err
+    assert "b.heic is in a format that Pillow cannot open here" in capsys.readouterr().err
     assert main([*command, "--json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["skipped"]] == [str(crops / "b.heic")]
     (crops / "a.png").rename(crops / "c.png")

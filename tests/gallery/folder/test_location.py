@@ -218,7 +218,7 @@ def test_writing_in_one_step_keeps_links_modes_and_what_is_no_file(tmp_path):
     assert (tmp_path / "far" / "page").read_text() == "new"
     assert stat.S_IMODE((tmp_path / "far" / "page").stat().st_mode) == 0o640
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match=r"A device, a pipe or a socket is there: '.*pipe'"):
+    with pytest.raises(OSError, match=r"This is a device, a pipe or a socket, not a regular file: '.*pipe'"):
         write_atomically(tmp_path / "pipe", b"new")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     with pytest.raises(IsADirectoryError):
