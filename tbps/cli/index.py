@@ -22,7 +22,7 @@ _SYNC_KINDS = ("moved", "gone", "replaced", "unreadable")
 def index(options: argparse.Namespace) -> None:
     """Run `tbps index`."""
     from tbps.data.images import find_images
-    from tbps.evaluation.distributed import is_first
+    from tbps.evaluation.distributed import is_main_process
     from tbps.gallery import Gallery
 
     if options.drop and not options.sync:
@@ -33,7 +33,7 @@ def index(options: argparse.Namespace) -> None:
     added = gallery.add(
         images, metadata, skip_bad=options.skip_bad, thumbnails=options.thumbnails, update=options.update
     )
-    synced = gallery.sync(options.images, drop=options.drop) if options.sync and is_first() else None
+    synced = gallery.sync(options.images, drop=options.drop) if options.sync and is_main_process() else None
     _show_result(options, added, synced, gallery.count())
     if added.skipped and not gallery.count():
         raise ValueError(f"None of the {len(images.paths)} images could be read: {options.gallery} is still empty.")

@@ -75,9 +75,9 @@ def load(checkpoint: str) -> "tuple[TBPSModel, TBPSProcessor]":
 
 def say(line: str, file: TextIO | None = None) -> None:
     """Print a line of a result, in a launch only on the main process."""
-    from tbps.evaluation.distributed import is_first
+    from tbps.evaluation.distributed import is_main_process
 
-    if is_first():
+    if is_main_process():
         show(line, file)
 
 

@@ -1,80 +1,84 @@
-"""Work spread over the processes of a launch: each embeds its share of the batches, all of them get all vectors."""
+"""Inference shared by the processes of a launch: each encodes some of the batches, and all of them get all vectors.
+
+This asks torch.distributed and not `accelerate.PartialState`. A gallery may be opened in any process, and PartialState
+starts a process group where a launcher set the environment of one, and takes a gloo group that the program started for
+none (accelerate 1.15): every process would then write as if it were alone.
+"""
 
 from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 
-def processes() -> int:
-    """How many processes there are; 1 outside of a launch."""
+def num_processes() -> int:
+    """The number of processes that work together; 1 if no process group was started."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def encode_spread(
+def is_main_process() -> bool:
+    """Whether this is process 0, the one that writes."""
+    return num_processes() == 1 or dist.get_rank() == 0
+
+
+def wait_for_everyone() -> None:
+    """Return once all processes have called this."""
+    if num_processes() > 1:
+        dist.barrier()
+
+
+def broadcast_from_main(compute: Callable[[], Any]) -> Any:
+    """Compute in process 0 and return the result in all processes."""
+    if num_processes() == 1:
+        return compute()
+    results = [compute() if is_main_process() else None]
+    dist.broadcast_object_list(results, src=0)
+    return results[0]
+
+
+def shard(items: Sequence[Any]) -> Sequence[Any]:
+    """This process's shard of the items: every N-th one, if there are N processes."""
+    return items if num_processes() == 1 else items[dist.get_rank() :: num_processes()]
+
+
+def gather_shards(own: list[Any]) -> list[Any]:
+    """Join one result per item of each `shard`, in the order of the items, in all processes.
+
+    A process that stopped early has fewer results. The missing ones are left out.
+    """
+    absent = object()
+    return [result for result in chain(*zip_longest(*_all_gather(own), fillvalue=absent)) if result is not absent]
+
+
+def encode_distributed(
     encode: Callable[[Sequence[Any]], torch.Tensor], items: Sequence[Any], batch_size: int
 ) -> torch.Tensor:
-    """`encode(items)`, (N, E) float32 on the CPU, computed by all processes together and equal to the last bit: a
-    batch holds the same items as it does with one process, and none is embedded twice into the result.
+    """Compute `encode(items)`, (N, E) float32 on the CPU, by all processes together.
+
+    The result is equal to that of one process to the last bit, since every batch holds the same items.
 
     Args:
-        encode: embeds its items in order, `batch_size` at a time. items: the same ones in every process.
+        encode: encodes its items in order, `batch_size` at a time. items: the same in every process.
     """
-    world = processes()
-    if world == 1 or not len(items):
+    if num_processes() == 1 or not len(items):
         return encode(items)
-    count = -(-len(items) // batch_size)
+    batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+    count, world = len(batches), num_processes()
+    # Process r encodes batches r, r + world, ... All encode equally many, since processes of a sharded model wait for
+    # each other at every batch. Those past the last batch start again at the first, and the surplus is dropped.
     rounds = -(-count // world)
-    # every process runs as many, since processes of a sharded model wait for each other: what is left over is dropped
-    shares = [[rank + turn * world for turn in range(rounds)] for rank in range(world)]
-    rows = [[rows_of(batch % count, batch_size, len(items)) for batch in share] for share in shares]
-    own = encode([items[i] for batch in rows[dist.get_rank()] for i in batch])
-    gathered: list[Any] = [None] * world
+    shares = [[batches[(rank + turn * world) % count] for turn in range(rounds)] for rank in range(world)]
+    vectors = _all_gather(encode([item for batch in shares[dist.get_rank()] for item in batch]))
+    parts = [own.split([len(batch) for batch in share]) for own, share in zip(vectors, shares, strict=True)]
+    return torch.cat([parts[batch % world][batch // world] for batch in range(count)])
+
+
+def _all_gather(own: Any) -> list[Any]:
+    """The objects of all processes, in the order of their ranks."""
+    if num_processes() == 1:
+        return [own]
+    gathered: list[Any] = [None] * num_processes()
     dist.all_gather_object(gathered, own)
-    vectors = torch.empty(len(items), own.shape[1])
-    for share, batches, embedded in zip(shares, rows, gathered, strict=True):
-        for batch, places, part in zip(share, batches, embedded.split([len(b) for b in batches]), strict=True):
-            if batch < count:
-                vectors[list(places)] = part
-    return vectors
-
-
-def rows_of(batch: int, batch_size: int, total: int) -> range:
-    """The places of a batch's items."""
-    return range(batch * batch_size, min(total, (batch + 1) * batch_size))
-
-
-def from_first(compute: Callable[[], Any]) -> Any:
-    """What process 0 computes, in all processes."""
-    if processes() == 1:
-        return compute()
-    found = [compute() if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(found, src=0)
-    return found[0]
-
-
-def is_first() -> bool:
-    """Whether this is process 0, which writes."""
-    return processes() == 1 or dist.get_rank() == 0
-
-
-def own_share(items: Sequence[Any]) -> Sequence[Any]:
-    """Of things to do, those that this process does: every N-th of N processes."""
-    return items if processes() == 1 else items[dist.get_rank() :: dist.get_world_size()]
-
-
-def gather_lists(own: list[Any]) -> list[Any]:
-    """The results of all `own_share`s in the order of the things done, in all processes."""
-    if processes() == 1:
-        return own
-    lists: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(lists, own)
-    longest = max(map(len, lists))
-    return [one[turn] for turn in range(longest) for one in lists if turn < len(one)]
-
-
-def wait_for_all() -> None:
-    """Go on when all processes have come here."""
-    if processes() > 1:
-        dist.barrier()
+    return gathered

@@ -9,7 +9,7 @@ import torch
 
 from tbps.data.image_column import ImageColumn
 from tbps.data.splits import captions_of, person_ids_of
-from tbps.evaluation.distributed import encode_spread, from_first
+from tbps.evaluation.distributed import broadcast_from_main, encode_distributed
 from tbps.evaluation.encoding import encode_images, encode_texts
 from tbps.evaluation.metrics import retrieval_metrics
 from tbps.modeling_tbps import TBPSModel
@@ -41,10 +41,10 @@ def embed_split(
     def encode_rows(places: Sequence[int]) -> torch.Tensor:
         return encode_images(model, processor, cells.select(places), batch_size=batch_size, progress=progress)
 
-    images = encode_spread(encode_rows, range(len(rows)), batch_size)
+    images = encode_distributed(encode_rows, range(len(rows)), batch_size)
     sentences = [caption for row in captions for caption in row]
     text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
-    texts = encode_spread(text_encoder, sentences, 4 * batch_size)
+    texts = encode_distributed(text_encoder, sentences, 4 * batch_size)
     return SplitVectors(texts, images, query_person_ids, gallery_person_ids)
 
 
@@ -66,4 +66,4 @@ def evaluate_retrieval(
         rank_1, rank_5, rank_10, mAP, mINP in [0, 1].
     """
     vectors = embed_split(model, processor, rows, batch_size=batch_size, progress=progress)
-    return from_first(partial(retrieval_metrics, *vectors))
+    return broadcast_from_main(partial(retrieval_metrics, *vectors))

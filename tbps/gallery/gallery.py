@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tbps.evaluation.distributed import is_first, wait_for_all
+from tbps.evaluation.distributed import is_main_process, wait_for_everyone
 from tbps.evaluation.fingerprint import identify
 from tbps.gallery.checks import check_positive
 from tbps.gallery.crops import warn_of_shapes
@@ -135,15 +135,15 @@ class Gallery(Listing, Upkeep):
         check_positive("commit_every", commit_every)
         images, left_out = expand_folder(images)
         count, items = read_items(images, metadata)
-        writing = self._store.writing() if is_first() else nullcontext()
+        writing = self._store.writing() if is_main_process() else nullcontext()
         with writing, tqdm(total=count, desc="images", disable=not progress) as bar:
             intake = Ingestor(self._store, self._model, self._processor, batch_size, skip_bad, thumbnails, update, bar)
             while block := list(islice(items, commit_every)):
                 intake.add(block)
-        wait_for_all()  # process 0 may still be writing
+        wait_for_everyone()  # process 0 may still be writing
         self.refresh()
         intake.result.skipped += left_out
-        if is_first():
+        if is_main_process():
             warn_of_shapes(intake.result.not_crops, len(intake.result.added))
         return intake.result
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tbps.data.images import BadImageError, shown
 from tbps.data.paths import name_on_disk
-from tbps.evaluation.distributed import from_first, gather_lists, is_first, own_share
+from tbps.evaluation.distributed import broadcast_from_main, gather_shards, is_main_process, shard
 from tbps.evaluation.encoding import batches, encode_images
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.crops import is_crop_shaped
@@ -111,7 +111,7 @@ class Ingestor:
         Raises:
             BadImageError: an image cannot be read, unless those are skipped.
         """
-        found = from_first(lambda: self._look_up(block))
+        found = broadcast_from_main(lambda: self._look_up(block))
         new = [block[place] for place in found.new]
         self.result.updated += found.updated
         self.result.moved += found.moved
@@ -119,13 +119,13 @@ class Ingestor:
         self.bar.update(len(block) - len(new))
         own: list[Encoded] = []
         try:
-            for batch in own_share(list(batches(new, self.batch_size))):
+            for batch in shard(list(batches(new, self.batch_size))):
                 own.append(self._encode(batch))
                 self.bar.update(len(batch))
                 if own[-1].bad and not self.skip_bad:
                     break
         finally:
-            encoded = gather_lists(own)
+            encoded = gather_shards(own)
             self._commit([one for one in encoded if one.rows], {item.row.id for item in new})
         self._report([bad for one in encoded for bad in one.bad])
 
@@ -167,9 +167,9 @@ class Ingestor:
         places = list(range(len(rows)))
         ids = {row.id for row in rows}
         if len(ids) < len(rows) or not ids <= asked:
-            places = from_first(lambda: self._unknown(rows))
+            places = broadcast_from_main(lambda: self._unknown(rows))
         kept = [rows[place] for place in places]
-        if kept and is_first():
+        if kept and is_main_process():
             self.store.append(kept, np.concatenate([one.vectors for one in encoded])[places])
         self.result.added += [row.id for row in kept]
         self.result.unchanged += len(rows) - len(kept)

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
 from tbps.configuration_tbps import COMMONALITIES, NEGATIVES
-from tbps.evaluation.distributed import encode_spread
+from tbps.evaluation.distributed import encode_distributed
 from tbps.evaluation.encoding import encode_images
 from tbps.evaluation.metrics import retrieval_metrics
 from tbps.evaluation.retrieval import evaluate_retrieval
@@ -116,7 +116,7 @@ def evaluation(folder: Path) -> dict[str, Any]:
         def encode(items: Any, size: int = size) -> torch.Tensor:
             return encode_images(model, processor, items, batch_size=size, progress=False)
 
-        spread, alone = encode_spread(encode, images, size), encode(images)
+        spread, alone = encode_distributed(encode, images, size), encode(images)
         ids = torch.tensor(rows["person_id"])
         found[str(size)] = {
             "equal": torch.equal(spread, alone),
