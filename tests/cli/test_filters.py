@@ -1,10 +1,8 @@
-"""Filters as options of commands: how values are read, and what list, remove and search say by them."""
+"""Filters as options of commands: how their values are read, and which images they select."""
 
 import json
 import math
-import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,27 +13,12 @@ from tbps.cli.filters import filter_of, json_value
 from tbps.cli.main import main, parse
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
-from tbps.gallery.metadata import checked, make_row
 from tbps.gallery.open_store import open_existing, open_store
 from tbps.gallery.store import Layout, Row
 from tbps.gallery.values import why_none
 
 MODEL, LAYOUT = ModelIdentity("m", "f", 4), Layout("float32", 2, 1, 2)
-IMAGES = [
-    ("/a/1.jpg", {"camera": "c1", "timestamp": "2020-01-01", "plate": "12", "floor": 1}),
-    ("/a/2.jpg", {"camera": "c1", "timestamp": "2020-02-01", "plate": 12, "floor": 2}),
-    ("/b/3.jpg", {"camera": "c2", "timestamp": "2020-03-01", "plate": "1e5", "floor": 3, "x": True}),
-    ("/b/4.jpg", {"camera": "c2", "plate": "null", "floor": 2.5, "a>b": "true"}),
-]
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> str:
-    store = open_store(tmp_path / "people", MODEL, LAYOUT)
-    with store.writing():
-        rows = [make_row(f"id{n}", path, checked("it", metadata)) for n, (path, metadata) in enumerate(IMAGES, 1)]
-        store.append(rows, np.eye(4, dtype=np.float32))
-    return str(tmp_path / "people")
+PATHS = {"1": "/a/1.jpg", "2": "/a/2.jpg", "3": "/b/3.jpg", "4": "/b/4.jpg"}  # of the fixture people
 
 
 @settings(max_examples=150, deadline=None)
@@ -71,7 +54,7 @@ LISTED = [
 def test_lists_the_images_that_meet_the_options(people, capsys, options, expected):
     assert main(["gallery", "list", people, *options, "--json", "--columns", "id,path"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert rows == [{"id": f"id{n}", "path": IMAGES[int(n) - 1][0]} for n in expected]
+    assert rows == [{"id": f"id{n}", "path": PATHS[n]} for n in expected]
     assert main(["gallery", "list", people, *options, "--count"]) == 0
     assert capsys.readouterr().out == f"{len(expected)}\n"
 
@@ -108,42 +91,6 @@ def test_options_that_say_nothing_are_named_in_a_line(people, capsys, options, s
     assert "Traceback" not in printed.err
 
 
-def test_a_reader_of_a_list_may_stop(people, capsys, monkeypatch):
-    """As `head` does: no error, and nothing more is written to it."""
-
-    def closed(line):
-        raise BrokenPipeError
-
-    silenced = []
-    monkeypatch.setattr("tbps.cli.listing.show", closed)
-    monkeypatch.setattr(os, "dup2", lambda _, to: silenced.append(to))
-    assert main(["gallery", "list", people]) == 141
-    assert (silenced, capsys.readouterr().err) == ([1], "")
-
-
-def test_the_values_of_a_name_are_counted(people, capsys):
-    for name, expected in (
-        ("camera", ['2  "c1"', '2  "c2"']),
-        ("plate", ['1  "12"', "1  12", '1  "1e5"', '1  "null"']),
-    ):
-        assert main(["gallery", "list", people, "--values", name]) == 0
-        assert [line.strip() for line in capsys.readouterr().out.splitlines()] == expected
-    assert main(["gallery", "list", people, "--values", "camera", "--metadata", "floor<2"]) == 0
-    assert capsys.readouterr().out.split() == ["1", '"c1"']
-    assert main(["gallery", "list", people, "--values", "camera", "--json"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert lines == [{"value": "c1", "count": 2}, {"value": "c2", "count": 2}]
-
-
-@pytest.mark.parametrize("both", [["--count", "--values", "camera"], ["--values", "camera", "--columns", "id"],
-                                  ["--columns", "id", "--count"]])  # fmt: skip
-def test_a_list_shows_one_thing_and_ignores_no_option(both, people, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["gallery", "list", people, *both])
-    assert stopped.value.code == 2
-    assert "not allowed with argument" in capsys.readouterr().err
-
-
 def test_a_path_that_is_nowhere_is_told_where_paths_are(people):
     view = open_existing(people)
     assert why_none(view, Filter(path="/a/9.jpg")).splitlines()[1:] == ["  path: /a/1.jpg to /b/4.jpg (4)"]
@@ -161,30 +108,6 @@ def test_an_age_is_a_moment_before_now():
     where, now = filter_of(options), datetime.now(UTC)
     assert math.isclose(where.begin, (now - timedelta(days=30)).timestamp(), abs_tol=60)
     assert math.isclose(where.end, (now - timedelta(hours=12)).timestamp(), abs_tol=60)
-
-
-def test_removal_by_a_filter_counts_first_and_needs_a_word(people, capsys):
-    command = ["gallery", "remove", people, "--until", "30d", "--camera", "c1", "--camera", "c2"]
-    assert main([*command, "--dry-run"]) == 0
-    printed = capsys.readouterr()
-    assert printed.out == "3 of 4 images would be removed\n"
-    assert "1 images have no timestamp, and stay" in printed.err
-    assert main(command) == 2
-    assert "3 of 4 images meet the filter; none was removed" in capsys.readouterr().err
-    assert main([*command, "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"removed": 0, "found": 3}
-    assert main([*command, "--yes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"removed": 3, "found": 3}
-    assert main([*command, "--yes"]) == 0
-    assert capsys.readouterr().out == "0 images removed, 1 left\n"
-    assert main(["gallery", "remove", people, "id4", "--dry-run"]) == 0
-    assert capsys.readouterr().out == "1 of 1 images would be removed\n"
-    for wrong, said in (([], "Give IDs, or a filter"), (["id4", "--camera", "c1", "--yes"], "Give IDs, or a filter"),
-                        (["--where", "{}", "--yes"], "asks for nothing")):  # fmt: skip
-        assert main(["gallery", "remove", people, *wrong]) == 2
-        assert said in capsys.readouterr().err
-    assert main(["gallery", "list", people, "--count"]) == 0
-    assert capsys.readouterr().out == "1\n"
 
 
 def test_a_search_says_whether_anybody_meets_the_filter(tmp_path, tiny_model, tiny_processor, pictures, capsys):
