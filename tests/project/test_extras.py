@@ -12,7 +12,6 @@ import pytest
 from repository import ROOT
 
 from tbps.cli.main import main
-from tbps.data.corpora.readers import import_ijson
 from tbps.gallery.folder.faiss_index import import_faiss
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -80,10 +79,18 @@ def test_a_search_names_the_extra_before_it_loads_a_model(
     assert not list(tmp_path.iterdir())
 
 
-def test_other_libraries_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corpus_in_json_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "ijson", None)
-    with pytest.raises(ImportError, match=r"needs ijson: pip install 'tbps\[corpora\]'"):
-        import_ijson()
+    (tmp_path / "corpus.json").write_text("[]")
+    assert main(["data", "shard", "webperson", str(tmp_path / "corpus.json"), str(tmp_path / "shards")]) == 2
+    said = "tbps: error: Reading annotations in JSON needs ijson: pip install 'tbps[corpora]'."
+    assert capsys.readouterr().err.splitlines() == [said]
+    assert not (tmp_path / "shards").exists()
+
+
+def test_an_index_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r"needs FAISS: pip install 'tbps\[faiss\]'"):
         import_faiss()
