@@ -3,7 +3,7 @@
 import argparse
 
 from tbps.cli.options import add_benchmark, load_splits
-from tbps.cli.parser import Commands, add_command, path, positive, rename_option
+from tbps.cli.parser import Commands, add_command, add_group, path, positive, rename_option
 from tbps.cli.terminal import show
 from tbps.data.corpora import FORMAT_NAMES
 
@@ -62,9 +62,7 @@ def _entries(count: int) -> str:
 
 def add_data(commands: Commands) -> None:
     """Add the commands of `tbps data`."""
-    data = commands.add_parser("data", help="make, check or convert data").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
+    data = add_group(commands, "data", "make, check or convert data")
     _add_toy(data)
     command = add_command(data, "check", "load a benchmark and report its size or what is wrong with it",
                           "tbps data check ToyPEDES data")  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbps.cli.listing import add_list, add_remove
 from tbps.cli.options import WHERE, add_benchmark, check_output, load, load_splits, token
-from tbps.cli.parser import Commands, add_command, path, positive, rename_option
+from tbps.cli.parser import Commands, add_command, add_group, path, positive, rename_option
 from tbps.cli.terminal import show, show_error
 
 if TYPE_CHECKING:
@@ -168,9 +168,7 @@ def calibrate(options: argparse.Namespace) -> None:
 
 def add_gallery(commands: Commands) -> None:
     """Add the commands of `tbps gallery`."""
-    gallery = commands.add_parser("gallery", help="inspect and maintain a gallery").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
+    gallery = add_group(commands, "gallery", "inspect and maintain a gallery")
     command = add_command(gallery, "info", "print what a gallery contains", "tbps gallery info people")
     command.add_argument("gallery", metavar="GALLERY", help=WHERE)
     command.add_argument("--json", action="store_true", help="print it as JSON")

@@ -9,7 +9,7 @@ from tbps.cli.data import add_data
 from tbps.cli.gallery import add_gallery
 from tbps.cli.index import add_index
 from tbps.cli.models import add_evaluate, add_push
-from tbps.cli.parser import ERROR, Parser, text, wrapped
+from tbps.cli.parser import ERROR, Parser, add_commands, text, wrapped
 from tbps.cli.queries import STDIN
 from tbps.cli.search import add_search
 from tbps.cli.terminal import safe_streams, show_error
@@ -64,7 +64,7 @@ def build_parser() -> Parser:
     """Build the parser of all commands."""
     parser = Parser(prog="tbps", description=wrapped(str(__doc__)))
     parser.add_argument("--version", action="version", version=f"tbps {VERSION}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = add_commands(parser)
     for add in (add_data, add_evaluate, add_index, add_search, add_gallery, add_push):
         add(commands)
     return parser

@@ -32,6 +32,16 @@ class Parser(argparse.ArgumentParser):
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # returned by add_subparsers, without a public name
 
 
+def add_commands(parser: argparse.ArgumentParser) -> Commands:
+    """Make a parser require a command, and return where to add the commands."""
+    return parser.add_subparsers(required=True, metavar="COMMAND", title="commands", parser_class=Parser)
+
+
+def add_group(commands: Commands, name: str, help: str) -> Commands:
+    """Add a group of commands, such as `tbps data`."""
+    return add_commands(commands.add_parser(name, help=help, description=_sentence(help)))
+
+
 def add_command(commands: Commands, name: str, help: str, examples: str, more: str = "") -> Parser:
     """
     Add a command whose `--help` ends with examples.
@@ -45,7 +55,7 @@ def add_command(commands: Commands, name: str, help: str, examples: str, more: s
     command = commands.add_parser(
         name,
         help=help,
-        description=wrapped(f"{help[0].upper()}{help[1:]}. {more}".strip()),
+        description=wrapped(f"{_sentence(help)} {more}".strip()),
         epilog="\n  ".join(["examples:" if len(lines) > 1 else "example:", *lines]),
     )
     command.set_defaults(parser=command)
@@ -55,6 +65,10 @@ def add_command(commands: Commands, name: str, help: str, examples: str, more: s
 def wrapped(text: str) -> str:
     """The text in lines that fit the terminal."""
     return textwrap.fill(text, shutil.get_terminal_size().columns - 4)
+
+
+def _sentence(help: str) -> str:
+    return f"{help[0].upper()}{help[1:]}."
 
 
 def rename_option(command: argparse.ArgumentParser, old: str, new: str) -> None:
