@@ -1,4 +1,4 @@
-"""TBPSModel: a dual encoder and a part decoder shared by both modalities, behind one retrieval vector a side."""
+"""TBPSModel: a dual encoder with a shared part decoder, which gives one retrieval vector per image or text."""
 
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -11,31 +11,30 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
 from .configuration_tbps import TBPSConfig
-from .loss_tbps import PART_LOSSES, tbps_losses
+from .loss_tbps import check_person_ids, check_training, sum_losses, tbps_losses
 from .matching_losses_tbps import part_spread
-from .part_decoder_tbps import PartDecoder, special_tokens
+from .part_decoder_tbps import PartDecoder, content_mask, special_tokens
 from .pipeline_tbps import TextBasedPersonSearchPipeline  # noqa: F401 - saving a model copies the files it imports
 from .pretrained_model_tbps import (
     TBPSEmbeddingOutput,
     TBPSOutput,
     TBPSPreTrainedModel,
-    check_labels,
-    check_length,
-    check_person_ids,
-    check_pictures,
-    embedded_or_none,
-    joined,
-    refuse_replica,
+    embed_modality,
+    merge_outputs,
 )
-from .tower_weights_tbps import check_fields, float_type, names_of, put_towers, read_towers
-from .towers_tbps import POOLING, ConvStem, build_tower, content_mask, freeze_unused
+from .tower_weights_tbps import check_fields, float_type, given_names, load_towers, read_towers
+from .towers_tbps import POOLING, ConvStem, build_tower, check_pixels, check_token_count, freeze_unused
 
-# output and person_ids of one process -> those of all, and how far each pair is trusted, or None
+DATA_PARALLEL = (
+    "torch.nn.DataParallel splits a batch, and with it the negatives of the loss. Start one process per device with "
+    "`torchrun` or `accelerate launch`, or make only one device visible to this process."
+)
+# (output, person_ids) of one process -> those of all processes, and trust in each pair or None
 Gather = Callable[[TBPSOutput, torch.Tensor], tuple[TBPSOutput, torch.Tensor, torch.Tensor | None]]
 
 
 class TBPSModel(TBPSPreTrainedModel):
-    """Dual encoder with a shared part decoder (arXiv 2501.00318); see `TBPSConfig` for its settings.
+    """Dual encoder with a shared part decoder (arXiv 2501.00318). `TBPSConfig` has its settings.
 
     D = `config.projection_dim`, K = `config.num_parts`, d = `config.part_dim`, E = D + K*d = `config.embedding_dim`.
     """
@@ -48,9 +47,9 @@ class TBPSModel(TBPSPreTrainedModel):
         self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
         vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
-        self.part_visual_projection = _own_projection(config, vision, config.part_image_layer)
-        self.part_visual_key_projection = _own_projection(config, vision, config.part_image_key_layer)
-        self.part_text_key_projection = _own_projection(config, text, config.part_text_key_layer)
+        self.part_visual_projection = _layer_projection(config, vision, config.part_image_layer)
+        self.part_visual_key_projection = _layer_projection(config, vision, config.part_image_key_layer)
+        self.part_text_key_projection = _layer_projection(config, text, config.part_text_key_layer)
         self.part_decoder = PartDecoder(config)
         self.part_weighting = nn.Linear(config.projection_dim, 1) if config.text_part_weights else None
         self.id_head = nn.Linear(config.projection_dim, config.num_identities) if config.num_identities else None
@@ -68,8 +67,8 @@ class TBPSModel(TBPSPreTrainedModel):
                     init.normal_(projection.weight, std=projection.in_features**-0.5)
 
     def freeze(self) -> None:
-        """The scale is trained only where the configuration says so, a tower's own pooling where it is used."""
-        self.logit_scale.requires_grad_(self.config.learn_logit_scale)
+        """Freeze the similarity scale, and the towers' own pooling if it is not used."""
+        self.logit_scale.requires_grad_(False)
         for tower in (self.vision_model, self.text_model):
             freeze_unused(tower, pools=self.config.pooling == "tower")
 
@@ -83,42 +82,40 @@ class TBPSModel(TBPSPreTrainedModel):
         text_length: int | None = None,
         **config_kwargs: Any,
     ) -> "TBPSModel":
-        """A model whose towers start from published checkpoints, its decoder from random weights.
+        """Build a model whose towers start from published checkpoints and whose decoder starts from random weights.
 
-        It is in evaluation mode, as `from_pretrained` gives it; `TBPSProcessor.from_vision_text_pretrained` makes its
-        processor.
+        The model is in evaluation mode, as after `from_pretrained`. `TBPSProcessor.from_vision_text_pretrained` builds
+        its processor.
 
         Args:
-            vision, text: model ids or directories; one CLIP-like checkpoint for both where `text` is None, else two
-                towers (whose projections then start from random weights too).
-            image_size: (H, W) in pixels; the position table is resized once. None keeps the checkpoint's.
+            vision, text: model ids or directories: one CLIP-like checkpoint if `text` is None, else two towers, whose
+                projections start from random weights.
+            image_size: (H, W) in pixels, to which the position table is resized once. None keeps the checkpoint's.
             interpolation: "bicubic" or "bilinear".
-            text_length: tokens of the longest caption; a CLIP text tower of fewer positions is stretched to it once.
-            config_kwargs: further fields of `TBPSConfig`, or `dtype` (float32 unless given, whatever the towers are
-                stored in), `attn_implementation`. What they state wins over what the towers bring, such as the
-                similarity scale; `vision_config` and `text_config` may state single settings of the towers.
-                `part_weight` is 0 unless given: the parts are untrained. Two towers need `projection_dim` where 512 is
-                not what is wanted.
+            text_length: tokens of the longest text. A CLIP text tower with fewer positions is stretched once.
+            config_kwargs: further fields of `TBPSConfig`, `dtype` (default float32, whatever the towers' own) or
+                `attn_implementation`. They replace what the towers bring, such as the similarity scale.
+                `vision_config` and `text_config` may give single settings of the towers. `part_weight` defaults to 0,
+                because the parts are untrained. With two towers, `projection_dim` defaults to 512.
 
         Raises:
-            ValueError: a checkpoint without the tower that is asked of it, or without special tokens that are known; an
-                image size that patches do not fill; sizes that do not fit the towers' (both are named); more tokens
-                than a text tower other than CLIP's has positions.
+            ValueError: a checkpoint lacks a tower or its special tokens, patches do not fill the image size, sizes
+                differ from the towers' (the message has both), or a text tower other than CLIP's has too few positions.
         """
         check_fields(config_kwargs)
         dtype = float_type(config_kwargs.pop("dtype", None))
-        stated = {name: config_kwargs.pop(name, None) for name in ("vision_config", "text_config")}
-        towers = read_towers(vision, text, image_size, interpolation, text_length, **stated)
+        settings = {name: config_kwargs.pop(name, None) for name in ("vision_config", "text_config")}
+        towers = read_towers(vision, text, image_size, interpolation, text_length, **settings)
         fields = towers.fields
         given = config_kwargs.pop("special_token_ids", None)
-        chosen = names_of(stated["text_config"])
+        chosen = given_names(settings["text_config"])
         fields["special_token_ids"] = special_tokens(text or vision, fields["text_config"], given, chosen)
         model = cls(TBPSConfig(**{"part_weight": 0.0, **fields, **config_kwargs}))
-        put_towers(model, towers.weights, vision, towers.untrained)
+        load_towers(model, towers.weights, vision, towers.untrained)
         return model.to(dtype).eval()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The text tower's token table."""
+        """Return the text tower's token table."""
         return self.text_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -134,28 +131,24 @@ class TBPSModel(TBPSPreTrainedModel):
         output_part_attentions: bool = False,
         **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
-        """(B, L) token ids -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
+        """Embed texts: (B, L) token ids -> `TBPSEmbeddingOutput`; `pooler_output` (B, E) is the retrieval vector.
 
         Raises:
             ValueError: more tokens than the text tower has positions.
         """
-        check_length(input_ids, self.config.text_config.max_position_embeddings)
-        if position_ids is not None:
-            kwargs["position_ids"] = position_ids
         config = self.config
-        hidden = kwargs.pop("output_hidden_states", config.output_hidden_states)
-        output = self.text_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            **{**kwargs, "return_dict": True, "output_hidden_states": hidden or config.part_text_key_layer is not None},
-        )
+        check_token_count(input_ids, config.text_config.max_position_embeddings)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if position_ids is not None:
+            inputs["position_ids"] = position_ids
         end_id = config.text_config.eos_token_id
         content = content_mask(
             input_ids, attention_mask, config.masked_token_ids, end_id if isinstance(end_id, int) else None
         )
+        output, hidden_states = self._run_tower(self.text_model, inputs, kwargs, [config.part_text_key_layer])
         embedded = self._embed_global(output, self.text_projection, content)
-        keys = _early(self.part_text_key_projection, output, config.part_text_key_layer)
-        embedded.hidden_states = output.hidden_states if hidden else None
+        keys = _project_hidden(self.part_text_key_projection, output, config.part_text_key_layer)
+        embedded.hidden_states = hidden_states
         embedded.part_embeds, states, embedded.part_attentions = self.part_decoder(
             embedded.token_embeds, content, output_part_attentions, keys
         )
@@ -171,35 +164,22 @@ class TBPSModel(TBPSPreTrainedModel):
         output_part_attentions: bool = False,
         **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSEmbeddingOutput:
-        """(B, 3, H, W) pictures -> `TBPSEmbeddingOutput`, whose `pooler_output` (B, E) is the retrieval vector.
+        """Embed images: (B, 3, H, W) -> `TBPSEmbeddingOutput`; `pooler_output` (B, E) is the retrieval vector.
 
         Raises:
-            ValueError: pictures of another size than `config.image_size`, or integers.
+            ValueError: images of another size than `config.image_size`, integers, or a tower that merges patches.
         """
-        check_pictures(pixel_values, self.config.image_size)
+        config = self.config
+        check_pixels(pixel_values, config.image_size)
         if self.stem is not None:
             pixel_values = self.stem(pixel_values.to(self.dtype))
-        config = self.config
-        early = (config.part_image_layer, config.part_image_key_layer) != (None, None)
-        hidden = kwargs.pop("output_hidden_states", config.output_hidden_states)
-        output = self.vision_model(
-            pixel_values=pixel_values,
-            **{**kwargs, "return_dict": True, "output_hidden_states": hidden or early},
-        )
-        rows, columns = config.patch_grid
-        batch, count = output.last_hidden_state.shape[:2]
-        content = torch.ones(batch, count, dtype=torch.bool, device=output.last_hidden_state.device)
-        prefix = count - rows * columns  # CLS and its kin stand before the patches
-        if prefix < 0:
-            raise ValueError(
-                f"The vision tower ({config.vision_config.model_type}) gives {count} tokens, its configuration "
-                f"speaks of {rows}x{columns} patches: towers that merge patches, as Swin does, are not supported."
-            )
-        content[:, :prefix] = False
+        layers = [config.part_image_layer, config.part_image_key_layer]
+        output, hidden_states = self._run_tower(self.vision_model, {"pixel_values": pixel_values}, kwargs, layers)
+        content, prefix = self._patch_mask(output.last_hidden_state)
         embedded = self._embed_global(output, self.visual_projection, content)
-        tokens = _early(self.part_visual_projection, output, config.part_image_layer)
-        keys = _early(self.part_visual_key_projection, output, config.part_image_key_layer)
-        embedded.hidden_states = output.hidden_states if hidden else None
+        tokens = _project_hidden(self.part_visual_projection, output, config.part_image_layer)
+        keys = _project_hidden(self.part_visual_key_projection, output, config.part_image_key_layer)
+        embedded.hidden_states = hidden_states
         compact = bool(config.part_compactness_loss_weight)
         embedded.part_embeds, _, attention = self.part_decoder(
             embedded.token_embeds if tokens is None else tokens,
@@ -209,16 +189,43 @@ class TBPSModel(TBPSPreTrainedModel):
             patches=True,
         )
         if attention is not None:
-            attention = attention[..., prefix:].unflatten(-1, (rows, columns))
+            attention = attention[..., prefix:].unflatten(-1, config.patch_grid)  # (B, K, rows, columns)
             embedded.part_spread = part_spread(attention) if compact else None
             embedded.part_attentions = attention if output_part_attentions else None
         embedded.pooler_output = self._retrieval_vector(embedded)
         return embedded
 
+    def _run_tower(
+        self, tower: nn.Module, inputs: dict[str, Any], kwargs: dict[str, Any], layers: list[int | None]
+    ) -> tuple[BaseModelOutputWithPooling, tuple[torch.Tensor, ...] | None]:
+        """Run a tower, with hidden states if `layers` need them.
+
+        Returns:
+            The output, and the hidden states if the caller asks for them in `kwargs`.
+        """
+        wanted = kwargs.pop("output_hidden_states", self.config.output_hidden_states)
+        needed = any(layer is not None for layer in layers)
+        output = tower(**inputs, **{**kwargs, "return_dict": True, "output_hidden_states": wanted or needed})
+        return output, output.hidden_states if wanted else None
+
+    def _patch_mask(self, tokens: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Mark the patches among a vision tower's tokens: (B, N) bool, and the number of tokens before them (CLS)."""
+        rows, columns = self.config.patch_grid
+        batch, count = tokens.shape[:2]
+        prefix = count - rows * columns
+        if prefix < 0:
+            raise ValueError(
+                f"The vision tower ({self.config.vision_config.model_type}) gives {count} tokens for {rows}x{columns} "
+                "patches of its configuration: towers that merge patches, such as Swin, are not supported."
+            )
+        content = torch.ones(batch, count, dtype=torch.bool, device=tokens.device)
+        content[:, :prefix] = False
+        return content, prefix
+
     def _embed_global(
         self, output: BaseModelOutputWithPooling, projection: nn.Linear, content: torch.Tensor
     ) -> TBPSEmbeddingOutput:
-        """Projected tokens (B, N, D) and the global embedding (B, D) of a tower's output."""
+        """Project a tower's tokens to (B, N, D), and pool them into global embeddings (B, D)."""
         tokens = projection(output.last_hidden_state)  # (B, N, D)
         pooled = POOLING[self.config.pooling](projection, output, tokens, content)  # (B, D)
         return TBPSEmbeddingOutput(
@@ -230,7 +237,7 @@ class TBPSModel(TBPSPreTrainedModel):
         )
 
     def _retrieval_vector(self, embedded: TBPSEmbeddingOutput) -> torch.Tensor:
-        """[ sqrt(1-w) global | sqrt(w/K) part_1 | ... ] (B, E); a sentence's part k is multiplied by K a_k."""
+        """Build [ sqrt(1-w) global | sqrt(w/K) part_1 | ... ] (B, E), with part k of a text multiplied by K a_k."""
         weight, count = self.config.part_weight, self.config.num_parts
         parts = (weight / count) ** 0.5 * embedded.part_embeds
         if embedded.part_weights is not None:
@@ -252,29 +259,30 @@ class TBPSModel(TBPSPreTrainedModel):
         part_factor: float = 1.0,
         **kwargs: Unpack[TransformersKwargs],  # type: ignore[misc] # untyped for mypy
     ) -> TBPSOutput:
-        """Embeds either modality or both; with `person_ids` (B,) and both, also the training loss on this batch.
+        """Embed either modality or both; with both and `person_ids` (B,), compute the training loss on this batch too.
 
         Args:
-            gather: joins the pairs of all processes for the loss. It is called in here and not by a trainer, as
-                parameters that the loss uses must be used inside of `forward` where a wrapper counts or shards them.
-            part_factor: of the losses of parts, which a trainer may change while it trains.
-            embed_chunk_size: embed so many rows at a time, and again in the backward pass, so that memory grows with
-                the chunk and not with B (see `embed_in_chunks`). The output then holds embeddings and scores alone.
+            gather: joins the pairs of all processes for the loss. The model calls it, not the trainer: a wrapper that
+                counts or shards parameters must see `forward` use those that the loss needs.
+            part_factor: factor of the losses of parts, which a trainer may change during training.
+            embed_chunk_size: embed this many rows at a time, and again in the backward pass, so that memory grows with
+                the chunk and not with B (see `embed_in_chunks`). The output then has embeddings and scores only.
 
         Raises:
-            ValueError: neither modality; `person_ids` that do not fit the pairs; `embed_chunk_size` below 1.
-            RuntimeError: run under `torch.nn.DataParallel`.
+            ValueError: neither modality; `person_ids` that do not match the pairs; `embed_chunk_size` below 1.
+            RuntimeError: the model runs under `torch.nn.DataParallel`.
         """
-        refuse_replica(self)
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(DATA_PARALLEL)
         if input_ids is None and pixel_values is None:
-            raise ValueError("TBPSModel got neither input_ids nor pixel_values: give sentences, images or both.")
-        if person_ids is not None and return_loss:  # before the towers run: a device still has nothing to wait for
-            check_labels(self, person_ids)
+            raise ValueError("TBPSModel got neither input_ids nor pixel_values: give texts, images or both.")
+        if person_ids is not None and return_loss:  # before the towers run, while the device has nothing to wait for
+            check_training(self, person_ids)
         kwargs |= {"output_part_attentions": output_part_attentions, "return_dict": True}
         words = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
-        text = embedded_or_none(self.get_text_features, words, embed_chunk_size, kwargs)
-        image = embedded_or_none(self.get_image_features, {"pixel_values": pixel_values}, embed_chunk_size, kwargs)
-        output = joined(text, image, self.logit_scale)
+        text = embed_modality(self.get_text_features, words, embed_chunk_size, kwargs)
+        image = embed_modality(self.get_image_features, {"pixel_values": pixel_values}, embed_chunk_size, kwargs)
+        output = merge_outputs(text, image, self.logit_scale)
         if person_ids is not None and return_loss:
             pairs, ids, trust = (output, person_ids, None) if gather is None else gather(output, person_ids)
             output.losses = self.compute_losses(pairs, ids, trust)
@@ -284,14 +292,17 @@ class TBPSModel(TBPSPreTrainedModel):
     def compute_losses(
         self, output: TBPSOutput, person_ids: torch.Tensor, pair_weights: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        """The loss terms by name, unweighted, on the pairs (row b of texts and of images) of `output`.
+        """Compute the loss terms by name, without coefficients, on the pairs (row b of texts and images) of `output`.
 
-        `output` may hold embeddings gathered from several processes. `pair_weights` (B,) in [0, 1] says how far each
-        pair is trusted (see `commonality_tbps`). The instance loss is left out of evaluation:
-        people of val and test are none of its classes.
+        Evaluation leaves out the instance loss: people of val and test are not among its classes.
+
+        Args:
+            output: embeddings of this process, or gathered from several.
+            person_ids: (B,).
+            pair_weights: (B,) in [0, 1], trust in each pair (see `matching_losses_tbps`); None trusts all.
 
         Raises:
-            ValueError: one modality only, numbers of texts, images and ids that differ, ids that are no integers (B,).
+            ValueError: one modality only, other numbers of texts, images and ids, or ids that are not integers (B,).
         """
         check_person_ids(person_ids)
         sizes = [None if x is None else len(x) for x in (output.text_embeds, output.image_embeds, person_ids)]
@@ -300,7 +311,7 @@ class TBPSModel(TBPSPreTrainedModel):
                 f"The loss needs pairs: got {sizes[0]} texts, {sizes[1]} images and {sizes[2]} person_ids; "
                 "give as many of each (repeat an image for each of its captions)."
             )
-        # autocast would multiply float32 embeddings in half precision, and hinges are smaller than its steps
+        # autocast would multiply float32 embeddings in half precision, whose steps are larger than hinges
         with torch.autocast(output["text_embeds"].device.type, enabled=False):
             return tbps_losses(
                 self.config,
@@ -317,36 +328,24 @@ class TBPSModel(TBPSPreTrainedModel):
             )
 
     def total_loss(self, losses: dict[str, torch.Tensor], part_factor: float = 1.0) -> torch.Tensor:
-        """Sum of the loss terms, each times its coefficient in the configuration; those of parts also times
-        `part_factor`.
-
-        Raises:
-            ValueError: there are none.
-        """
-        if not losses:
-            raise ValueError(
-                "There is no loss term: all `_loss_weight`s of the configuration are 0, or all but that of the "
-                "instance loss, which is left out of evaluation; expected one above 0."
-            )
-        factors = dict.fromkeys(PART_LOSSES, part_factor)
-        terms = [
-            factors.get(name, 1.0) * getattr(self.config, f"{name}_loss_weight") * term for name, term in losses.items()
-        ]
-        return torch.stack(terms).sum()
+        """Add up the loss terms, see `sum_losses`."""
+        return sum_losses(self.config, losses, part_factor)
 
     def drop_id_head(self) -> None:
-        """Forget the instance-loss head: it belongs to the training set and is left out of what is shared."""
+        """Remove the instance-loss head, which belongs to the training set and is not shared."""
         self.id_head = None
         self.config.num_identities = 0
 
 
-def _own_projection(config: TBPSConfig, width: int, layer: int | None) -> nn.Linear | None:
-    """A projection of a tower's hidden state for the part decoder, where one is asked for."""
+def _layer_projection(config: TBPSConfig, width: int, layer: int | None) -> nn.Linear | None:
+    """Projection of a tower's hidden state for the part decoder; None if parts do not read that layer."""
     return None if layer is None else nn.Linear(width, config.projection_dim, bias=False)
 
 
-def _early(projection: nn.Linear | None, output: BaseModelOutputWithPooling, layer: int | None) -> torch.Tensor | None:
-    """A tower's hidden state of a layer, projected: (B, N, D). SigLIP's text tower also gives padding, at the end."""
+def _project_hidden(
+    projection: nn.Linear | None, output: BaseModelOutputWithPooling, layer: int | None
+) -> torch.Tensor | None:
+    """Project a layer's hidden state to (B, N, D), without the padding that SigLIP's text tower appends."""
     count = output.last_hidden_state.shape[1]
     return None if projection is None else projection(output.hidden_states[layer][:, :count])
 

@@ -19,7 +19,7 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import is_torch_tensor, logging
 
 from .configuration_tbps import as_pair
-from .files_tbps import check_checkpoint, check_place, damage_named
+from .files_tbps import check_checkpoint, check_source, report_damage
 from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_image
 from .tower_weights_tbps import check_text_length
 
@@ -134,8 +134,8 @@ class TBPSProcessor(ProcessorMixin):
             ValueError: it is a file, or what it holds is damaged. OSError: there is no processor.
         """
         source = pretrained_model_name_or_path
-        check_place(source)
-        with damage_named(f"The processor of {source}"):
+        check_source(source)
+        with report_damage(f"The processor of {source}"):
             return super().from_pretrained(source, *args, **kwargs)
 
     @classmethod
@@ -158,7 +158,7 @@ class TBPSProcessor(ProcessorMixin):
         """
         for checkpoint in (vision, text or vision):
             check_checkpoint(checkpoint)
-        with damage_named(f"The processor of {vision if text is None else f'{vision} and {text}'}"):
+        with report_damage(f"The processor of {vision if text is None else f'{vision} and {text}'}"):
             return cls._of_towers(vision, text, image_size, text_length)
 
     @classmethod

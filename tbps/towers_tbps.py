@@ -1,12 +1,7 @@
-"""CLIP's and SigLIP's vision towers for pictures of any (H, W): Transformers' own with another position table.
+"""The two towers: encoders of Transformers, ours where those cannot do what is needed, a stem, and pooling.
 
-One habit of Transformers that models outside it must switch off, or start from the wrong weights.
-
-What a text tower needs besides its own code: SigLIP's fixed length, and which tokens are words.
-
-The two towers: Transformers' own encoders, ours where they cannot do what is needed, and a conv stem before them.
-
-How a modality's tokens become its global embedding, before normalisation.
+CLIP's and SigLIP's vision towers get a position table for images of any (H, W). SigLIP's text tower gets its fixed
+length. The other towers are Transformers' own.
 """
 
 from itertools import pairwise
@@ -34,62 +29,18 @@ from transformers.models.siglip.modeling_siglip import (
 from .configuration_tbps import as_pair
 
 
-class WhollyInitialised:
-    """Mixin of every model class here: random weights as `_init_weights` asks for them, in every module.
+class FullInitialisation:
+    """Mixin of every model class here that makes Transformers call `_init_weights` on every module.
 
-    Transformers 5.23 takes a module that has no parameter of its own (a layer, an attention) for initialised where the
-    class is not its own, to spare weights that foreign code would draw again: what `_init_weights` says of that module
-    is never done. Ours, and the towers' own, draw no weight again.
+    For classes that are not its own, Transformers 5.23 treats a module without parameters of its own (a layer, an
+    attention) as initialised, so that other people's code does not draw its weights twice. It then skips the rules of
+    `_init_weights` for that module. Our classes and the towers draw no weight twice.
     """
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """False, though it is."""
+        """Return False, although this is custom code."""
         return False
-
-
-class SiglipTextTower(WhollyInitialised, SiglipTextModel):
-    """SigLIP's text model at the length that it was trained with, however the sentences were padded.
-
-    SigLIP pools the last position, which is padding in all but the longest sentences, and attends to padding too: a
-    batch padded to its own longest sentence would give a sentence another embedding than the next batch.
-    """
-
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
-    ) -> BaseModelOutputWithPooling:
-        """(B, L) -> last_hidden_state (B, L, width), of the sentence's own tokens, and pooler_output (B, width).
-
-        Hidden states and attentions, where asked for, have the full length.
-
-        Raises:
-            ValueError: `position_ids` are given.
-
-        Args:
-            attention_mask: says which tokens are padding of any id; the tower itself reads SigLIP's own padding there.
-        """
-        if kwargs.pop("position_ids", None) is not None:
-            raise ValueError("position_ids: SigLIP's text tower reads every sentence at its full length, from 0 on.")
-        length, pad = input_ids.shape[1], self.config.pad_token_id
-        if attention_mask is not None:
-            input_ids = input_ids.masked_fill(attention_mask == 0, pad)
-        padded = F.pad(input_ids, (0, self.config.max_position_embeddings - length), value=pad)
-        output = super().forward(padded, **kwargs)
-        own = torch.arange(length, device=input_ids.device)  # a slice would be exported for shorter sentences only
-        output.last_hidden_state = output.last_hidden_state.index_select(1, own)
-        return output
-
-
-def content_mask(
-    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, special_ids: list[int], end_id: int | None
-) -> torch.Tensor:
-    """(B, L) bool: True on the words of a sentence, False on padding, special tokens and all that follows the end."""
-    content = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-    for special in special_ids:
-        content = content & (input_ids != special)
-    if end_id is not None:  # padding needs no id of its own where the sentence has an end
-        content = content & ((input_ids == end_id).cumsum(dim=1) == 0)
-    return content | ~content.any(dim=1, keepdim=True)  # a row without words looks at all it has, not at NaN
 
 
 def make_patch_tables(embeddings: Any, config: PreTrainedConfig, prefix: int, bias: bool) -> None:
@@ -119,20 +70,20 @@ def embed_patches(embeddings: Any, pixel_values: torch.Tensor) -> torch.Tensor:
     return embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
 
 
-def refuse_interpolation(asked: bool | None) -> None:
-    """The stock embeddings resize their table at every call, from a square grid."""
-    if asked:
+def refuse_interpolation(requested: bool | None) -> None:
+    """Refuse `interpolate_pos_encoding`, with which the stock embeddings resize a square table at every call."""
+    if requested:
         raise ValueError(
-            "interpolate_pos_encoding=True: the position table is resized once, when a checkpoint is adapted to an "
-            "image size (TBPSModel.from_vision_text_pretrained(..., image_size=...)), never at a call."
+            "interpolate_pos_encoding=True: no call resizes the position table. Adapt the checkpoint to an image size "
+            "once, with TBPSModel.from_vision_text_pretrained(..., image_size=...)."
         )
 
 
 class RectangularVisionEmbeddings(CLIPVisionEmbeddings):
-    """CLIP's: class token, patches, positions."""
+    """CLIP's embeddings (class token, patches, positions) for any (H, W)."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        nn.Module.__init__(self)  # the parent's would build the square table
+        nn.Module.__init__(self)  # the parent would build a square table
         make_patch_tables(self, config, prefix=1, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(self.embed_dim))
 
@@ -140,7 +91,7 @@ class RectangularVisionEmbeddings(CLIPVisionEmbeddings):
         """(B, C, H, W) -> (B, 1 + rows * columns, width).
 
         Raises:
-            ValueError: `interpolate_pos_encoding`.
+            ValueError: `interpolate_pos_encoding` is true.
         """
         refuse_interpolation(interpolate_pos_encoding)
         patches = embed_patches(self, pixel_values)
@@ -149,27 +100,27 @@ class RectangularVisionEmbeddings(CLIPVisionEmbeddings):
 
 
 class RectangularSiglipEmbeddings(SiglipVisionEmbeddings):
-    """SigLIP's: patches and positions."""
+    """SigLIP's embeddings (patches, positions) for any (H, W)."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        nn.Module.__init__(self)  # the parent's would build the square table
+        nn.Module.__init__(self)  # the parent would build a square table
         make_patch_tables(self, config, prefix=0, bias=True)
 
     def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = False) -> torch.Tensor:
         """(B, C, H, W) -> (B, rows * columns, width).
 
         Raises:
-            ValueError: `interpolate_pos_encoding`.
+            ValueError: `interpolate_pos_encoding` is true.
         """
         refuse_interpolation(interpolate_pos_encoding)
         return embed_patches(self, pixel_values) + self.position_embedding(self.position_ids)
 
 
-class CLIPVisionTower(WhollyInitialised, CLIPVisionModel):
-    """CLIP's vision model for any (H, W), whose `last_hidden_state` is post-norm (the stock one norms only CLS)."""
+class CLIPVisionTower(FullInitialisation, CLIPVisionModel):
+    """CLIP's vision model for any (H, W). Its `last_hidden_state` is after the norm (stock CLIP norms only CLS)."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        super(CLIPVisionModel, self).__init__(config)  # the parent's parts, with other embeddings
+        super(CLIPVisionModel, self).__init__(config)  # the parent's modules, with other embeddings
         self.embeddings = RectangularVisionEmbeddings(config)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.encoder = CLIPEncoder(config)
@@ -184,8 +135,11 @@ class CLIPVisionTower(WhollyInitialised, CLIPVisionModel):
 
 
 class PoolingAttention(nn.MultiheadAttention):
-    """torch's own, which takes the weights of its output projection without calling it: where weights are offloaded,
-    they are there only while their module is called."""
+    """torch's attention, with a call of its output projection.
+
+    torch's own reads the weights of that projection without calling it, and offloaded weights are in memory only while
+    their module is called.
+    """
 
     def forward(  # type: ignore[override]
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
@@ -199,11 +153,11 @@ class PoolingAttention(nn.MultiheadAttention):
         return self.out_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)), None
 
 
-class SiglipVisionTower(WhollyInitialised, SiglipVisionModel):
+class SiglipVisionTower(FullInitialisation, SiglipVisionModel):
     """SigLIP's vision model for any (H, W)."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        super(SiglipVisionModel, self).__init__(config)  # the parent's parts, with other embeddings
+        super(SiglipVisionModel, self).__init__(config)  # the parent's modules, with other embeddings
         self.embeddings = RectangularSiglipEmbeddings(config)
         self.encoder = SiglipEncoder(config)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -214,6 +168,40 @@ class SiglipVisionTower(WhollyInitialised, SiglipVisionModel):
         self.post_init()
 
 
+class SiglipTextTower(FullInitialisation, SiglipTextModel):
+    """SigLIP's text model at the length that it was trained with, whatever the padding of a batch.
+
+    SigLIP attends to padding and pools the last position, which is padding in all but the longest texts. In batches
+    padded to their own longest text, the embedding of a text would depend on the others.
+    """
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
+        """(B, L) -> last_hidden_state (B, L, width) of the given tokens, and pooler_output (B, width).
+
+        Hidden states and attentions, if you ask for them, have the full length.
+
+        Args:
+            attention_mask: (B, L), 0 on padding of any id, where the tower reads SigLIP's own padding.
+
+        Raises:
+            ValueError: `position_ids` are given.
+        """
+        if kwargs.pop("position_ids", None) is not None:
+            raise ValueError(
+                "SigLIP's text tower takes no position_ids: it reads every text at its full length, from position 0."
+            )
+        length, pad = input_ids.shape[1], self.config.pad_token_id
+        if attention_mask is not None:
+            input_ids = input_ids.masked_fill(attention_mask == 0, pad)
+        padded = F.pad(input_ids, (0, self.config.max_position_embeddings - length), value=pad)
+        output = super().forward(padded, **kwargs)
+        own = torch.arange(length, device=input_ids.device)  # a slice would be exported for shorter sentences only
+        output.last_hidden_state = output.last_hidden_state.index_select(1, own)
+        return output
+
+
 TOWERS: dict[str, type[PreTrainedModel]] = {
     "clip_vision_model": CLIPVisionTower,
     "siglip_vision_model": SiglipVisionTower,
@@ -222,9 +210,9 @@ TOWERS: dict[str, type[PreTrainedModel]] = {
 
 
 def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
-    """An encoder with random weights from its configuration: ours where Transformers' own cannot do it, else theirs.
+    """Build an encoder with random weights from its configuration: one of `TOWERS`, or else Transformers' own.
 
-    Its numbers are of the type that the whole model is made in, whatever its own checkpoint was stored in.
+    Its dtype is that of the model under construction, whatever dtype its own checkpoint was stored in.
     """
     own = TOWERS.get(config.model_type)
     dtype = torch.get_default_dtype()
@@ -232,8 +220,10 @@ def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def freeze_unused(tower: PreTrainedModel, pools: bool) -> None:
-    """Exempt from training what gets no gradient, for which DistributedDataParallel would wait in vain: the token for
-    masked patches, which only pre-training knows, and the tower's own pooling unless it `pools`."""
+    """Freeze parameters without gradient, which DistributedDataParallel would wait for.
+
+    These are the token for masked patches, which only pre-training uses, and the tower's own pooling unless it `pools`.
+    """
     unused = ("embeddings.mask_token", *(() if pools else ("pooler.", "head.")))
     for name, parameter in tower.named_parameters():
         if name.startswith(unused):
@@ -241,13 +231,14 @@ def freeze_unused(tower: PreTrainedModel, pools: bool) -> None:
 
 
 class ConvStem(nn.Sequential):
-    """3x3 stride-2 convolutions before the patch embedding (Xiao et al., NeurIPS 2021): (B, 3, H, W) ->
-    (B, C, H/2^n, W/2^n). GroupNorm, so that an embedding does not depend on the rest of the batch.
+    """3x3 stride-2 convolutions before the patch embedding (Xiao et al., "Early Convolutions ...", NeurIPS 2021).
 
-    Such a convolution has no middle among two pixels: padded at the top left, as equal padding comes to, it sees half a
-    pixel up and left of its own place. The last one is padded at the bottom right, which makes up for all before it: a
-    place of the map sees the square of the picture that it stands for, half a pixel off, and attention shows where it
-    looked.
+    GroupNorm keeps an embedding independent of the rest of the batch.
+
+    A convolution of stride 2 cannot be centred on a pair of pixels. Padded at the top left, which is what equal padding
+    amounts to, each one looks half a pixel up and left of its own place. The last one is padded at the bottom right,
+    which makes up for those before it: a place of the map sees its own square of the image, half a pixel off, so that
+    attention maps show where the model looked.
     """
 
     def __init__(self, channels: list[int]) -> None:
@@ -269,23 +260,23 @@ class ConvStem(nn.Sequential):
 def tower_pooling(
     projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
 ) -> torch.Tensor:
-    """What the tower itself pools, projected: (B, D).
+    """Project the tower's own pooled output: (B, D).
 
     Raises:
-        ValueError: the tower pools nothing.
+        ValueError: the tower has none.
     """
     if output.get("pooler_output") is None:
-        raise ValueError("A tower has no pooled output of its own: use pooling='mean' or pooling='max'.")
+        raise ValueError("pooling='tower', but a tower has no pooled output: use pooling='mean' or pooling='max'.")
     return projection(output.pooler_output)
 
 
 def max_pooling(
     projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
 ) -> torch.Tensor:
-    """Maximum over words or patches of the projected tokens (B, N, D), less its mean over D: (B, D).
+    """Maximum of the projected tokens (B, N, D) over words or patches, less its mean over D: (B, D).
 
-    The maximum of N numbers lifts all D alike, for every image and sentence. Kept in, that shared part is nearly all of
-    a unit vector: at random weights two images' cosine is 0.94, without it 0.57, and training starts sooner.
+    A maximum over N numbers raises all D alike, for every image and text. With that shared offset, two images have a
+    cosine of 0.94 at random weights; without it 0.57, and training makes progress sooner.
     """
     highest = tokens.masked_fill(~content[:, :, None], torch.finfo(tokens.dtype).min).amax(dim=1)
     return highest - highest.mean(dim=1, keepdim=True)
@@ -294,9 +285,42 @@ def max_pooling(
 def mean_pooling(
     projection: nn.Linear, output: BaseModelOutputWithPooling, tokens: torch.Tensor, content: torch.Tensor
 ) -> torch.Tensor:
-    """Mean over words or patches of the projected tokens (B, N, D): (B, D)."""
+    """Mean of the projected tokens (B, N, D) over words or patches: (B, D)."""
     weights = content.to(tokens.dtype)
     return (tokens * weights[:, :, None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
 
 POOLING = {"tower": tower_pooling, "max": max_pooling, "mean": mean_pooling}
+
+
+def check_pixels(pixel_values: torch.Tensor, image_size: tuple[int, int]) -> None:
+    """Refuse images of another size than the position table has, and bytes, which are not normalised.
+
+    Raises:
+        ValueError: another type, shape or dtype.
+    """
+    if not isinstance(pixel_values, torch.Tensor):
+        raise ValueError(f"pixel_values must be a tensor (B, 3, H, W) of floats, got {type(pixel_values).__name__}.")
+    if pixel_values.ndim != 4 or tuple(pixel_values.shape[-2:]) != image_size:
+        raise ValueError(
+            f"pixel_values of shape {tuple(pixel_values.shape)}: this model is made for images (B, 3, {image_size[0]}, "
+            f"{image_size[1]}) (height x width). Prepare them with the model's own processor."
+        )
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values of type {pixel_values.dtype} are not normalised: expected floats. Prepare them with the "
+            "model's own processor (or PixelPreparation.normalize)."
+        )
+
+
+def check_token_count(input_ids: torch.Tensor, positions: int) -> None:
+    """Refuse texts with more tokens than the text tower has positions.
+
+    Raises:
+        ValueError: names both numbers.
+    """
+    if input_ids.shape[-1] > positions:
+        raise ValueError(
+            f"Texts of {input_ids.shape[-1]} tokens are too long for a text tower of {positions} positions. Prepare "
+            "them with the model's own processor, which cuts them."
+        )

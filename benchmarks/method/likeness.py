@@ -7,7 +7,7 @@ from scipy.stats import mannwhitneyu, spearmanr
 from benchmarks.method.parts import IMAGES_A_PERSON, Parts, image_batch
 from benchmarks.method.regions import BODY, REPAINTED, is_stated, value
 from tbps import TBPSModel, TBPSProcessor
-from tbps.commonality_tbps import COMMONALITY, AnchorRows, Estimate, own_cosine
+from tbps.commonality_tbps import COMMONALITY, AnchorRows, Estimate, positive_cosine
 from tbps.data.toypedes import GroundTruth, rerender
 from tbps.data.toypedes.attributes import NONE, VALUES
 
@@ -70,8 +70,8 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 def anchored(estimate: Estimate, anchors: torch.Tensor, candidates: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Return the commonality (K, B) of anchors (B, K, d) among candidates (B, K, d); pairwise ones are averaged."""
-    own = own_cosine(anchors, candidates, ids).mean(dim=1)
-    rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, own)
+    mean = positive_cosine(anchors, candidates, ids).mean(dim=1)
+    rows = AnchorRows(anchors, candidates, anchors, candidates, ids, ids, mean)
     common = estimate(rows)
     return rows.mean_vote(common) if common.ndim == 3 else common
 

@@ -5,8 +5,8 @@ arguments), never a fork of the code. One method gets true commonality from an o
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmarks.method.commonality import ESTIMATES
 from benchmarks.method.oracle import REPLACED
-from tbps.configuration_tbps import COMMONALITIES
 
 TOWERS: dict[str, Any] = {
     "stem_channels": [16, 32],  # 64 x 32 pixels to a grid of 16 x 8
@@ -117,7 +117,7 @@ METHODS: dict[str, Method] = {
     "tal": Method({**NO_PARTS, "global_loss": "tal", "id_loss_weight": 0.0}, {"logit_scale_init_value": (3.0, 3.9)}),
     "part_matching": Method({**PARTS, "cmr_loss_weight": 0.0}, {"part_matching_loss": ("itc", "sdm")}),
     "fixed_margin": ranking("none"),
-    **{f"cmr_{name}": ranking(name) for name in COMMONALITIES[1:]},
+    **{f"cmr_{name}": ranking(name) for name in ESTIMATES},
     "fixed_margin_softened": changed(ranking("none"), SOFTENED),
     "cmr_all_views_softened": changed(ranking("all_views"), SOFTENED),
     "cmr_all_views_deeper": changed(ranking("all_views"), DEEPER),
@@ -169,5 +169,5 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "hardest negatives": {"cmr_negatives": "hardest"},
     "softened negatives": SOFTENED,
     "hardest positives": {"cmr_positives": "hardest"},
-    **{f"commonality {name}": {"commonality": name} for name in COMMONALITIES if f"cmr_{name}" != ABLATED},
+    **{f"commonality {name}": {"commonality": name} for name in ("none", *ESTIMATES) if f"cmr_{name}" != ABLATED},
 }

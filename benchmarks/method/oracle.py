@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 import torch
 
+from benchmarks.method.commonality import register_estimates
 from benchmarks.method.regions import BODY, value
 from benchmarks.method.results import is_finished, read_result
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
@@ -58,6 +59,7 @@ def oracle_commonality(found: torch.Tensor) -> Iterator[None]:
         anchors, candidates = found[:, rows.anchor_ids, None], found[:, None, rows.person_ids]
         return ((anchors == candidates) & (anchors >= 0)).to(rows.anchors.dtype)
 
+    register_estimates()
     before, COMMONALITY[REPLACED] = COMMONALITY[REPLACED], oracle
     try:
         yield

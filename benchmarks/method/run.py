@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from benchmarks.method.attention_figure import draw_attention
 from benchmarks.method.by_item import by_item
+from benchmarks.method.commonality import ESTIMATES, register_estimates
 from benchmarks.method.likeness import (
     commonality_correlation,
     counterfactual,
@@ -33,7 +34,6 @@ from benchmarks.method.retrieval import measure
 from benchmarks.method.start import SETTINGS, from_start
 from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.commonality_tbps import COMMONALITY
 from tbps.data.toypedes import read_ground_truth
 from tbps.evaluation.retrieval import embed_split
 from tbps.training.arguments import TBPSTrainingArguments
@@ -66,6 +66,7 @@ class Regime:
 def run(planned: Planned, regime: Regime, start: Path, out: Path) -> None:
     """Train and measure. The result file appears at the end, complete."""
     file, settings, seed, training, oracle_run = planned
+    register_estimates()  # each run is a process of its own
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     began = time.perf_counter()
@@ -156,9 +157,8 @@ def ground_truth(
         captions = [captions[0] for captions in rows["test"]["captions"][: len(test.people)]]
         draw_attention(test, captions, assignment, root / "ToyPEDES" / "imgs", picture)
     found: dict[str, dict[str, Any]] = localisation(test, assignment)
-    estimates = [name for name in COMMONALITY if name != "none"]
-    in_batch = {name: commonality_correlation(test, assignment, name) for name in estimates}
-    among_all = {name: commonality_correlation(test, assignment, name, TRUTH_PEOPLE) for name in estimates}
+    in_batch = {name: commonality_correlation(test, assignment, name) for name in ESTIMATES}
+    among_all = {name: commonality_correlation(test, assignment, name, TRUTH_PEOPLE) for name in ESTIMATES}
     sampled = sampled_share_correlation(test)
     auc = false_negative_auc(test, assignment)
     moved = counterfactual(model, processor, test, assignment, truth)

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, set
 from benchmarks.method.methods import NO_PARTS, TEXT, TOWERS
 from benchmarks.method.worlds import START_SEED, splits, with_clauses, world
 from tbps import TBPSConfig, TBPSModel, TBPSTrainer
-from tbps.tower_weights_tbps import put_towers
+from tbps.tower_weights_tbps import load_towers
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.build import make_processor, train_tokenizer
 
@@ -51,7 +51,7 @@ def from_start(folder: Path, settings: dict[str, Any], num_identities: int, seed
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = new_model(tokenizer, {**settings, "num_identities": num_identities})
-    put_towers(model, load_file(folder / WEIGHTS), str(folder))
+    load_towers(model, load_file(folder / WEIGHTS), str(folder))
     return model
 
 

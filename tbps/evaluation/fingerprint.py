@@ -10,7 +10,9 @@ import torch
 import xxhash
 from accelerate.utils.modeling import get_state_dict_offloaded_model
 
+from tbps.configuration_tbps import TBPSConfig
 from tbps.evaluation.probes import SENTENCES, probe, vectors_of
+from tbps.files_tbps import REMOVED_FIELDS
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
@@ -61,7 +63,7 @@ def identify(model: TBPSModel, processor: TBPSProcessor) -> ModelIdentity:
     """The identity of what turns an image into a vector; reads all weights once and embeds a few probes."""
     settings = {
         "tokenizer": _tokenizer_settings(processor.tokenizer) | {"ids of no words": model.config.masked_token_ids},
-        "model": _model_settings(model.config.to_dict()),
+        "model": _model_settings(all_settings(model.config)),
         "sentences": {name: getattr(processor.tokenizer, name) for name in _SENTENCE_SETTINGS},
         "pictures": _picture_settings(processor.image_processor.to_dict()),
     }
@@ -72,6 +74,11 @@ def identify(model: TBPSModel, processor: TBPSProcessor) -> ModelIdentity:
     name = model.config.name_or_path or "unnamed model"
     revision = getattr(model.config, "_commit_hash", None)
     return ModelIdentity(name, whole, model.config.embedding_dim, revision, weights | described | effects)
+
+
+def all_settings(config: TBPSConfig) -> dict[Any, Any]:
+    """Return a configuration as a dictionary, with the removed fields that fingerprints of older galleries have."""
+    return {**REMOVED_FIELDS, **config.to_dict()}
 
 
 def check_traits(traits: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tbps.evaluation.fingerprint import ROUNDED, SETTINGS, ModelIdentity
+from tbps.evaluation.fingerprint import ROUNDED, SETTINGS, ModelIdentity, all_settings
 from tbps.evaluation.probes import distance
 from tbps.gallery.checks import GalleryError
 from tbps.modeling_tbps import TBPSModel
@@ -149,7 +149,7 @@ def old_fingerprint(model: TBPSModel, processor: TBPSProcessor) -> str:
     settings = processor.image_processor.to_dict()
     pixels = {name: settings.get(name) for name in _PIXEL_SETTINGS}
     words = [processor.tokenizer.get_vocab(), processor.tokenizer.model_max_length]
-    described = [_embedding_settings(model.config.to_dict()), pixels, words]
+    described = [_embedding_settings(all_settings(model.config)), pixels, words]
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 

@@ -85,16 +85,7 @@ def gather_pairs(output: TBPSOutput, person_ids: torch.Tensor) -> tuple[TBPSOutp
 
 
 def scale_to_buffer(model: TBPSModel) -> None:
-    """Make a buffer of the similarity scale, of the same name in checkpoints: FSDP shards no parameter of one number.
-
-    Raises:
-        ValueError: the scale is to be trained.
-    """
-    if model.config.learn_logit_scale:
-        raise ValueError(
-            "learn_logit_scale=true, but FSDP shards no parameter of a single number: set learn_logit_scale to false, "
-            "or train with recipes/accelerate/ddp.yaml or deepspeed_zero2.yaml."
-        )
+    """Turn the similarity scale into a buffer of the same name: FSDP cannot shard a parameter of one number."""
     scale = model.logit_scale.detach()
     del model.logit_scale
     model.register_buffer("logit_scale", scale)

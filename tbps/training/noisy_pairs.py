@@ -19,8 +19,8 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
-from tbps.commonality_tbps import same_person
 from tbps.data.splits import captions_of
+from tbps.matching_losses_tbps import same_person
 from tbps.pretrained_model_tbps import TBPSOutput
 from tbps.training.distributed import gather_labels, gather_pairs, of_first
 

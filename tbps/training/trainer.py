@@ -16,7 +16,7 @@ from tbps.data.corpora.corpus import Corpus
 from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.data.streamed_pairs import StreamedPairs
 from tbps.evaluation.retrieval import evaluate_retrieval
-from tbps.files_tbps import refuse_broken
+from tbps.files_tbps import refuse_non_finite
 from tbps.modeling_tbps import TBPSModel
 from tbps.pretrained_model_tbps import TBPSOutput
 from tbps.processing_tbps import TBPSProcessor
@@ -232,7 +232,7 @@ class TBPSTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Trainer deletes older checkpoints before the new one is complete; here they are deleted after."""
         if not self.is_fsdp_enabled:  # otherwise a process has only its shard, and the next loss shows it
-            refuse_broken(f"The model after step {self.state.global_step}", self.model.named_parameters())
+            refuse_non_finite(f"The model after step {self.state.global_step}", self.model.named_parameters())
         run = Path(self._get_output_dir(trial))
         folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None  # nothing is deleted yet

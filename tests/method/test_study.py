@@ -18,6 +18,7 @@ from tiny import make_rows
 from benchmarks.method import run as run_module
 from benchmarks.method.by_item import by_item
 from benchmarks.method.collect import against, by_seed, collect, metric, tuning
+from benchmarks.method.commonality import ESTIMATES, register_estimates
 from benchmarks.method.likeness import commonality_correlation, false_negative_auc, sampled_share_correlation
 from benchmarks.method.localisation import areas, assign, inside, localisation, pointing
 from benchmarks.method.methods import ABLATED, ABLATIONS, METHODS, ORACLE_SOURCE, TOWERS
@@ -34,6 +35,12 @@ from benchmarks.method.truth_tables import item_table
 from benchmarks.method.worlds import first_people, splits, with_noise, world
 from tbps import TBPSConfig
 from tbps.commonality_tbps import COMMONALITY, AnchorRows
+
+
+@pytest.fixture(autouse=True)
+def estimates() -> None:
+    """Register the estimates of the study, as each run does."""
+    register_estimates()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,7 @@ def test_uniform_attention_is_at_chance(perfect: Parts) -> None:
 
 def test_commonality_of_perfect_parts_follows_the_true_shares(perfect: Parts) -> None:
     assignment = {region: region for region in range(5)}
-    for estimate in set(COMMONALITY) - {"none", "mean_similarity"}:
+    for estimate in set(ESTIMATES) - {"mean_similarity"}:
         found = commonality_correlation(perfect, assignment, estimate)
         assert min(found.values()) > 0.9, estimate
     constant = commonality_correlation(perfect, {0: 5}, "soft_rank")

@@ -32,21 +32,21 @@ def torch_file(path: Path) -> Path:
 
 CONFIG = "config.json"
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
-    ".pt": (lambda folder: torch_file(folder / "best.pt"), r"best\.pt is no folder: expected a checkpoint.*a pickle"),
-    ".pth": (lambda folder: torch_file(folder / "best.pth"), r"best\.pth is no folder: expected a .*a pickle"),
-    ".bin": (lambda folder: torch_file(folder / "m.bin"), r"m\.bin is no folder: expected a checkpoint.*a pickle"),
+    ".pt": (lambda folder: torch_file(folder / "best.pt"), r"best\.pt is a file: expected a checkpoint.*a pickle"),
+    ".pth": (lambda folder: torch_file(folder / "best.pth"), r"best\.pth is a file: expected a .*a pickle"),
+    ".bin": (lambda folder: torch_file(folder / "m.bin"), r"m\.bin is a file: expected a checkpoint.*a pickle"),
     "weights": (lambda folder: made(folder / "run", ("model.safetensors", "")) / "model.safetensors",
-                r"model\.safetensors is no folder: expected a checkpoint.*give its folder, .*run"),
-    "configuration": (lambda folder: made(folder / "run", (CONFIG, "{}")) / CONFIG, r"give its folder, .*run"),
+                r"model\.safetensors is a file: expected a checkpoint.*Give its folder, .*run"),
+    "configuration": (lambda folder: made(folder / "run", (CONFIG, "{}")) / CONFIG, r"Give its folder, .*run"),
     "a folder of a .pth": (lambda folder: torch_file(made(folder / "run") / "net.pth").parent,
-                           r"run holds no config\.json \(it holds net\.pth\): expected a checkpoint"),
-    "an empty folder": (lambda folder: made(folder / "run"), r"holds no config\.json \(it is empty\): expected"),
-    "no JSON": (lambda folder: made(folder / "run", (CONFIG, "{")), r"config\.json is no configuration \(Expecting"),
-    "a list": (lambda folder: made(folder / "run", (CONFIG, "[]")), r"config\.json is no configuration"),
-    "deep": (lambda folder: made(folder / "run", (CONFIG, "[" * 100_000)), r"config\.json is no configuration"),
-    "no type": (lambda folder: made(folder / "run", (CONFIG, '{"a": 1}')), r"config\.json names no model_type"),
-    "nothing": (lambda folder: folder / "run" / "model", r"model is not there: expected a checkpoint"),
-    "a lost file": (lambda folder: Path("best.pth"), r"best\.pth is not there: expected a checkpoint"),
+                           r"run has no config\.json \(it holds net\.pth\): expected a checkpoint"),
+    "an empty folder": (lambda folder: made(folder / "run"), r"has no config\.json \(it is empty\): expected"),
+    "no JSON": (lambda folder: made(folder / "run", (CONFIG, "{")), r"config\.json is not a configuration \(Expecting"),
+    "a list": (lambda folder: made(folder / "run", (CONFIG, "[]")), r"config\.json is not a configuration"),
+    "deep": (lambda folder: made(folder / "run", (CONFIG, "[" * 100_000)), r"config\.json is not a configuration"),
+    "no type": (lambda folder: made(folder / "run", (CONFIG, '{"a": 1}')), r"config\.json has no model_type"),
+    "nothing": (lambda folder: folder / "run" / "model", r"model does not exist: expected a checkpoint"),
+    "a lost file": (lambda folder: Path("best.pth"), r"best\.pth does not exist: expected a checkpoint"),
 }  # fmt: skip
 LOADERS: list[Callable[[str], Any]] = [TBPSModel.from_pretrained, TBPSModel.from_vision_text_pretrained]
 
@@ -79,7 +79,7 @@ def test_every_command_says_it_in_one_line(case: str, tmp_path: Path, capsys: py
         assert main(command) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.startswith("tbps: error:")
-        assert any(told in said for told in ("expected a checkpoint", "get the checkpoint again", "holds no model"))
+        assert any(told in said for told in ("expected a checkpoint", "Get the checkpoint again", "has no model"))
     assert not (tmp_path / "gallery").exists()
     for key in ("model_name_or_path", "clip_checkpoint"):
         recipe = {
@@ -96,7 +96,7 @@ def test_every_command_says_it_in_one_line(case: str, tmp_path: Path, capsys: py
 def test_a_checkpoint_of_another_kind_is_named(tmp_path: Path) -> None:
     made(tmp_path / "bert", (CONFIG, '{"model_type": "bert"}'))
     with pytest.raises(
-        ValueError, match=r"holds a model of type 'bert': expected a tbps checkpoint; .*clip_checkpoint"
+        ValueError, match=r"holds a model of type 'bert': expected a tbps checkpoint. .*clip_checkpoint"
     ):
         TBPSModel.from_pretrained(tmp_path / "bert")
 

@@ -263,5 +263,5 @@ def test_two_towers_and_a_tower_without_text(clip: Path, tmp_path: Path) -> None
 
 
 def test_an_image_size_that_patches_do_not_fill_is_named(clip: Path) -> None:
-    with pytest.raises(ValueError, match=r"image_size=\(50, 30\).*no multiple of the patch size \(8, 8\)"):
+    with pytest.raises(ValueError, match=r"image_size=\(50, 30\).*must be a multiple of the patch size \(8, 8\)"):
         TBPSModel.from_vision_text_pretrained(clip, image_size=(50, 30))

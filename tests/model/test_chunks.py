@@ -33,7 +33,7 @@ def test_gradient_of_chunks_is_that_of_the_whole_batch(model_factory: Factory, b
 
 
 def test_dropout_is_replayed(model_factory: Factory, batch: BatchFeature) -> None:
-    model = model_factory(decoder_dropout=0.5).train()
+    model = model_factory(tower_dropout=0.5).train()
     chunks = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 3), slice(3, 4))]
     torch.manual_seed(7)
     texts = [model.get_text_features(c["input_ids"], c["attention_mask"]) for c in chunks]

@@ -67,7 +67,7 @@ def test_a_file_that_has_nothing_yet_is_named(tmp_path, monkeypatch):
     path = tmp_path / "log"
     path.write_bytes(b"")
     monkeypatch.setattr(os, "fdopen", lambda descriptor, mode: _Silent(descriptor))
-    with pytest.raises(ValueError, match="log has nothing to be read now"):
+    with pytest.raises(ValueError, match="log has nothing to read now"):
         read_regular(path, 10)
 
 

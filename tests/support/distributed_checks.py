@@ -10,13 +10,17 @@ import torch.distributed as dist
 from tiny import make_config, make_rows, make_tokenizer
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.method.commonality import register_estimates
 from tbps import TBPSImageProcessor, TBPSModel, TBPSProcessor, TBPSTrainer, TBPSTrainingArguments
-from tbps.configuration_tbps import COMMONALITIES, NEGATIVES
+from tbps.commonality_tbps import COMMONALITY
 from tbps.evaluation.distributed import encode_distributed
 from tbps.evaluation.encoding import encode_images
 from tbps.evaluation.metrics import retrieval_metrics
 from tbps.evaluation.retrieval import evaluate_retrieval
+from tbps.ranking_loss_tbps import NEGATIVES
 from tbps.training.distributed import gather_pairs
+
+register_estimates()
 
 PERSON_IDS = torch.tensor([0, 1, 2, 2, 1, 3, 3, 0])  # identities repeat across processes
 WEIGHTS = (
@@ -37,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "independence": {**NONE, "part_independence_loss_weight": 1.0},
     "compactness": {**NONE, "part_compactness_loss_weight": 1.0},
-    **{f"cmr, {name}": {**NONE, "commonality": name, "cmr_loss_weight": 1.0} for name in COMMONALITIES},
+    **{f"cmr, {name}": {**NONE, "commonality": name, "cmr_loss_weight": 1.0} for name in COMMONALITY},
     **{f"cmr, {name} negatives": {**NONE, "cmr_negatives": name, "cmr_loss_weight": 1.0} for name in NEGATIVES},
     "all": {},
     "all, in chunks": {"chunk": 3, "part_compactness_loss_weight": 1.0},  # uneven: a process has four pairs

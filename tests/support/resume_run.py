@@ -41,7 +41,7 @@ def make_trainer(output: Path, images: Path, **fields: Any) -> TBPSTrainer:
     }  # fmt: skip
     callbacks = fields.pop("callbacks", [])
     return TBPSTrainer(
-        TBPSModel(make_config(num_identities=6, decoder_dropout=0.2)),
+        TBPSModel(make_config(num_identities=6, tower_dropout=0.2)),
         TBPSTrainingArguments(output_dir=str(output), **{**settings, **fields}),
         train_dataset=make_rows(images, people=6),
         processing_class=TBPSProcessor(TBPSImageProcessor(size={"height": 32, "width": 16}), make_tokenizer()),

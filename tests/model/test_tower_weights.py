@@ -12,7 +12,7 @@ from training_arguments import arguments
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.tower_weights_tbps import KEPT, stretch_positions
+from tbps.tower_weights_tbps import KEPT_POSITIONS, stretch_positions
 from tbps.training.build import build_model
 from tbps.training.recipe import ModelArguments, RecipeError, parse_recipe
 
@@ -44,9 +44,9 @@ def test_the_first_positions_stay_and_the_others_are_interpolated() -> None:
     table = torch.randn(77, 5, generator=torch.Generator().manual_seed(0))
     longer = stretch_positions(table, 248)
     assert longer.shape == (248, 5)
-    assert torch.equal(longer[:KEPT], table[:KEPT])
-    for place in range(KEPT, 248):  # where it lies between the old positions, one by one
-        at = KEPT + (place - KEPT) * (77 - 1 - KEPT) / (248 - 1 - KEPT)
+    assert torch.equal(longer[:KEPT_POSITIONS], table[:KEPT_POSITIONS])
+    for place in range(KEPT_POSITIONS, 248):  # where it lies between the old positions, one by one
+        at = KEPT_POSITIONS + (place - KEPT_POSITIONS) * (77 - 1 - KEPT_POSITIONS) / (248 - 1 - KEPT_POSITIONS)
         low = min(int(at), 75)
         expected = table[low] * (1 - (at - low)) + table[low + 1] * (at - low)
         assert torch.allclose(longer[place], expected, atol=1e-4)
@@ -60,7 +60,7 @@ def test_short_captions_are_embedded_as_before(clip: Path) -> None:
     assert longer.config.text_config.max_position_embeddings == LONGER
     short = ["a red bag", "a person with a blue coat, black trousers and a bag"]
     batch = processor(text=short, padding=True, return_tensors="pt")
-    assert batch["input_ids"].shape[1] <= KEPT
+    assert batch["input_ids"].shape[1] <= KEPT_POSITIONS
     before, after = plain.get_text_features(**batch), longer.get_text_features(**batch)
     assert (before.pooler_output - after.pooler_output).abs().max() < 1e-6
     full = processor(text=[LONG], return_tensors="pt")
