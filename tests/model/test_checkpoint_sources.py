@@ -79,7 +79,7 @@ def test_every_command_says_it_in_one_line(case: str, tmp_path: Path, capsys: py
         assert main(command) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.startswith("tbps: error:")
-        assert any(told in said for told in ("expected a checkpoint", "Get the checkpoint again", "has no model"))
+        assert any(told in said for told in ("expected a checkpoint", "Get the checkpoint again", "holds no model"))
     assert not (tmp_path / "gallery").exists()
     for key in ("model_name_or_path", "clip_checkpoint"):
         recipe = {
