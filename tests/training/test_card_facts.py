@@ -90,7 +90,10 @@ def test_a_single_setting_of_a_tower_wins_and_leaves_the_others(
         ({"vision_config": {"num_hidden_layers": 3}}, r"has no vision_model\.encoder\.layers\.2"),
         ({"vision_config": {"num_hidden_layers": 1}}, r"vision_model\.encoder\.layers\.1.* has no place"),
         ({"text_config": {"vocab_size": 60}}, "asks for"),
-        ({"text_config": {"max_position_embeddings": 20}}, "the tower has 24 positions. To cut texts, give text_length=20"),
+        (
+            {"text_config": {"max_position_embeddings": 20}},
+            "the tower has 24 positions. To cut texts, give text_length=20",
+        ),
         ({"text_config": {"model_type": "bert"}}, "model_type='bert', but the tower is a clip_text_model"),
         ({"vision_config": {"image_size": 24}, "image_size": (24, 8)}, "as argument: give one"),
         ({"vision_config": {"image_size": 25}}, "must be a multiple of the patch size"),
