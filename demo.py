@@ -28,7 +28,7 @@ from tbps import Gallery
 from tbps.cli.terminal import safe_streams
 from tbps.data.loading import load_benchmark
 from tbps.data.toypedes import ToySummary, generate
-from tbps.evaluation.metrics import retrieval_metrics
+from tbps.evaluation.metrics import METRICS, retrieval_metrics
 from tbps.report import QueryResult, write_demo_report, write_search_sheet
 from tbps.training.program import OneLineParser, run
 
@@ -36,7 +36,6 @@ QUERIES = 5
 SHOWN = 8
 MARK = "made_by_demo.txt"
 MADE = {"data", "model", "gallery", "answers.png", "report.html"}
-METRICS = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:

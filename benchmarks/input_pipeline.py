@@ -38,7 +38,7 @@ from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.data.preprocessing import torchvision_io
 from tbps.data.samplers import IdentitySampler, LengthGroupedSampler
 from tbps.data.toypedes.dataset import generate
-from tbps.training.build import train_tokenizer
+from tbps.training.tokenizer import train_tokenizer
 
 RESULT = Path("benchmarks/results/input_pipeline.json")
 BATCH = 64

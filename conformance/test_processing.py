@@ -10,7 +10,7 @@ from transformers_tests.test_processing_common import ProcessorTesterMixin
 
 from conformance.tester import IMAGE_SIZE
 from tbps import TBPSImageProcessor, TBPSProcessor
-from tbps.training.build import train_tokenizer
+from tbps.training.tokenizer import train_tokenizer
 
 
 class TBPSProcessorTest(ProcessorTesterMixin, unittest.TestCase):

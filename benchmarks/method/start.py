@@ -11,7 +11,8 @@ from benchmarks.method.worlds import START_SEED, splits, with_clauses, world
 from tbps import TBPSConfig, TBPSModel, TBPSTrainer
 from tbps.tower_weights_tbps import load_towers
 from tbps.training.arguments import TBPSTrainingArguments
-from tbps.training.build import make_processor, train_tokenizer
+from tbps.training.build import make_processor
+from tbps.training.tokenizer import train_tokenizer
 
 TOWER_NAMES = ("stem.", "vision_model.", "text_model.", "visual_projection.", "text_projection.")
 WEIGHTS = "towers.safetensors"

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 DEFAULT_RANKS = (1, 5, 10)
+METRICS = (*(f"rank_{k}" for k in DEFAULT_RANKS), "mAP", "mINP")  # names of the results
 FEW_MATCHES = 32  # up to which counting by passes beats a sort, measured on 20,000 scores
 QUERIES_AT_A_TIME = 64  # by one thread: handing over a single one takes a good part of the time that it needs
 SHOWN = 5  # how many of the queries at fault an error names

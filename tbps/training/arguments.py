@@ -1,4 +1,4 @@
-"""Training arguments: those of Transformers, and the few that text-based person search adds."""
+"""Training arguments: those of Transformers, and those that text-based person search adds."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,117 +12,119 @@ from tbps.training.values import check_limits
 
 @dataclass
 class TBPSTrainingArguments(TrainingArguments):
-    """`transformers.TrainingArguments` with defaults that fit pairs of images and sentences."""
+    """`transformers.TrainingArguments` with defaults for image-caption pairs.
+
+    The help text of each field says what it does; `python train_hf.py --help` prints them all.
+    """
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep the columns that the loader needs."})
     dataloader_drop_last: bool = field(
         default=True, metadata={"help": "Drop the last, smaller batch of an epoch: it has fewer negatives."}
     )
     metric_for_best_model: str | None = field(
-        default="rank_1", metadata={"help": "Validation metric that selects the checkpoint: rank_1, mAP, ..."}
+        default="rank_1", metadata={"help": "Validation metric that selects the best checkpoint: rank_1, mAP, ..."}
     )
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Retrieval metrics grow with quality."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Higher retrieval metrics are better."})
     half_precision_weights: bool = field(
         default=False,
         metadata={
-            "help": "Train weights that are stored in half precision as they are. By default they become float32, as "
-            "small steps are lost in them: bf16 or fp16 computes in half precision and keeps float32 weights."
+            "help": "Train weights that are stored in half precision without converting them to float32. Small steps "
+            "are lost in half precision, so by default only the computation uses it (bf16 or fp16)."
         },
     )
     logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "Log a loss that is not finite as 0; TBPSTrainer stops at one in any case."}
+        default=False,
+        metadata={"help": "Replace a loss that is not finite in the log. TBPSTrainer stops at such a loss anyway."},
     )
     hub_strategy: HubStrategy | str = field(
-        default="end", metadata={"help": "When to push: at the end only, see TBPSTrainer.push_to_hub."}
+        default="end", metadata={"help": "When to push. Only 'end' is supported, see TBPSTrainer.push_to_hub."}
     )
     samples_per_identity: int = field(
-        default=1, metadata={"help": "Pairs of one person that stand together in a batch (1: all people differ)."}
+        default=1, metadata={"help": "Pairs of one person that are placed in the same batch. 1: all people differ."}
     )
     new_module_lr_multiplier: float = field(
         default=1.0,
         metadata={
-            "help": "Learning rate of what started from random weights (the part decoder, heads, projections without "
-            "a checkpoint of their own), relative to that of what started from a checkpoint."
+            "help": "Multiplies the learning rate of parameters that started from random weights: the part decoder, "
+            "heads, and projections that the checkpoint did not contain."
         },
     )
     embed_chunk_size: int | None = field(
         default=None,
         metadata={
-            "help": "Embed so many pairs of a process at a time, and again in the backward pass: a batch larger than "
-            "the device holds, with all its negatives, for about a third more time."
+            "help": "Encode this many pairs of a process at a time, and again in the backward pass. Allows batches "
+            "larger than device memory, with all their negatives, for about a third more time."
         },
     )
-    augment: bool = field(default=True, metadata={"help": "Flip, crop after padding and erase training images."})
+    augment: bool = field(
+        default=True, metadata={"help": "Augment training images: random flip, padded crop and erasing."}
+    )
     random_erasing: float = field(
-        default=0.5, metadata={"help": "Probability of erasing a rectangle of a training image, where augment is on."}
+        default=0.5, metadata={"help": "Probability of erasing a rectangle of a training image. Needs augment."}
     )
-    word_dropout: float = field(
-        default=0.0, metadata={"help": "Probability of leaving out each token of a training caption."}
-    )
+    word_dropout: float = field(default=0.0, metadata={"help": "Probability of dropping each token of a caption."})
     cache_images: bool = field(
-        default=False, metadata={"help": "Keep prepared training images in memory: for small data sets."}
+        default=False, metadata={"help": "Keep the resized training images in memory. For small data sets."}
     )
     color_jitter: float = field(
         default=0.0,
         metadata={
-            "help": "Strength of random brightness, contrast and saturation (never hue), where augment is on: 0.1 in "
-            "TBPS-CLIP. Off by default, as sentences name colours."
+            "help": "Strength of random brightness, contrast and saturation, never hue. Needs augment. TBPS-CLIP uses "
+            "0.1. Off by default, as captions name colours."
         },
     )
     image_backend: str = field(
         default="auto",
         metadata={
-            "help": "Who reads training images: pil, torchvision (JPEG at twice the speed, pixels within 2 of 255), or "
-            "auto, the latter where it is installed. Evaluation always takes Pillow."
+            "help": "Decoder of training images: pil, torchvision (twice as fast for JPEG, pixels differ by at most 2 "
+            "of 255), or auto for torchvision if it is installed. Evaluation always uses Pillow."
         },
     )
     on_bad_sample: str = field(
         default="raise",
         metadata={
-            "help": "At a training image that cannot be read: raise, or skip it, which puts another pair of the same "
-            "person in its place and logs how many were skipped, and their files."
+            "help": "If a training image cannot be read: raise, or skip, which takes another pair of the same person "
+            "and logs the number and the files of the skipped samples."
         },
     )
     length_group_window: int = field(
         default=0,
         metadata={
-            "help": "Batches within which captions of like length come together, for less padding. 0 (off): the "
-            "negatives of a batch are of any length."
+            "help": "Number of batches within which captions of similar length are batched together, for less padding. "
+            "0 is off: the negatives of a batch have any length."
         },
     )
     shuffle_buffer: int = field(
         default=1000,
         metadata={
-            "help": "Corpora only: rows of consecutive shards that are shuffled together, which every loader worker "
-            "holds in memory, undecoded. A resume loses nothing of it (docs/pretraining.md)."
+            "help": "Corpora only: rows that each loader worker shuffles together and holds in memory, undecoded. A "
+            "resumed run loses none of them (docs/pretraining.md)."
         },
     )
     augmentation_warmup_epochs: int = field(
         default=0,
-        metadata={
-            "help": "First epochs without augmentation and word dropout, from which random weights start sooner."
-        },
+        metadata={"help": "First epochs without augmentation and word dropout. Helps training from scratch."},
     )
     part_loss_warmup_ratio: float = field(
         default=0.0,
         metadata={
-            "help": "Share of the training steps before the part losses begin. While tokens of images and sentences do "
-            "not agree yet, a ranking loss is lowest where all parts are alike, and they do not come apart later."
+            "help": "Fraction of the training steps before the part losses are switched on. Until image and text "
+            "tokens agree, a ranking loss is lowest if all parts are alike, and they do not diverge later."
         },
     )
     noisy_pairs: str = field(
         default="ignore",
         metadata={
-            "help": "Captions that may stand at the wrong image: 'ignore' trusts all, 'filter' makes no positives of "
-            "pairs of high loss, 'weight' trusts each as far as its loss says (docs/noisy_pairs.md).",
+            "help": "How to treat captions that may describe another image: 'ignore' trusts all pairs, 'filter' drops "
+            "pairs of high loss as positives, 'weight' weights pairs by their loss (docs/noisy_pairs.md)."
         },
     )
     noisy_pairs_warmup: int = field(
-        default=1, metadata={"help": "First epochs in which all pairs are trusted, where noisy_pairs is not 'ignore'."}
+        default=1, metadata={"help": "First epochs in which all pairs are trusted. Needs noisy_pairs filter or weight."}
     )
 
     def __post_init__(self) -> None:
-        """Check ranges first: of some values Transformers makes something else.
+        """Check values before Transformers replaces some of them.
 
         Raises:
             ValueError: a value is out of its range or unknown; the message names it.
@@ -132,5 +134,5 @@ class TBPSTrainingArguments(TrainingArguments):
         super().__post_init__()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Trainer pickles its arguments beside every checkpoint: without the token."""
+        """Leave the token out of the arguments that Trainer pickles into every checkpoint."""
         return {**self.__dict__, "hub_token": None}

@@ -1,5 +1,4 @@
-"""What of a run's settings a model card states: a list of names, so that no token and no path of a machine is among
-them."""
+"""Settings of a run for its model card. They are listed by name, so that no token and no local path gets into it."""
 
 from enum import Enum
 from importlib.metadata import version
@@ -10,7 +9,7 @@ from tbps.files_tbps import VERSION
 from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.recipe import ModelArguments
 
-STATED = (
+CARD_ARGUMENTS = (
     "seed",
     "num_train_epochs",
     "max_steps",
@@ -39,8 +38,8 @@ STATED = (
 
 
 def training_facts(arguments: TBPSTrainingArguments) -> dict[str, Any]:
-    """The settings of a training that was run, and the versions that ran it."""
-    values = {name: getattr(arguments, name) for name in STATED}
+    """The arguments of a training and the versions of its libraries."""
+    values = {name: getattr(arguments, name) for name in CARD_ARGUMENTS}
     return {
         "training_arguments": {name: v.value if isinstance(v, Enum) else v for name, v in values.items()},
         "versions": {"tbps": VERSION, **{name: version(name) for name in ("transformers", "torch")}},
@@ -48,7 +47,7 @@ def training_facts(arguments: TBPSTrainingArguments) -> dict[str, Any]:
 
 
 def start_facts(arguments: ModelArguments) -> dict[str, Any]:
-    """Where the weights started from: random ones, a model on the Hub, or neither where it was a directory."""
+    """Where the weights started from: random weights, a model on the Hub, or neither if it was a local folder."""
     source = arguments.model_name_or_path or arguments.clip_checkpoint
     on_hub = source is not None and not Path(source).exists()
     return {"from_scratch": source is None, "base_model": source if on_hub else None}

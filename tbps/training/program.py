@@ -1,7 +1,4 @@
-"""A program that a user starts: what the user can mend is said in one line, without a traceback.
-
-What a training run says at its end.
-"""
+"""What a training program prints: errors of the user on one line, and a summary of the results at the end."""
 
 import argparse
 import sys
@@ -10,33 +7,34 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tbps.data.provenance import why_not_comparable
+from tbps.evaluation.metrics import METRICS
 from tbps.files_tbps import printable
 
 ERROR, STOPPED = 2, 130
 
 
 class OneLineErrors:
-    """Mixin of a parser whose errors are exceptions and no usage message."""
+    """Mixin for a parser that raises its errors instead of printing a usage message."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line.
+        """Reject the command line.
 
         Raises:
-            ValueError: says what is wrong with it.
+            ValueError: with the message of argparse.
         """
         raise ValueError(f"{message}; `--help` lists the options.")
 
 
 class OneLineParser(OneLineErrors, argparse.ArgumentParser):
-    """`argparse.ArgumentParser` with such errors."""
+    """`argparse.ArgumentParser` that raises its errors."""
 
 
 def run(name: str, main: Callable[[Sequence[str]], Any], arguments: Sequence[str]) -> int:
     """Run a program.
 
     Returns:
-        The exit status: 0; 2 after an error that the user can mend, which is said in one line on standard error; 130
-        when stopped by the keyboard. Other errors are the program's own and keep their traceback.
+        The exit status: 0; 2 after an error that the user can fix, printed on one line of standard error; 130 after
+        Ctrl-C. Other errors are bugs and keep their traceback.
     """
     try:
         main(arguments)
@@ -44,19 +42,18 @@ def run(name: str, main: Callable[[Sequence[str]], Any], arguments: Sequence[str
         sys.stderr.write(f"{name}: error: {printable(' '.join(str(error).split()))}\n")
         return ERROR
     except KeyboardInterrupt:
-        sys.stderr.write(f"{name}: stopped; whole checkpoints are kept (--resume_from_checkpoint true).\n")
+        sys.stderr.write(
+            f"{name}: stopped. Complete checkpoints are kept: resume with --resume_from_checkpoint true.\n"
+        )
         return STOPPED
     return 0
 
 
-METRICS = ("rank_1", "rank_5", "rank_10", "mAP", "mINP")
-
-
 def summary(results: dict[str, Any], images: dict[str, int], output: Path) -> str:
-    """A few lines of text: retrieval on val and test in percent, how the checkpoint was selected, where it lies.
+    """Summarise a run as text: retrieval on val and test in percent, the selected checkpoint, and the output folder.
 
     Args:
-        results: as written to results.json, metrics under `val_` and `test_`. images: number of images of each split.
+        results: as written to results.json, metrics under `val_` and `test_`. images: number of images in each split.
     """
     lines = [
         "",

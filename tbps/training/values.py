@@ -1,11 +1,11 @@
-"""Values of a recipe: of the types that its keys have, and in their ranges."""
+"""Checks of recipe values: types and ranges."""
 
 import math
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-# lowest and highest value of numbers; both are allowed
+# lowest and highest allowed value
 LIMITS: Mapping[str, tuple[float, float]] = {
     "learning_rate": (0, math.inf),
     "weight_decay": (0, math.inf),
@@ -35,11 +35,11 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "text_length": (3, math.inf),
     "held_out_share": (0, 1),
 }
-NEVER_ZERO = ("num_train_epochs", "logging_steps", "eval_steps", "save_steps")  # finite, above 0 where they count
+POSITIVE = ("num_train_epochs", "logging_steps", "eval_steps", "save_steps")  # finite and above 0
 
 
 def check_limits(values: Mapping[str, Any]) -> None:
-    """Refuse numbers out of their ranges.
+    """Check that numbers are in their ranges.
 
     Raises:
         ValueError: names the key, its value and the range.
@@ -48,17 +48,17 @@ def check_limits(values: Mapping[str, Any]) -> None:
         value = values.get(name)
         if value is not None and not (low <= value <= high and math.isfinite(value)):
             raise ValueError(f"{name}={value}: expected a finite number from {low} to {high}.")
-    for name in NEVER_ZERO:
+    for name in POSITIVE:
         value = values.get(name)
         if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name}={value}: expected more than 0, and finite.")
+            raise ValueError(f"{name}={value}: expected a finite number above 0.")
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value of YAML is of a type; numbers may stand for fractions, and a text is left to be parsed."""
+def has_type(value: Any, hint: Any) -> bool:
+    """Whether a YAML value has a type; an int passes for a float, and a string is parsed later."""
     kinds = get_args(hint) if get_origin(hint) not in (list, dict) else ()
     if kinds:
-        return any(fits(value, kind) for kind in kinds)
+        return any(has_type(value, kind) for kind in kinds)
     origin = get_origin(hint) or hint
     if origin is Any:
         return True
@@ -68,13 +68,13 @@ def fits(value: Any, hint: Any) -> bool:
         return origin is float or (isinstance(value, int) and origin is int)
     if isinstance(value, list):
         of = get_args(hint) or (Any,)
-        return origin is list and bool(value) and all(fits(item, of[0]) for item in value)
+        return origin is list and bool(value) and all(has_type(item, of[0]) for item in value)
     if isinstance(value, dict):
         return origin is dict
     return origin is NoneType if value is None else isinstance(value, str) and origin is not dict
 
 
-def spelt(hint: Any) -> str:
-    """A type as a message names it."""
+def type_name(hint: Any) -> str:
+    """The name of a type in a message."""
     names = [getattr(kind, "__name__", str(kind)) for kind in get_args(hint) or (hint,) if kind is not NoneType]
     return " or ".join(dict.fromkeys("text" if name == "str" else name for name in names))

@@ -19,7 +19,8 @@ from tbps.evaluation.encoding import encode_texts
 from tbps.evaluation.metrics import RetrievalMetrics, id_vector, retrieval_metrics
 from tbps.evaluation.retrieval import embed_split, evaluate_retrieval
 from tbps.gallery.calibration import calibrate
-from tbps.training.build import from_scratch, train_tokenizer
+from tbps.training.build import from_scratch
+from tbps.training.tokenizer import train_tokenizer
 
 Factory = Callable[..., TBPSModel]
 
@@ -51,7 +52,7 @@ def test_one_text_is_one_caption_in_training_evaluation_and_the_vocabulary(
         encode_texts(tiny_model, tiny_processor, "bag", progress=False),
         encode_texts(tiny_model, tiny_processor, ["bag"], progress=False),
     )
-    with pytest.raises(ValueError, match="expected several texts"):
+    with pytest.raises(ValueError, match="must be several texts"):
         train_tokenizer("a red coat", 100)
 
 

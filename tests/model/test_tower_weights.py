@@ -114,7 +114,9 @@ def test_a_recipe_asks_for_the_length(clip: Path, rows: datasets.Dataset) -> Non
     )  # fmt: skip
     assert shorter.config.text_config.max_position_embeddings == POSITIONS
     assert cutter(text=[LONG], return_tensors="pt")["input_ids"].shape == (1, 10)
-    with pytest.raises(RecipeError, match=r"text_length=96 belongs to clip_checkpoint, and model_name"):
+    with pytest.raises(
+        RecipeError, match=r"text_length=96 only works with clip_checkpoint, and this model starts from model_name"
+    ):
         parse_recipe(["--model_name_or_path", "some", "--text_length", "96", "--output_dir", "out"])
 
 

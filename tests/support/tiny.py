@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from tbps import TBPSConfig
-from tbps.training.build import train_tokenizer
+from tbps.training.tokenizer import train_tokenizer
 
 COLOURS = ["red", "blue", "green", "black", "white", "yellow"]
 CAPTION = "a person with a {} coat, {} trousers and a bag"

@@ -63,5 +63,5 @@ def test_a_renamed_key_on_the_command_line_is_named() -> None:
 
 
 def test_missing_recipe_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"nowhere\.yaml is not there"):
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml is not a file"):
         parse_recipe(["nowhere.yaml"])

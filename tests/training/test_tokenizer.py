@@ -6,12 +6,12 @@ import sys
 
 from tiny import SENTENCES
 
-from tbps.training.build import train_tokenizer
+from tbps.training.tokenizer import train_tokenizer
 
 CAPTIONS = [*SENTENCES, "A T-shirt, a hat and a bag.", "the zebra's bag", "one odd word", "another odd pair"]
 PROGRAM = """
 import sys
-from tbps.training.build import train_tokenizer
+from tbps.training.tokenizer import train_tokenizer
 print(sorted(train_tokenizer(sys.argv[1:], 100).get_vocab().items()))
 """
 
