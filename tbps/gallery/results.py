@@ -96,9 +96,9 @@ class Hit:
         if isinstance(given, StoredImage):
             return given.load_image()
         try:
-            return (None, "no picture") if given is None else (open_image(given), "")
+            return (None, "no image") if given is None else (open_image(given), "")
         except BadImageError:
-            return None, "no picture"
+            return None, "no image"
 
 
 def make_hit(found: StoredHit, query: np.ndarray, layout: Layout, roots: Sequence[Path]) -> Hit:

@@ -91,7 +91,7 @@ class StoredImage:
                 picture = open_image(self.thumbnail)
             except BadImageError:  # somebody else wrote it
                 picture = None
-        return picture, _NOTES[state] or ("" if picture else "no picture")
+        return picture, _NOTES[state] or ("" if picture else "no image")
 
     def file_state(self) -> FileState | None:
         """What has become of the file; None where it may not be opened, or there never was one."""

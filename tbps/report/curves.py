@@ -1,4 +1,4 @@
-"""The course of a training run as drawings: loss, and R@1 on the validation people."""
+"""Training curves as SVG: the loss, and R@1 on the validation split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,14 @@ from matplotlib.ticker import MaxNLocator
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through the points (x, y); `percent` where y is a share in [0, 1]."""
+    """A curve through points (x, y).
+
+    Attributes:
+        title: The name of the curve.
+        x_label: The label of the x axis: "epoch" or "step".
+        points: The points (x, y), in the order of training.
+        percent: Whether y is a fraction in [0, 1] to be shown in percent.
+    """
 
     title: str
     x_label: str
@@ -21,7 +28,7 @@ class Curve:
 
 
 def training_curves(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """The curves that `TrainerState.log_history` has points for: loss, then validation R@1."""
+    """Extract the curves that `TrainerState.log_history` has points for: loss, then validation R@1."""
     curves = [_curve("Training loss", history, "loss"), _curve("R@1, validation", history, "eval_rank_1", percent=True)]
     return [curve for curve in curves if curve.points]
 
@@ -34,7 +41,7 @@ def _curve(title: str, history: Sequence[Mapping[str, Any]], key: str, percent: 
 
 
 def draw_curve(curve: Curve, *, dark: bool = False) -> bytes:
-    """An SVG on a transparent ground, its letters drawn as paths; `dark` for a dark page."""
+    """Draw a curve as SVG on a transparent background, with text as paths; `dark` for dark pages."""
     ink, line = ("#9198a1", "#4493f8") if dark else ("#59636e", "#0969da")
     figure = Figure(figsize=(4.2, 2.4), layout="constrained", facecolor="none")
     canvas = FigureCanvasSVG(figure)

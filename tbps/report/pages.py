@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: pictures and styles are inside, nothing is fetched, no script runs."""
+"""Self-contained HTML pages: images and styles are embedded, nothing is fetched, no script runs."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,24 @@ from tbps.files_tbps import printable
 from tbps.report.curves import Curve, draw_curve, training_curves
 from tbps.report.results import QueryResult, RankedHit
 
-_THUMBNAIL = (192, 384)  # pixels, twice the size on the page: sharp on a phone
+_THUMBNAIL = (192, 384)  # pixels, twice the size on the page, for high-resolution screens
 _METRICS = {
-    "rank_1": ("R@1", "the first image is the right person"),
+    "rank_1": ("R@1", "the first image shows the right person"),
     "rank_5": ("R@5", "the right person is among the first 5"),
     "rank_10": ("R@10", "the right person is among the first 10"),
-    "mAP": ("mAP", "all images of the person, and early"),
-    "mINP": ("mINP", "how early the last of them comes"),
+    "mAP": ("mAP", "how high all images of the person rank"),
+    "mINP": ("mINP", "how high the last image of the person ranks"),
 }
 
 
 def write_search_page(path: str | Path, results: Sequence[QueryResult], title: str = "Person search") -> None:
-    """Write the hits of one or more sentences as an HTML page with thumbnails, scores, paths and metadata."""
+    """Write the hits of one or more queries as an HTML page with thumbnails, scores, paths and metadata.
+
+    Args:
+        path: The file to write.
+        results: The queries with their hits.
+        title: The heading of the page.
+    """
     _write(path, "search.html", title=title, results=[_result_view(result) for result in results])
 
 
@@ -44,20 +50,20 @@ def write_demo_report(
     about: Sequence[str] = (),
     next_steps: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """
-    Write the report of a training run as an HTML page.
+    """Write the report of a training run as an HTML page.
 
     Args:
-        path: the file to write.
-        metrics: by name (`rank_1`, `rank_5`, `rank_10`, `mAP`, `mINP`), each in [0, 1].
-        history: `TrainerState.log_history`; loss and `eval_rank_1` become curves, if they are there.
-        results: some sentences with their hits.
-        facts: a table: people, images, seconds, size of the model.
-        chance: what a random order would reach, by name of the metric.
-        ceiling: what a perfect reader of the sentences could reach: some fit several people.
-        title: the heading.
-        about: paragraphs that say what was trained, and on what.
-        next_steps: what to do next, each with its command (or "").
+        path: The file to write.
+        metrics: Metrics in [0, 1] by name (`rank_1`, `rank_5`, `rank_10`, `mAP`, `mINP`).
+        history: `TrainerState.log_history`. Loss and `eval_rank_1`, if present, are drawn as curves.
+        results: Some queries with their hits.
+        facts: A table of facts, such as people, images, seconds and model size.
+        chance: The metrics of a random ranking, by name.
+        ceiling: The metrics of a perfect reader of the queries, by name; they are below 1, because some queries match
+            several people.
+        title: The heading of the page.
+        about: Paragraphs that describe the model and its training data.
+        next_steps: Suggestions, each with its command (or "").
     """
     _write(
         path,
@@ -75,7 +81,7 @@ def write_demo_report(
 def _write(path: str | Path, template: str, **values: Any) -> None:
     environment = Environment(
         loader=PackageLoader("tbps.report"),
-        autoescape=True,  # sentences, paths and metadata are other people's text
+        autoescape=True,  # queries, paths and metadata are untrusted text
         finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -84,11 +90,11 @@ def _write(path: str | Path, template: str, **values: Any) -> None:
     page = environment.get_template(template).render(**values)
     path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page.encode(errors="replace"))  # a file name may be no text
+    write_atomically(path, page.encode(errors="replace"))  # a file name may contain invalid text
 
 
 def _visible(value: Any) -> Any:
-    """A value as the page shows it; pieces of the page itself stay as they are."""
+    """Make text printable; parts of the page itself do not change."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -100,23 +106,23 @@ def _result_view(result: QueryResult) -> dict[str, Any]:
 
 
 def _hit_view(rank: int, hit: RankedHit, mark: bool | None) -> dict[str, Any]:
-    picture, remark = hit.load_image()
+    image, remark = hit.load_image()
     return {
         "rank": rank,
         "score": f"{hit.score:.3f}",
         "mark": {True: "right", False: "wrong", None: ""}[mark],
-        "thumbnail": None if picture is None else _thumbnail(picture),
+        "thumbnail": None if image is None else _thumbnail(image),
         "remark": remark,
         "name": Path(hit.path).name if hit.path else hit.id[:12] or "details",
         "details": {"path": hit.path, **hit.metadata} if hit.path else {"id": hit.id, **hit.metadata},
     }
 
 
-def _thumbnail(picture: Image.Image) -> str:
-    picture = picture.copy()
-    picture.thumbnail(_THUMBNAIL)
+def _thumbnail(image: Image.Image) -> str:
+    image = image.copy()
+    image.thumbnail(_THUMBNAIL)
     file = BytesIO()
-    picture.save(file, format="JPEG", quality=85)  # leaves out what the original says of place and time
+    image.save(file, format="JPEG", quality=85)  # drops the EXIF data of the original, such as place and time
     return _data_url("image/jpeg", file.getvalue())
 
 

@@ -1,4 +1,4 @@
-"""What a report shows: sentences and the images found for them."""
+"""Search results to report: queries and their hits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,31 +10,31 @@ from tbps.data.images import BadImageError, ImageSource, open_image
 
 
 class RankedHit(Protocol):
-    """An image found; the gallery's `Hit` is one."""
+    """An image in search results. The `Hit` of a gallery implements this protocol."""
 
     @property
     def id(self) -> str:
-        """Its name."""
+        """The id of the image."""
 
     @property
     def score(self) -> float:
-        """The higher, the better it fits."""
+        """The similarity to the query; higher is better."""
 
     @property
     def path(self) -> str | None:
-        """The name of its file, if it is one; it is shown as text and never opened."""
+        """The path of the image file, if it has one. It is shown as text and never opened."""
 
     def load_image(self) -> tuple[Image.Image | None, str]:
-        """The picture to show, RGB, if there is one that may be opened, and a remark on it or on why there is none."""
+        """The RGB image to show, or None, and a remark on its state, such as why there is none."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What else is known of it."""
+        """Further information about the image."""
 
 
 @dataclass(frozen=True)
 class RankedImage:
-    """A `RankedHit` of one's own making, for results that come from no gallery."""
+    """A `RankedHit` for results that do not come from a gallery."""
 
     score: float
     path: str | None = None
@@ -43,26 +43,25 @@ class RankedImage:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def load_image(self) -> tuple[Image.Image | None, str]:
-        """`image`, opened; without a picture where it cannot be read: the rest of the report still holds."""
+        """Open `image`. An image that cannot be read becomes None, so that the rest of the report is still shown."""
         try:
-            return (None, "no picture") if self.image is None else (open_image(self.image), "")
+            return (None, "no image") if self.image is None else (open_image(self.image), "")
         except BadImageError:
-            return None, "no picture"
+            return None, "no image"
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """
-    A sentence and its hits, best first.
+    """A query and its hits, best first.
 
     Args:
-        query: the sentence.
-        hits: the images found.
-        relevant: for each hit, whether it shows the right person; None where that is not known.
-        note: a remark to stand under the sentence.
+        query: The text of the query.
+        hits: The hits, best first.
+        relevant: For each hit, whether it shows the right person; None if unknown.
+        note: A note to show below the query.
 
     Raises:
-        ValueError: another number of `relevant` than of hits.
+        ValueError: `relevant` and `hits` differ in length.
     """
 
     query: str
@@ -77,5 +76,5 @@ class QueryResult:
             )
 
     def marks(self) -> Sequence[bool | None]:
-        """For each hit True (right), False (wrong) or None (not known)."""
+        """For each hit: True (right), False (wrong) or None (unknown)."""
         return [None] * len(self.hits) if self.relevant is None else self.relevant

@@ -1,4 +1,4 @@
-"""Result sheets: sentences and the images found for them, as one PNG."""
+"""Result sheets: queries and their hits, drawn as one PNG image."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class _Fonts:
 
     @classmethod
     def load(cls, font: str | Path | None) -> "_Fonts":
-        # matplotlib brings it along; it has Latin, Greek, Cyrillic, Arabic and Hebrew, but no Chinese
+        # part of matplotlib; covers Latin, Greek, Cyrillic, Arabic and Hebrew, but not Chinese
         file = font or Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
         return cls(ImageFont.truetype(str(file), 24), ImageFont.truetype(str(file), 17))
 
@@ -38,24 +38,25 @@ class _Fonts:
 def write_search_sheet(
     path: str | Path, results: Sequence[QueryResult], *, columns: int = 10, font: str | Path | None = None
 ) -> None:
-    """
-    Draw each sentence over its images, with rank and score under them; right ones framed green, wrong ones red.
+    """Draw each query above its hits, with rank and score below each image.
+
+    Right hits have a green frame, wrong ones a red one.
 
     Args:
-        path: the PNG to write.
-        results: one or more sentences with their hits.
-        columns: images in a row; more hits go on in the next row.
-        font: a TrueType file, for scripts that the built-in DejaVu Sans lacks (Chinese, Japanese, Korean).
+        path: The PNG file to write.
+        results: One or more queries with their hits.
+        columns: Images per row.
+        font: A TrueType file for scripts that the built-in DejaVu Sans lacks (Chinese, Japanese, Korean).
 
     Raises:
-        ValueError: no results, or columns < 1.
+        ValueError: There are no results, or columns < 1.
     """
     if not results:
         raise ValueError("There are no results to draw: give at least one QueryResult.")
     if columns < 1:
-        raise ValueError(f"columns={columns}: expected 1 or more.")
+        raise ValueError(f"columns must be 1 or more, got {columns}.")
     fonts = _Fonts.load(font)
-    columns = max(4, min(columns, max(len(result.hits) for result in results)))  # sentences need some width
+    columns = max(4, min(columns, max(len(result.hits) for result in results)))  # queries need some width
     width = 2 * _MARGIN + columns * (_CELL_WIDTH + _GAP) - _GAP
     blocks = [_draw_result(result, width, columns, fonts) for result in results]
     sheet = Image.new("RGB", (width, sum(block.height for block in blocks) + _MARGIN), "white")
@@ -101,25 +102,25 @@ def _draw_hit(
     draw = ImageDraw.Draw(block)
     box = (left, top, left + _CELL_WIDTH - 1, top + _CELL_HEIGHT - 1)
     draw.rectangle(box, fill=_EMPTY)
-    picture, remark = hit.load_image()
-    if picture is None:
+    image, remark = hit.load_image()
+    if image is None:
         middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT // 2)
         lines = "\n".join(wrap(remark, font, _CELL_WIDTH))
         draw.multiline_text(middle, lines, _FAINT, font, anchor="mm", align="center")
     else:
-        # whole, never cut: the edges show bags and shoes
-        fitted = ImageOps.contain(picture, (_CELL_WIDTH, _CELL_HEIGHT), Image.Resampling.BICUBIC)
+        # never cropped: the edges show bags and shoes
+        fitted = ImageOps.contain(image, (_CELL_WIDTH, _CELL_HEIGHT), Image.Resampling.BICUBIC)
         block.paste(fitted, (left + (_CELL_WIDTH - fitted.width) // 2, top + (_CELL_HEIGHT - fitted.height) // 2))
     draw.rectangle(box, outline=colour, width=1 if mark is None else _FRAME)
     baseline = top + _CELL_HEIGHT + _CAPTION_HEIGHT // 2
     draw.text((left, baseline), f"{rank}", _INK, font, anchor="lm")
     beside = left + font.getlength(f"{rank}  ")
-    draw.text((beside, baseline), sign, colour, font, anchor="lm")  # right and wrong differ not by colour alone
+    draw.text((beside, baseline), sign, colour, font, anchor="lm")  # right and wrong do not differ by colour alone
     draw.text((left + _CELL_WIDTH, baseline), f"{hit.score:.3f}", _FAINT, font, anchor="rm")
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken between words, or inside one that is longer than a line."""
+    """Break text into lines of at most `width` pixels, between words or inside a word that is longer than a line."""
     lines: list[str] = []
     for word in map(printable, text.split()):
         for piece in _pieces(word, font, width):

@@ -50,7 +50,7 @@ def crop(tmp_path):
 
 @pytest.fixture
 def results(crop, tmp_path):
-    """A picture on disk, one in memory, one that is gone, one that was never on disk."""
+    """An image on disk, one in memory, one that is gone, one that was never on disk."""
     hits = [
         Hit(crop, 0.75, crop, {"person_id": 7, HOSTILE: HOSTILE}, image=Path(crop)),
         RankedImage(0.5, image=Image.new("L", (90, 30), 200), id=HOSTILE),
@@ -91,11 +91,11 @@ def test_search_page_shows_ranks_scores_paths_and_metadata(tmp_path, results):
         "crop.png",
         "person_id",
         "7",
-        "no picture",
+        "no image",
         "0123456789ab",
     ):
         assert shown in page.text, shown
-    assert page.text.count("no picture") == 4
+    assert page.text.count("no image") == 4
     assert page.text.count("✓") == page.text.count("✗") == 2
 
 
@@ -127,8 +127,9 @@ def test_report_shows_metrics_marks_curves_and_facts(tmp_path, results):
 def test_report_of_a_run_without_logs(tmp_path):
     write_demo_report(tmp_path / "report.html", metrics={}, history=[], results=[], facts={})
     text = Page(tmp_path / "report.html").text
-    assert "How it learned" not in text
-    assert "What it finds" not in text
+    assert "Results" in text
+    assert "Training" not in text
+    assert "Example queries" not in text
 
 
 def test_sheet_is_as_high_as_its_rows(tmp_path, results):
@@ -170,7 +171,7 @@ def test_sheet_goes_on_in_a_next_row(tmp_path, crop):
 def test_refuses_what_cannot_be_drawn(tmp_path, crop):
     with pytest.raises(ValueError, match="no results"):
         write_search_sheet(tmp_path / "sheet.png", [])
-    with pytest.raises(ValueError, match="columns=0"):
+    with pytest.raises(ValueError, match="columns must be 1 or more, got 0"):
         write_search_sheet(tmp_path / "sheet.png", [QueryResult("x", [])], columns=0)
     with pytest.raises(ValueError, match="1 relevant flags for 2 hits"):
         QueryResult("x", [Hit(crop, 0.5, crop, {})] * 2, [True])
