@@ -1,1 +1,1 @@
-"""Sharing on the Hugging Face Hub: model card, what is uploaded, errors in one line."""
+"""Sharing on the Hugging Face Hub: the model card, the upload, and one-line errors."""

@@ -1,11 +1,11 @@
-"""What can go wrong on the way to the Hub, in one line that never holds the token."""
+"""Errors of the Hub, explained in one line that never contains the token."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from huggingface_hub import constants, get_token
 
-# HTTPError is that of the HTTP client, which huggingface_hub has changed before: its own import follows it
+# import HTTPError from here: it belongs to the HTTP client, which huggingface_hub has changed before
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 ADVICE = {
@@ -18,39 +18,40 @@ ADVICE = {
 
 
 class SharingError(ValueError):
-    """A model cannot be shared; the message is one line and says what to do."""
+    """A model cannot be shared. The message is one line and says what to do."""
 
 
 @contextmanager
 def hub_errors(repo_id: str, token: str | None = None) -> Iterator[None]:
-    """Turn what `huggingface_hub` raises within the block into a `SharingError`.
+    """Convert errors of `huggingface_hub` to `SharingError`.
 
     Args:
-        repo_id: named in the message. token: the one in use; None takes the one that the user logged in with.
+        repo_id: The repository, for the message.
+        token: The token in use; None for the token that the user logged in with.
 
     Raises:
-        SharingError: a refusal by the Hub, an upload that broke off, no connection.
+        SharingError: The Hub refused a request, an upload was interrupted, or there is no connection.
     """
-    where, given = f"{repo_id} on {constants.ENDPOINT}", token or get_token()
-    # from None: a traceback would show the answer of the server, which may repeat the token
+    where, used_token = f"{repo_id} on {constants.ENDPOINT}", token or get_token()
+    # from None: a traceback would show the response of the server, which may contain the token
     try:
         yield
     except (HTTPError, OfflineModeIsEnabled) as error:
-        raise SharingError(f"{where}: {explain(error, given)}") from None
-    except RuntimeError as error:  # an upload to the large file storage wraps its cause
+        raise SharingError(f"{where}: {explain(error, used_token)}") from None
+    except RuntimeError as error:  # an upload of large files wraps the cause
         if not isinstance(error.__cause__, HTTPError):
             raise
-        raise SharingError(f"{where}: {error} {explain(error.__cause__, given)}") from None
+        raise SharingError(f"{where}: {error} {explain(error.__cause__, used_token)}") from None
 
 
 def explain(error: Exception, token: str | None) -> str:
-    """One line: what the status of the answer means, and what the server said, without the token."""
+    """Explain the status of the response and quote the server in one line, with the token removed."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    said = getattr(error, "server_message", None)
+    server_message = getattr(error, "server_message", None)
     if status == 401 and token is None:
         return "not logged in. Run `hf auth login`, or set HF_TOKEN, with a token that has write access."
     if status in ADVICE:
-        line = ADVICE[status] + (f" The server said: {said}" if said else "")
+        line = ADVICE[status] + (f" The server said: {server_message}" if server_message else "")
     else:
         line = f"{type(error).__name__}: {error}"
     line = " ".join(line.split())

@@ -1,9 +1,4 @@
-"""Pushing a finished run from its directory.
-
-What `train_hf.py` wrote of a run, where it speaks of the model that is shared.
-
-Uploading a model: weights without the training head, processor, code and card, and nothing else of a run.
-"""
+"""Push a finished run to the Hub: weights without the training head, processor, code and card, and nothing else."""
 
 import json
 from pathlib import Path
@@ -27,13 +22,14 @@ RESULTS = "results.json"
 
 
 def read_results(folder: Path, fingerprint: str) -> dict[str, Any]:
-    """`results.json` of a run; empty where there is none, as a card then states nothing.
+    """Read the results.json of a run; an empty dict if there is none.
 
     Args:
-        folder: of the run. fingerprint: `tbps.evaluation.fingerprint.identify` of the model that is shared.
+        folder: The folder of the run.
+        fingerprint: The fingerprint of the model to share, from `tbps.evaluation.fingerprint.identify`.
 
     Raises:
-        SharingError: it is broken, or tells of another model: the card would state what was not measured.
+        SharingError: The file is damaged, or describes another model, whose results the card must not state.
     """
     path = folder / RESULTS
     if not path.is_file():
@@ -41,18 +37,20 @@ def read_results(folder: Path, fingerprint: str) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SharingError(f"{path} is no JSON ({error}): evaluate again, or delete it to share no results.") from error
+        raise SharingError(
+            f"{path} is not JSON ({error}). Evaluate again, or delete it to share no results."
+        ) from error
     measured = results.get("model_fingerprint") if isinstance(results, dict) else None
     if measured != fingerprint:
         raise SharingError(
-            f"{path} tells of a model with fingerprint {measured}, the one to share has {fingerprint}: evaluate again "
-            "by train_hf.py, or delete it (and README.md, which states it) to share no results."
+            f"{path} describes a model with fingerprint {measured}, but the model to share has {fingerprint}. Evaluate "
+            "again with train_hf.py, or delete it (and README.md, which states these results) to share no results."
         )
     return results
 
 
 def write_shared(model: TBPSModel, processor: TBPSProcessor, card: ModelCard, folder: Path) -> None:
-    """Write what is shared; the model is left as it was."""
+    """Write the files to share: model, processor and card. The model itself does not change."""
     head, identities = model.id_head, model.config.num_identities
     model.drop_id_head()
     try:
@@ -65,10 +63,17 @@ def write_shared(model: TBPSModel, processor: TBPSProcessor, card: ModelCard, fo
 
 def upload(folder: TemporaryDirectory[str], repo_id: str, *, revision: str | None, message: str,
            token: str | None) -> CommitInfo:  # fmt: skip
-    """Commit what `write_shared` wrote to a repository that is there, and remove the folder.
+    """Commit the files of `write_shared` to an existing repository, and remove the folder.
+
+    Args:
+        folder: The folder to upload.
+        repo_id: The repository.
+        revision: The branch, created if it does not exist; None for the default branch.
+        message: The commit message.
+        token: The token; None for the token that the user logged in with.
 
     Raises:
-        SharingError: the Hub refused, or cannot be reached.
+        SharingError: The Hub refused the upload, or cannot be reached.
     """
     api = HfApi(token=token, library_name="tbps")
     with folder as path, hub_errors(repo_id, token):
@@ -85,23 +90,25 @@ def push_run(
     revision: str | None = None,
     license: str | None = None,
 ) -> str:
-    """Push the model of a run directory, or of one of its checkpoints, by the token that the user logged in with.
+    """Push the model of a run folder, or of one of its checkpoints, with the token that the user logged in with.
 
     Args:
-        folder: holds config.json, safetensors and processor. Its README.md, if there is one, is the card.
-        repo_id: name/model; made if it is not there. private: of a repository that is made (None: the account's own).
-        revision: branch, made if it is not there. license: of the weights, put into the card.
+        folder: The folder with config.json, model.safetensors and the processor. Its README.md, if any, is the card.
+        repo_id: The repository, NAME/MODEL; created if it does not exist.
+        private: Whether a new repository is private; None for the default of the account.
+        revision: The branch, created if it does not exist.
+        license: The licence of the weights, written into the card.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
-        SharingError: the message says what is wrong with the folder, the name, the token or the permission.
+        SharingError: The folder, the name, the token or the permissions are wrong; the message says which.
     """
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise SharingError(f"repo id {repo_id!r}: expected name/model. {error}") from error
+        raise SharingError(f"repo id must be NAME/MODEL, got {repo_id!r}. {error}") from error
     model, processor = load_run(folder)
     if get_token() is None:
         raise SharingError(
@@ -118,34 +125,36 @@ def push_run(
 
 
 def load_run(folder: Path) -> tuple[TBPSModel, TBPSProcessor]:
-    """The model of a directory and its processor.
+    """Load the model and the processor of a folder.
 
     Raises:
-        SharingError: there is no directory, no model, a model of another kind, or no processor.
+        SharingError: The folder has no tbps model or no processor.
     """
     if not (folder / constants.CONFIG_NAME).is_file():
         raise SharingError(
-            f"{folder} holds no model: expected config.json, model.safetensors and the processor's files, as "
-            "train_hf.py and save_pretrained write them."
+            f"{folder} holds no model: expected config.json, model.safetensors and the files of the processor, as "
+            "written by train_hf.py and save_pretrained."
         )
     try:
         check_checkpoint(folder, TBPSConfig.model_type)
     except ValueError as error:
         raise SharingError(str(error)) from None
-    register()  # the processor of a checkpoint that carries its code is else taken for a stranger's
+    register()  # otherwise Transformers treats the processor of a checkpoint that carries its code as remote code
     model = TBPSModel.from_pretrained(folder)
     try:
         return model, TBPSProcessor.from_pretrained(folder)
     except (OSError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise SharingError(f"{folder} holds no processor that loads: save it beside the model. {reason}") from error
+        raise SharingError(
+            f"{folder} holds no processor that can be loaded. Save the processor beside the model. {reason}"
+        ) from error
 
 
-def edited_card(path: Path, repo_id: str, licence: str | None) -> ModelCard | None:
-    """The card that lies in a run directory, which its owner may have edited; None where there is none."""
+def edited_card(path: Path, repo_id: str, license: str | None) -> ModelCard | None:
+    """Read the card in a run folder, which its owner may have edited, and set its licence; None if there is none."""
     if not path.is_file():
         return None
     card = read_card(path, repo_id)
-    if licence is not None:
-        card.data.license, card.data.license_name, card.data.license_link = licence, None, None
+    if license is not None:
+        card.data.license, card.data.license_name, card.data.license_link = license, None, None
     return card

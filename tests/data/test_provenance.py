@@ -142,7 +142,7 @@ def test_a_card_claims_a_benchmark_for_the_splits_that_are_it(tiny_model: TBPSMo
     assert (card.data.datasets == ["CUHK-PEDES"]) == (stands["train"] != "other")
     assert (card.data.license == "other") == (stands["train"] != "other")
     assert ("## Licence" in card.text) == (stands["train"] != "other")
-    assert ("Text to image on CUHK-PEDES" in card.text) == bool(claims)
+    assert ("Text-to-image retrieval on CUHK-PEDES" in card.text) == bool(claims)
     assert ("Not comparable with results on CUHK-PEDES" in card.text) == (claims != {"val", "test"})
     assert ("Trained on the train split of CUHK-PEDES" in card.text) == (stands["train"] == "published")
 

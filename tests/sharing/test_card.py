@@ -63,7 +63,7 @@ def test_val_alone_and_the_last_checkpoint(tiny_model: TBPSModel) -> None:
     assert "selected by" not in card.text
 
 
-def test_people_held_out_of_train_are_told(tiny_model: TBPSModel) -> None:
+def test_people_held_out_of_train_are_mentioned(tiny_model: TBPSModel) -> None:
     assert "ICFG-PEDES has no such split" in make_card(tiny_model, make_results("icfg-pedes")).text
     assert "no such split" not in make_card(tiny_model, make_results("CUHK-PEDES")).text
 
@@ -88,10 +88,10 @@ def test_results_of_another_model_are_refused(
     assert read_results(tmp_path, mine) == {}
     path = tmp_path / "results.json"
     for text, message in [
-        (json.dumps(make_results(model_fingerprint="of another")), "of another, the one to share has " + mine),
+        (json.dumps(make_results(model_fingerprint="of another")), "of another, but the model to share has " + mine),
         (json.dumps(make_results()), "fingerprint None"),
         ("[1]", "fingerprint None"),
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
     ]:
         path.write_text(text)
         with pytest.raises(SharingError, match=message):

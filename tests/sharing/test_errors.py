@@ -120,7 +120,7 @@ def test_an_upload_that_breaks_off(
 @pytest.mark.parametrize("name", ["a/b/c", "so me/model", "-bad/model", "some--one/model"])
 def test_a_malformed_repo_id(name: str, run_dir: Path, refusal: Callable[..., str], hub: HubServer) -> None:
     asked = len(hub.requests)
-    assert f"repo id {name!r}: expected name/model" in refusal("--", run_dir, name)
+    assert f"repo id must be NAME/MODEL, got {name!r}" in refusal("--", run_dir, name)
     assert len(hub.requests) == asked
 
 
@@ -132,7 +132,7 @@ def test_directories_without_a_model_to_share(tmp_path: Path, run_dir: Path, ref
     (run_dir / "processor_config.json").unlink()
     (run_dir / "tokenizer_config.json").unlink()
     (run_dir / "tokenizer.json").unlink()
-    assert "holds no processor that loads" in refusal(run_dir, "someone/model")
+    assert "holds no processor that can be loaded" in refusal(run_dir, "someone/model")
     torch.save({}, run_dir / "pytorch_model.bin")
     (run_dir / "model.safetensors").unlink()
     assert "pytorch_model.bin, a pickle" in refusal(run_dir, "someone/model")
@@ -140,7 +140,7 @@ def test_directories_without_a_model_to_share(tmp_path: Path, run_dir: Path, ref
 
 def test_results_of_another_model_are_not_shared(run_dir: Path, refusal: Callable[..., str]) -> None:
     (run_dir / "results.json").write_text(json.dumps({"model_fingerprint": "f00", "test_rank_1": 1.0}))
-    assert "tells of a model with fingerprint f00" in refusal(run_dir, "someone/model")
+    assert "describes a model with fingerprint f00" in refusal(run_dir, "someone/model")
 
 
 def test_a_card_that_its_owner_edited_is_kept(hub: HubServer, run_dir: Path) -> None:
