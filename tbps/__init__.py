@@ -1,4 +1,4 @@
-"""Text-based person search for Hugging Face Transformers: find the images of a person from a sentence."""
+"""Text-based person search for Hugging Face Transformers: find the images of a person from a description."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ __all__ = [
     "TextBasedPersonSearchPipeline",
 ]
 
-# What not every user needs is imported when it is asked for: datasets and the trainer take seconds.
+# Names that are imported on first use: datasets and the trainer take seconds to import.
 LAZY = {
     "Gallery": "tbps.gallery",
     "TBPSConfig": "tbps.configuration_tbps",
@@ -49,9 +49,9 @@ def __getattr__(name: str) -> Any:
 
 
 def _is_the_command() -> bool:
-    """Whether this process is the `tbps` command itself: the program beside the interpreter, or `python -m tbps`."""
+    """Tell whether this process is the `tbps` command: the program beside the interpreter, or `python -m tbps`."""
     program = sys.argv[0] if sys.argv else ""
-    if program == "-m":  # so until the module that is to run is found, which takes its package first
+    if program == "-m":  # until Python has found the module to run, which imports the package first
         words = sys.orig_argv
         return "-m" in words and words[words.index("-m") + 1] in ("tbps", "tbps.cli.main")
     beside = os.path.realpath(os.path.dirname(sys.executable))
@@ -59,8 +59,11 @@ def _is_the_command() -> bool:
 
 
 def register() -> None:
-    """Register with the Auto classes and pipelines of this process (no trust needed), and have `save_pretrained` copy
-    the model's code beside the weights (for `trust_remote_code=True` where tbps is not installed)."""
+    """Register the classes with Transformers, so that Auto classes and pipelines load them without remote code.
+
+    Afterwards `save_pretrained` copies the model's code beside the weights, for `trust_remote_code=True` where tbps is
+    not installed.
+    """
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
     from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -77,12 +80,12 @@ def register() -> None:
     TBPSModel.register_for_auto_class("AutoModel")
     TBPSImageProcessor.register_for_auto_class("AutoImageProcessor")
     TBPSProcessor.register_for_auto_class("AutoProcessor")
-    # transformers asks for trust wherever a checkpoint names a pipeline, though the registered one runs no code of it
+    # Transformers asks for trust if a checkpoint names a pipeline, although the registered one runs no code from it
     TBPSConfig.reads_custom_pipelines = False
-    if TASK not in PIPELINE_REGISTRY.get_supported_tasks():  # a second time it would say that it is there
+    if TASK not in PIPELINE_REGISTRY.get_supported_tasks():  # registering again would warn
         PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=TextBasedPersonSearchPipeline, pt_model=AutoModel)
 
 
-# The command registers when it loads a checkpoint: `tbps --help` and most of the upkeep of a gallery need no model.
+# The command registers when it loads a checkpoint: `tbps --help` and most work on a gallery need no model.
 if not _is_the_command():
     register()

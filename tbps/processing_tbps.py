@@ -1,4 +1,4 @@
-"""Sentences and person crops in, tensors out: what a [`TBPSModel`] reads."""
+"""The processor of a [`TBPSModel`]: texts and images of people in, tensors out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
@@ -20,24 +20,25 @@ from transformers.utils import is_torch_tensor, logging
 
 from .configuration_tbps import as_pair
 from .files_tbps import check_checkpoint, check_source, report_damage
-from .images_tbps import BadImageError, array_image, fetch_image, image_source, names_image
+from .images_tbps import BadImageError, array_image, fetch_image, image_source, is_image_address
 from .tower_weights_tbps import check_text_length
 
 logger = logging.get_logger(__name__)
 
-UNCUT = (False, None, "do_not_truncate", TruncationStrategy.DO_NOT_TRUNCATE)  # values of a tokenizer's `truncation`
-ADDED = 4  # tokens at most that a tokenizer adds to a sentence
+NO_TRUNCATION = (False, None, "do_not_truncate", TruncationStrategy.DO_NOT_TRUNCATE)  # of a tokenizer's `truncation`
+MAX_ADDED = 4  # tokens that a tokenizer may add to a text
 
 
 class TBPSImageProcessor(PilBackend):
-    """Resizes a person crop to (height, width) whatever its aspect ratio, as the field does, and normalises it.
+    """Resizes an image of a person to (height, width), whatever its aspect ratio, and normalises it.
 
-    Works with Pillow alone. Bilinear with antialiasing and CLIP's mean and deviation, like IRRA and its descendants.
+    It needs Pillow only. The defaults, bilinear with antialiasing and CLIP's mean and deviation, are those of IRRA and
+    its descendants.
 
-    Pictures of every kind become RGB as `open_image` makes them: turned upright, transparency laid on white. Taken are
-    PIL images, paths, bytes, file objects, http(s) and `data:` addresses, cells of undecoded data sets, and arrays or
-    tensors (H, W), (H, W, C) or (C, H, W) of 1, 3 or 4 channels: uint8, or floats in 0 to 255, or with
-    `do_rescale=False` in [0, 1]. One after the other is opened, resized and let go.
+    Images of every kind become RGB as in `open_image`: turned upright, transparency on white. An image may be a PIL
+    image, a path, bytes, a file object, an http(s) or `data:` address, a cell of an undecoded data set, or an array or
+    tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels: uint8, floats in 0 to 255, or with `do_rescale=False`
+    floats in [0, 1]. Images are opened, resized and released one after the other.
     """
 
     resample = PILImageResampling.BILINEAR
@@ -50,7 +51,7 @@ class TBPSImageProcessor(PilBackend):
     do_convert_rgb = True
 
     def fetch_images(self, images: Any) -> Any:
-        """The images as they were given: `process_image` opens each when its turn comes."""
+        """Return the images unchanged: `process_image` opens each one when its turn comes."""
         return images
 
     def process_image(
@@ -60,51 +61,56 @@ class TBPSImageProcessor(PilBackend):
         input_data_format: str | ChannelDimension | None = None,
         **kwargs: Any,
     ) -> np.ndarray:
-        """An image of any kind -> (3, H, W), uint8, or float32 in [0, 1] where it was an array of such.
+        """Convert an image of any kind to (3, H, W): uint8, or float32 in [0, 1] if it is an array of such floats.
 
         Raises:
-            BadImageError: it cannot be read. ValueError: values that are no pixels, or of another range than
-                `do_rescale` says; another mode than RGB with `do_convert_rgb=False`.
+            BadImageError: the image cannot be read.
+            ValueError: the values are not pixels, or not in the range that `do_rescale` says; or another mode than RGB
+                with `do_convert_rgb=False`.
         """
         unit = kwargs.get("do_rescale") is False
         pixels = as_array(image)
         floats = pixels is not None and pixels.dtype.kind == "f"
         if unit and not floats and kwargs.get("do_normalize") and max(kwargs["image_mean"]) <= 1:
             raise ValueError(
-                "do_rescale=False says that pixels are floats in [0, 1], and these are bytes: leave it out, or give "
+                "do_rescale=False means floats in [0, 1], but these pixels are bytes. Leave it out, or give "
                 "do_normalize=False too."
             )
         if do_convert_rgb is False and getattr(image, "mode", "RGB") != "RGB":
-            raise ValueError(f"do_convert_rgb=False and an image of mode {image.mode}: the model reads RGB only.")
+            raise ValueError(f"do_convert_rgb=False, but the image has mode {image.mode}: the model reads RGB only.")
         if pixels is None:
-            picture = fetch_image(image_source(image))
+            opened = fetch_image(image_source(image))
         else:
             last = channels_last(pixels, input_data_format)
             if do_convert_rgb is False and pixels.dtype == np.uint8 and pixels.shape[-1 if last else 0] == 4:
-                return super().process_image(pixels, do_convert_rgb, input_data_format)  # four channels are wanted
-            picture = array_image(pixels, last, unit)
-        found = np.moveaxis(np.asarray(picture), -1, 0)
+                return super().process_image(
+                    pixels, do_convert_rgb, input_data_format
+                )  # the caller wants four channels
+            opened = array_image(pixels, last, unit)
+        found = np.moveaxis(np.asarray(opened), -1, 0)
         return self.rescale(found, 1 / 255) if unit and floats else found
 
     def resize(self, image: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
-        """As of bytes for floats in [0, 1] too, which Transformers would cut to bytes without rounding."""
+        """Resize floats in [0, 1] as if they were bytes; Transformers would convert them to bytes without rounding."""
         if image.dtype.kind != "f":
             return super().resize(image, *args, **kwargs)
         return self.rescale(super().resize(np.round(image * 255).astype(np.uint8), *args, **kwargs), 1 / 255)
 
-    def shrink(self, picture: Image.Image) -> Image.Image:
-        """An RGB picture in the size that it is resized to anyway: preparing it then gives the same numbers, and many
-        can wait for their turn in little memory."""
+    def shrink(self, image: Image.Image) -> Image.Image:
+        """Resize an RGB image to the final size early, so that many can wait in little memory.
+
+        Preparing the result gives the same numbers as preparing the original.
+        """
         height, width = self.size.get("height"), self.size.get("width")
         if not (self.do_resize and height and width):
-            return picture
-        return picture.resize((width, height), PILImageResampling.BILINEAR if self.resample is None else self.resample)
+            return image
+        return image.resize((width, height), PILImageResampling.BILINEAR if self.resample is None else self.resample)
 
     def _prepare_image_like_inputs(self, images: Any, *args: Any, expected_ndims: int = 3, **kwargs: Any) -> Any:
         return self._opened(images, kwargs)
 
     def _opened(self, images: Any, settings: dict[str, Any]) -> Iterator[np.ndarray]:
-        """One image after the other, so that memory does not grow with their number."""
+        """Open one image after the other, so that memory does not grow with their number."""
         position = -1
         for position, image in enumerate(one_by_one(images)):
             try:
@@ -113,14 +119,15 @@ class TBPSImageProcessor(PilBackend):
                 kind = next(kind for kind in (BadImageError, TypeError, ValueError) if isinstance(error, kind))
                 raise kind(f"Image {position}: {error}") from error
         if position < 0:
-            raise ValueError("The image processor got no images: give at least one.")
+            raise ValueError("The image processor got no images. Give at least one.")
 
 
 class TBPSProcessor(ProcessorMixin):
-    """An image processor and a tokenizer; `processor(text=[...], images=[...], padding=True, return_tensors="pt")`
-    gives `input_ids`, `attention_mask` (B, L) and `pixel_values` (B, 3, H, W).
+    """An image processor and a tokenizer.
 
-    A sentence longer than the tokenizer's `model_max_length` is cut, its end token kept, and counted in a warning.
+    `processor(text=[...], images=[...], padding=True, return_tensors="pt")` gives `input_ids` and `attention_mask`
+    (B, L), and `pixel_values` (B, 3, H, W). A text longer than the tokenizer's `model_max_length` is cut, and its end
+    token stays. A warning counts such texts.
     """
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, **kwargs: Any) -> None:
@@ -128,10 +135,11 @@ class TBPSProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """`ProcessorMixin.from_pretrained`, of a folder or a Hub id.
+        """Load a processor from a folder or a Hub id, as `ProcessorMixin.from_pretrained` does.
 
         Raises:
-            ValueError: it is a file, or what it holds is damaged. OSError: there is no processor.
+            ValueError: it is a file, or its files are damaged.
+            OSError: there is no processor.
         """
         source = pretrained_model_name_or_path
         check_source(source)
@@ -146,30 +154,30 @@ class TBPSProcessor(ProcessorMixin):
         image_size: tuple[int, int] | None = None,
         text_length: int | None = None,
     ) -> "TBPSProcessor":
-        """The processor of `TBPSModel.from_vision_text_pretrained` with the same arguments.
+        """Build the processor of `TBPSModel.from_vision_text_pretrained` from the same arguments.
 
-        The tokenizer is the text tower's, cut at `text_length` tokens or else at the positions that the tower has;
-        pictures are resized to (H, W) by ours and normalised by the mean and deviation of the vision tower's own
-        processor (CLIP's where it has none).
+        The tokenizer is the text tower's. It cuts texts at `text_length` tokens, or else at the tower's positions.
+        Images are resized to (H, W), and normalised by the mean and deviation of the vision tower's own processor
+        (CLIP's if it has none).
 
         Raises:
-            OSError: no tokenizer or no configuration at one of the checkpoints.
-            ValueError: more tokens than a text tower other than CLIP's has positions.
+            OSError: a checkpoint has no tokenizer or no configuration.
+            ValueError: a text tower other than CLIP's has fewer positions than `text_length`.
         """
         for checkpoint in (vision, text or vision):
             check_checkpoint(checkpoint)
         with report_damage(f"The processor of {vision if text is None else f'{vision} and {text}'}"):
-            return cls._of_towers(vision, text, image_size, text_length)
+            return cls._from_towers(vision, text, image_size, text_length)
 
     @classmethod
-    def _of_towers(
+    def _from_towers(
         cls, vision: str, text: str | None, image_size: tuple[int, int] | None, text_length: int | None
     ) -> "TBPSProcessor":
         config = AutoConfig.from_pretrained(vision)
         height, width = as_pair(image_size or getattr(config, "vision_config", config).image_size)
         text_config = AutoConfig.from_pretrained(text or vision).get_text_config()
         check_text_length(text_length, text_config, text or vision)
-        tokenizer = limited(AutoTokenizer.from_pretrained(text or vision), text_config.max_position_embeddings)
+        tokenizer = cap_length(AutoTokenizer.from_pretrained(text or vision), text_config.max_position_embeddings)
         tokenizer.model_max_length = text_length or tokenizer.model_max_length
         try:
             stored = TBPSImageProcessor.get_image_processor_dict(vision)[0]
@@ -188,34 +196,39 @@ class TBPSProcessor(ProcessorMixin):
         """Prepare either modality or both.
 
         Raises:
-            ValueError: neither images nor text; a sentence that is no text, empty or blank (its position is named).
+            ValueError: neither images nor text is given; or a text is not a string, is blank, has no letter or digit,
+                or is the address of an image (the message has its position).
         """
         if images is None and text is None:
-            raise ValueError("TBPSProcessor got neither images nor text: give sentences, images or both.")
+            raise ValueError("TBPSProcessor got neither images nor text. Give texts, images or both.")
         if text is not None:
             given = {**kwargs.get("common_kwargs", {}), **kwargs.get("text_kwargs", {}), **kwargs}
-            sentences = as_sentences(text)
-            check_sentences(sentences)
+            texts = as_texts(text)
+            check_texts(texts)
             if "truncation" not in given:
                 given["truncation"] = kwargs["truncation"] = True
-            if given["truncation"] not in UNCUT:
-                self.warn_of_cuts(sentences, given)
-            text = text if isinstance(text, str) else sentences
+            if given["truncation"] not in NO_TRUNCATION:
+                self.warn_of_cuts(texts, given)
+            text = text if isinstance(text, str) else texts
         return super().__call__(images=images, text=text, **kwargs)
 
-    def warn_of_cuts(self, sentences: list[str], given: dict[str, Any]) -> None:
-        """Say how many sentences the tokenizer will cut with the settings that it is given."""
+    def warn_of_cuts(self, texts: list[str], given: dict[str, Any]) -> None:
+        """Warn of texts that the tokenizer will cut, given the settings of the call."""
         special = given.get("add_special_tokens", True)
-        cut = self.count_truncated(sentences, given.get("max_length"), special)
+        cut = self.count_truncated(texts, given.get("max_length"), special)
         if cut:
-            logger.warning(f"{cut} of {len(sentences)} sentences are too long and were cut; the end token is kept.")
+            logger.warning(f"{cut} of {len(texts)} texts are too long and were cut; the end token is kept.")
 
-    def count_truncated(self, sentences: list[str], max_length: int | None = None, special: bool = True) -> int:
-        """How many sentences have more tokens, `special` ones included, than `max_length` (None: the tokenizer's)."""
+    def count_truncated(self, texts: list[str], max_length: int | None = None, special: bool = True) -> int:
+        """Count the texts with more tokens than `max_length` (None: the tokenizer's limit).
+
+        Args:
+            special: count special tokens too.
+        """
         limit = self.tokenizer.model_max_length if max_length is None else max_length
-        # a token has at least one ASCII letter: most sentences need no tokenizing to be known as short; others may be
-        # of several tokens a letter
-        long = [sentence for sentence in sentences if not sentence.isascii() or len(sentence) > limit - ADDED]
+        # In ASCII, a token has at least one letter, so most texts are short enough without a look at their tokens. In
+        # other scripts a letter may take several tokens.
+        long = [text for text in texts if not text.isascii() or len(text) > limit - MAX_ADDED]
         if not long:
             return 0
         found = self.tokenizer(long, add_special_tokens=special, verbose=False)["input_ids"]
@@ -223,8 +236,7 @@ class TBPSProcessor(ProcessorMixin):
 
 
 def one_by_one(images: Any) -> Iterator[Any]:
-    """The single images of one, of lists within lists, of anything else that gives one after the other, or of arrays
-    (B, ...)."""
+    """Iterate over single images in nested lists, other iterables and arrays (B, ...); one image gives itself."""
     pixels = as_array(images)
     if pixels is not None and pixels.ndim > 3:
         yield from (one for part in pixels for one in one_by_one(part))
@@ -237,67 +249,72 @@ def one_by_one(images: Any) -> Iterator[Any]:
 
 
 def as_array(image: Any) -> np.ndarray | None:
-    """An array or a tensor as an array; None for anything else."""
+    """Return an array or a tensor as an array; None for anything else."""
     if not is_torch_tensor(image):
         return image if isinstance(image, np.ndarray) else None
     plain = image.detach().cpu()
     return np.asarray(plain.float() if plain.is_floating_point() else plain)  # NumPy has no bfloat16
 
 
-def channels_last(pixels: np.ndarray, stated: str | ChannelDimension | None) -> bool:
-    """Whether an image's channels are its last dimension.
+def channels_last(pixels: np.ndarray, given: str | ChannelDimension | None) -> bool:
+    """Tell whether an image's channels are its last dimension.
+
+    Args:
+        given: the answer, if the caller knows it.
 
     Raises:
-        ValueError: neither its first nor its last dimension is of 1, 3 or 4.
+        ValueError: neither the first nor the last dimension is 1, 3 or 4.
     """
     if pixels.ndim == 2:
         return False
     if pixels.ndim != 3:
         raise ValueError(f"an array of shape {pixels.shape}: expected (H, W), (H, W, C) or (C, H, W).")
-    found = infer_channel_dimension_format(pixels, num_channels=(1, 3, 4)) if stated is None else stated
+    found = infer_channel_dimension_format(pixels, num_channels=(1, 3, 4)) if given is None else given
     return ChannelDimension(found) == ChannelDimension.LAST
 
 
-def limited(tokenizer: Any, positions: int) -> Any:
-    """The tokenizer, whose sentences have at most as many tokens as a text tower has positions. It may know of fewer:
-    RoBERTa's family counts them from its padding id on."""
+def cap_length(tokenizer: Any, positions: int) -> Any:
+    """Limit a tokenizer to the positions of a text tower, and return it.
+
+    Its own limit may be lower: RoBERTa's family counts positions from its padding id on.
+    """
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
 
 
-def as_sentences(text: Any) -> list[Any]:
-    """One sentence or several, as a list.
+def as_texts(text: Any) -> list[Any]:
+    """Return one text or several as a list.
 
     Raises:
-        ValueError: something else, or none.
+        ValueError: it is something else, or empty.
     """
     if isinstance(text, str):
         return [text]
-    if not isinstance(text, Iterable) or isinstance(text, bytes | Mapping | Set):  # sets have no order
-        raise ValueError(f"text is a {type(text).__name__}, {text!r:.80}: expected a sentence, or a list of them.")
-    sentences = list(text)
-    if not sentences:
-        raise ValueError("text holds no sentence: give at least one.")
-    return sentences
+    if not isinstance(text, Iterable) or isinstance(text, bytes | Mapping | Set):  # a set has no order
+        raise ValueError(f"text must be a string or a list of strings, got {type(text).__name__} {text!r:.80}.")
+    texts = list(text)
+    if not texts:
+        raise ValueError("text is an empty list. Give at least one text.")
+    return texts
 
 
-def check_sentences(sentences: list[Any]) -> None:
-    """Refuse sentences that describe nobody.
+def check_texts(texts: list[Any]) -> None:
+    """Refuse texts that describe nobody.
 
     Raises:
-        ValueError: names the first position whose sentence is no text, empty, blank, has no letter or digit or is
-            the name or the address of an image.
+        ValueError: a text is not a string, has no letter or digit, or is the path or address of an image. The message
+            has the first such position.
     """
-    for position, sentence in enumerate(sentences):
-        where = f"Sentence {position} of {len(sentences)} is"
-        if not isinstance(sentence, str):
-            raise ValueError(f"{where} a {type(sentence).__name__}, {sentence!r:.80}: expected a text.")
-        if not any(map(str.isalnum, sentence)):
-            raise ValueError(f"{where} {sentence!r:.80}: expected words that describe a person.")
-        if names_image(sentence):
+    for position, text in enumerate(texts):
+        where = f"Text {position} of {len(texts)} is"
+        if not isinstance(text, str):
+            raise ValueError(f"{where} a {type(text).__name__}, {text!r:.80}: expected a string.")
+        if not any(map(str.isalnum, text)):
+            raise ValueError(f"{where} {text!r:.80}: expected words that describe a person.")
+        if is_image_address(text):
             raise ValueError(
-                f"{where} {sentence!r:.400}, the name of an image, and would be read as words. Give the image as one: "
-                "Path(...) to Gallery.search, --image to `tbps search`, images= to the processor and the pipeline."
+                f"{where} {text!r:.400}, the address of an image, and would be read as words. To give an image, use "
+                "Path(...) in Gallery.search, --image in `tbps search`, and images= in the processor and the pipeline."
             )
 
 

@@ -13,9 +13,9 @@ from tbps.images_tbps import (
     decode_image,
     image_source,
     open_image,
-    opened_formats,
     read_image_file,
     shown,
+    supported_formats,
 )
 
 __all__ = [
@@ -52,7 +52,7 @@ class ImageFolder:
 
 
 def find_images(folder: str | Path) -> ImageFolder:
-    """Find the images in a folder and its sub-folders, in every format that Pillow opens here (see `opened_formats`).
+    """Find the images in a folder and its sub-folders, in all `supported_formats`.
 
     Hidden files, broken links, linked sub-folders and files without the suffix of an image are ignored. Images in
     formats that cannot be opened and sub-folders that cannot be listed are reported in `left_out`.
@@ -88,7 +88,7 @@ def list_images(folder: str | Path) -> list[Path]:
 
 def _suffixes() -> tuple[set[str], set[str]]:
     """The suffixes of images that can be opened here, and of those that cannot."""
-    opened = {*opened_formats(), "MPO"}  # MPO is opened as JPEG
+    opened = {*supported_formats(), "MPO"}  # MPO is opened as JPEG
     taken = {suffix for suffix, name in Image.registered_extensions().items() if name in opened}
     return taken, set(_OTHER_IMAGES - taken)
 

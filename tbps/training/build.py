@@ -16,7 +16,7 @@ from tbps.data.loading import load_benchmark
 from tbps.data.splits import captions_of, hold_out_identities, person_ids_of, select_split
 from tbps.files_tbps import check_checkpoint
 from tbps.modeling_tbps import TBPSModel
-from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, limited
+from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, cap_length
 from tbps.tower_weights_tbps import check_tower_fields
 from tbps.training.recipe import DataArguments, ModelArguments, RecipeError, check_keys
 from tbps.training.tokenizer import train_tokenizer
@@ -135,4 +135,4 @@ def make_processor(config: TBPSConfig, tokenizer: Any) -> TBPSProcessor:
     """Build a processor with the image size and text length of the model."""
     height, width = config.image_size
     image_processor = TBPSImageProcessor(size={"height": height, "width": width})
-    return TBPSProcessor(image_processor, limited(tokenizer, config.text_config.max_position_embeddings))
+    return TBPSProcessor(image_processor, cap_length(tokenizer, config.text_config.max_position_embeddings))

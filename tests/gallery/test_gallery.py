@@ -231,7 +231,7 @@ def test_refuses_what_it_cannot_add(gallery, images, metadata, error, match):
         (QUERY, 0, ValueError, "k=0: expected 1 or more"),
         (QUERY, 7, ValueError, "k=7 is more than the 6 images"),
         ("", 1, ValueError, "''"),
-        ([QUERY, " \n"], 1, ValueError, r"Sentence 1 of 2 is ' \\n'"),
+        ([QUERY, " \n"], 1, ValueError, r"Text 1 of 2 is ' \\n'"),
         ([3], 1, TypeError, "Cannot search for 3"),
     ],
 )

@@ -275,13 +275,13 @@ def test_the_name_of_an_image_is_no_sentence(tmp_path, model_and_processor, chec
         "pipeline": lambda: TextBasedPersonSearchPipeline(model=model, processor=processor)([name], name),
     }
     for call in ways.values():
-        with pytest.raises(ValueError, match=r"the name of an image, and would be read as words.*Path\(\.\.\.\)"):
+        with pytest.raises(ValueError, match=r"the address of an image, and would be read as words.*Path\(\.\.\.\)"):
             call()
     image = Path(name).absolute()
     monkeypatch.setenv("HOME", str(image.parent))
     for spelt in (f" {name}\n", f"~/{image.name}", image.as_uri(), "https://example.org/a.png", "HTTP://example.org/a",
                   "data:image/png;base64,AAAA"):  # fmt: skip
-        with pytest.raises(ValueError, match="the name of an image, and would be read as words"):
+        with pytest.raises(ValueError, match="the address of an image, and would be read as words"):
             gallery.search(spelt)
     assert main(["search", checkpoint, "gallery", name]) == 2
     assert "--image" in capsys.readouterr().err

@@ -136,7 +136,7 @@ def test_image_source_of_dataset_cells(photo):
     assert image_source({"path": "a.png", "bytes": None}) == "a.png"
     assert image_source({"path": "a.png", "bytes": b"data"}) == b"data"
     assert image_source(photo) is photo
-    with pytest.raises(BadImageError, match="neither bytes nor a path"):
+    with pytest.raises(BadImageError, match="must have bytes or a path"):
         image_source({"path": None, "bytes": None})
 
 
@@ -288,7 +288,7 @@ def test_postscript_is_never_handed_to_ghostscript(tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments: pytest.fail("run"))
     for name in ("page.eps", "photo.jpg"):
         (tmp_path / name).write_bytes(page)
-        with pytest.raises(BadImageError, match="not an image of a known format"):
+        with pytest.raises(BadImageError, match="not an image in a known format"):
             open_image(tmp_path / name)
 
 

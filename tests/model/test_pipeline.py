@@ -141,7 +141,7 @@ def test_every_kind_of_source_is_the_same_picture(
     assert len({round(hit["score"], 5) for hit in hits}) == 1
     assert "path" not in hits[0]
     assert [hit["path"] for hit in hits[1:4]] == [str(files[0]), str(files[0]), f"{address}/0.png"]
-    with pytest.raises(ValueError, match=r"Image 1, 'http.*missing\.png', does not open"):
+    with pytest.raises(ValueError, match=r"Image 1, 'http.*missing\.png', cannot be opened"):
         search([files[0], f"{address}/missing.png"], "a bag")
 
 
@@ -149,16 +149,16 @@ def test_every_kind_of_source_is_the_same_picture(
     ("images", "text", "options", "error", "message"),
     [
         ([], "a bag", {}, ValueError, "got no images"),
-        (["nowhere.png"], "a bag", {}, ValueError, r"Image 0, 'nowhere\.png', does not open"),
-        (["GOOD", "BROKEN"], "a bag", {}, ValueError, r"Image 1, PosixPath.*broken\.png.*does not open"),
-        (["GOOD", 3], "a bag", {}, ValueError, r"Image 1, 3, does not open \(cannot open int"),
-        (["GOOD"], "", {}, ValueError, "Sentence 0 of 1 is ''"),
-        (["GOOD"], ["a bag", " "], {}, ValueError, "Sentence 1 of 2 is ' '"),
-        (["GOOD"], [], {}, ValueError, "got no sentences"),
-        (["GOOD"], ["a bag", 7], {}, TypeError, "Sentence 1 of 2 is 7: expected a string"),
-        (["GOOD"], None, {}, TypeError, "text=None: expected a sentence or a sequence"),
+        (["nowhere.png"], "a bag", {}, ValueError, r"Image 0, 'nowhere\.png', cannot be opened"),
+        (["GOOD", "BROKEN"], "a bag", {}, ValueError, r"Image 1, PosixPath.*broken\.png.*cannot be opened"),
+        (["GOOD", 3], "a bag", {}, ValueError, r"Image 1, 3, cannot be opened \(cannot open int"),
+        (["GOOD"], "", {}, ValueError, "Text 0 of 1 is ''"),
+        (["GOOD"], ["a bag", " "], {}, ValueError, "Text 1 of 2 is ' '"),
+        (["GOOD"], [], {}, ValueError, "got no queries"),
+        (["GOOD"], ["a bag", 7], {}, TypeError, "Text 1 of 2 is 7: expected a string"),
+        (["GOOD"], None, {}, TypeError, "text=None: expected a query or a sequence"),
         (["GOOD"], "a bag", {"top_k": 0}, ValueError, "top_k=0: expected 1 or more"),
-        (["GOOD"], "a bag", {"top_k": 1.5}, TypeError, "top_k=1.5: expected a whole number"),
+        (["GOOD"], "a bag", {"top_k": 1.5}, TypeError, "top_k=1.5: expected an integer"),
         (["GOOD"], "a bag", {"topk": 1}, TypeError, "topk"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_sentence_at_fault_costs_no_embedding(
     search: TextBasedPersonSearchPipeline, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search.model, "get_image_features", lambda **kwargs: pytest.fail("embedded"))
-    with pytest.raises(ValueError, match="Sentence 1"):
+    with pytest.raises(ValueError, match="Text 1"):
         search(pictures, ["a bag", ""])
 
 

@@ -261,10 +261,10 @@ def test_arrays_are_the_picture_that_they_hold(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("image", "options", "match"),
     [
-        (COLOUR / 255, {}, r"Image 0: float pixels.*divided by 255 once more.*do_rescale=False"),
+        (COLOUR / 255, {}, r"Image 0: float pixels.*divided by 255 again.*do_rescale=False"),
         (COLOUR / 1.0, {"do_rescale": False}, "expected 0 to 1"),
-        (COLOUR, {"do_rescale": False}, "do_rescale=False says that pixels are floats"),
-        (Image.fromarray(COLOUR), {"do_rescale": False}, "these are bytes"),
+        (COLOUR, {"do_rescale": False}, "do_rescale=False means floats"),
+        (Image.fromarray(COLOUR), {"do_rescale": False}, "these pixels are bytes"),
         (GREY16, {}, "uint16: expected uint8"),
         (COLOUR > 9, {}, "bool: expected uint8"),
         (COLOUR.astype(np.int32) * 3, {}, "expected 0 to 255"),
@@ -277,7 +277,7 @@ def test_arrays_are_the_picture_that_they_hold(data: st.DataObject) -> None:
         (see_through(), {"do_convert_rgb": False}, "mode RGBA"),
         ("nowhere.png", {}, r"Image 0: nowhere\.png does not exist"),
         (b"text", {}, "Image 0: an image of 4 bytes is not an image"),
-        ({"bytes": None, "path": None}, {}, "neither bytes nor a path"),
+        ({"bytes": None, "path": None}, {}, "must have bytes or a path"),
     ],
 )
 def test_what_is_no_picture_is_named(

@@ -56,7 +56,7 @@ def test_what_was_cut_is_said(tiny_processor: TBPSProcessor, propagate: None, ca
     tiny_processor(text=[LONG, "a bag"], truncation=False)
     assert "were cut" not in caplog.text
     tiny_processor(text=[LONG, "a bag"])
-    assert "1 of 2 sentences are too long and were cut" in caplog.text
+    assert "1 of 2 texts are too long and were cut" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -88,5 +88,5 @@ BAD = [
 
 @pytest.mark.parametrize("text", BAD, ids=repr)
 def test_what_is_no_sentence_is_named(text: Any, tiny_processor: TBPSProcessor) -> None:
-    with pytest.raises(ValueError, match=r"Sentence \d of \d is|text is a|text holds no sentence"):
+    with pytest.raises(ValueError, match=r"Text \d of \d is|text must be a string|text is an empty list"):
         tiny_processor(text=text)
