@@ -31,10 +31,10 @@ from tbps.evaluation.fingerprint import identify
 from tbps.training.build import build_model, load_splits
 from tbps.training.card_facts import start_facts, training_facts
 from tbps.training.checkpoints import last_complete_checkpoint
-from tbps.training.distributed import gather_full_model
 from tbps.training.noisy_pairs import suspects
 from tbps.training.program import run, summary
 from tbps.training.recipe import Recipe, parse_recipe
+from tbps.training.sharded import gather_full_model
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from tbps.training.arguments import TBPSTrainingArguments
 from tbps.training.batches import LogSkipped, SamplerEpoch, image_name, order_of, stream_loader, training_pairs
 from tbps.training.checkpoints import checkpoint_to_resume, writing_checkpoint
 from tbps.training.checks import check_batch, check_identities, check_launch, to_float32
-from tbps.training.distributed import ShardedFeatures, gather_pairs, scale_to_buffer
+from tbps.training.distributed import gather_pairs
 from tbps.training.hub import check_strategy, push_trained, write_card
 from tbps.training.learning_rates import parameters_to_speed_up, read_groups, split_groups, write_groups
 from tbps.training.losses import LossTerms, diverged
 from tbps.training.noisy_pairs import NoisyPairs
+from tbps.training.sharded import ShardedFeatures, scale_to_buffer
 from tbps.training.streaming import CorpusEpoch, StreamPosition, start_stream
 
 

@@ -19,9 +19,9 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from tbps import TBPSModel
-from tbps.training.distributed import ShardedFeatures, gather_full_model, scale_to_buffer
 from tbps.training.learning_rates import new_parameters
 from tbps.training.noisy_pairs import NoisyPairs
+from tbps.training.sharded import ShardedFeatures, gather_full_model, scale_to_buffer
 
 PERSON_IDS = torch.tensor([0, 1, 2, 2, 1, 3, 3, 0])
 NUMBERS = torch.tensor([4, 9, 1, 0, 7, 3, 8, 2])

@@ -18,8 +18,8 @@ from repository import ROOT
 from training_arguments import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.training.distributed import gather_full_model, scale_to_buffer
 from tbps.training.recipe import parse_recipe
+from tbps.training.sharded import gather_full_model, scale_to_buffer
 
 CONFIGS = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
 LINE = re.compile(r"^(?:# )?\.venv/bin/accelerate launch .*$", re.MULTILINE)

@@ -12,8 +12,9 @@ from sklearn.mixture import GaussianMixture
 from training_arguments import StopAfterEpoch, arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.training import noisy_pairs
-from tbps.training.noisy_pairs import NoisyPairs, lower_of_two, pair_losses, suspects
+from tbps.training import mixture
+from tbps.training.mixture import lower_of_two
+from tbps.training.noisy_pairs import NoisyPairs, pair_losses, suspects
 
 Factory = Callable[..., TBPSModel]
 
@@ -115,7 +116,7 @@ def test_the_state_comes_back_exactly() -> None:
     assert torch.equal(other.losses.nan_to_num(-1), noisy.losses.nan_to_num(-1))
     assert torch.equal(other.posterior, noisy.posterior)
     assert other.epoch == 1
-    with pytest.raises(ValueError, match="knows of 100 training pairs, the training set has 7"):
+    with pytest.raises(ValueError, match="has 100 training pairs, the training set has 7"):
         NoisyPairs(7).on_train_begin(None, told, None)
 
 
@@ -170,7 +171,7 @@ def test_suspects_are_counted_in_the_log_and_named(
     tiny_processor: TBPSProcessor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(noisy_pairs, "SEPARATED", 0.0)  # tiny data has no two populations
+    monkeypatch.setattr(mixture, "SEPARATED", 0.0)  # tiny data has no two populations
     args = arguments(tmp_path, save_strategy="no", noisy_pairs="filter")
     trainer = TBPSTrainer(model_factory(), args, rows, processing_class=tiny_processor)
     trainer.train()
@@ -195,7 +196,7 @@ def test_a_resumed_run_trusts_as_an_uninterrupted_one(
     step: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(noisy_pairs, "SEPARATED", 0.0)  # tiny data has no two populations
+    monkeypatch.setattr(mixture, "SEPARATED", 0.0)  # tiny data has no two populations
 
     def trainer(folder: str, **kwargs: Any) -> TBPSTrainer:
         args = arguments(
