@@ -1,9 +1,9 @@
-"""The whole way once, on this machine's CPU: render people, train, evaluate, index, search, report.
+"""Demonstrate tbps on the CPU: render people, train, evaluate, index, search, report.
 
     make demo                       # or: .venv/bin/python demo.py [--out runs/demo] [--recipe recipes/quickstart.yaml]
 
-Renders ToyPEDES, trains the quickstart recipe from scratch, evaluates it on people never seen, reloads the checkpoint
-through AutoModel, indexes the test images, answers five sentences and writes report.html, which opens from disk.
+Renders ToyPEDES, trains the quickstart recipe from scratch, evaluates it on unseen people, reloads the checkpoint
+through AutoModel, indexes the test images, answers five queries and writes report.html, which opens from disk.
 """
 
 import argparse
@@ -39,13 +39,13 @@ MADE = {"data", "model", "gallery", "answers.png", "report.html"}
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
-    """Run the demonstration; returns the report's path."""
+    """Run the demonstration and return the path of the report."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("runs/demo"),
-        help="folder to write into (made anew)",
+        help="folder to write to; the results of an earlier run are removed",
     )
     parser.add_argument("--recipe", type=Path, default=Path("recipes/quickstart.yaml"))
     parser.add_argument("--people", type=int, default=1000, help="people to render; fewer for a quick look")
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     print("1/4  render people")
     data = generate(options.out / "data", people=options.people)
     print(data.describe())
-    print(f"2/4  train {options.recipe}, evaluate on people never seen")
+    print(f"2/4  train {options.recipe}, evaluate on unseen people")
     paths = ["--root", str(options.out / "data"), "--output_dir", str(options.out / "model")]
     results = train_hf.main([str(options.recipe), *paths, *overrides])
-    print("3/4  reload, index the test images, answer five sentences")
+    print("3/4  reload, index the test images, answer five queries")
     test = load_benchmark("ToyPEDES", options.out / "data")["test"]
     answers = search(options.out, test)
     write_search_sheet(options.out / "answers.png", answers)
@@ -71,25 +71,25 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 
 
 def empty(out: Path) -> None:
-    """Make the folder, or remove what an earlier run made in it.
+    """Make the folder, or remove what an earlier run wrote to it.
 
     Raises:
-        FileExistsError: it holds files that no run made; none is removed.
+        FileExistsError: the folder has other files. Nothing is removed.
     """
     if out.exists() and not out.is_dir():
-        raise FileExistsError(f"--out {out} is a file: choose a folder.")
+        raise FileExistsError(f"--out {out} is a file. Choose a folder.")
     found = list(out.iterdir()) if out.is_dir() else []
     names = {path.name for path in found}
     earlier = {"data", "report.html"} <= names <= MADE and os.listdir(out / "data") == ["ToyPEDES"]  # without a mark
     if found and MARK not in names and not earlier:
-        raise FileExistsError(f"--out {out} holds files that no demonstration made: choose a new or empty folder.")
+        raise FileExistsError(f"--out {out} has files that demo.py did not write. Choose a new or empty folder.")
     for path in found:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
     out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).write_text("The next run of demo.py removes all that is in this folder.\n")
+    (out / MARK).write_text("The next run of demo.py removes everything in this folder.\n")
 
 
 def search(out: Path, test: datasets.Dataset) -> list[QueryResult]:
@@ -108,20 +108,20 @@ def search(out: Path, test: datasets.Dataset) -> list[QueryResult]:
 
 
 def chance_level(test: datasets.Dataset, draws: int = 20) -> dict[str, float]:
-    """Metrics of random vectors in the place of sentences and images, the mean of several draws."""
+    """Metrics of random vectors instead of queries and images, averaged over several draws."""
     person_ids = torch.tensor(test["person_id"][:])
     generator = torch.Generator().manual_seed(0)
     found = []
     for _ in range(draws):
-        sentences, images = torch.randn(2, len(person_ids), 64, generator=generator)
-        found.append(retrieval_metrics(sentences, images, person_ids, person_ids))
+        queries, images = torch.randn(2, len(person_ids), 64, generator=generator)
+        found.append(retrieval_metrics(queries, images, person_ids, person_ids))
     return {name: sum(metrics[name] for metrics in found) / draws for name in METRICS}
 
 
 def write_report(
     out: Path, results: dict[str, Any], data: ToySummary, answers: list[QueryResult], seconds: float
 ) -> Path:
-    """The page of the run."""
+    """Write the page of the run."""
     test = load_benchmark("ToyPEDES", out / "data")["test"]
     report = out / "report.html"
     facts = {
@@ -134,12 +134,13 @@ def write_report(
     }  # fmt: skip
     write_demo_report(
         report,
-        title="A person found by a sentence",
+        title="A person found by a description",
         about=[
             "A text-based person search model, trained from scratch on this machine on rendered people (ToyPEDES) and "
-            "measured on people it never saw: every caption of the test split is a query against every test image.",
-            "The captions leave details out, so that even a reader who knows every attribute of every person would "
-            f"reach R@1 {100 * data.ceiling:.1f} %. Green frames show the person who was described.",
+            "evaluated on people that it never saw. Every caption of the test split is a query, and every test image "
+            "is in the gallery.",
+            "The captions leave out details. Even a reader who knows every attribute of every person would only reach "
+            f"R@1 {100 * data.ceiling:.1f} %. Green frames mark the described person.",
         ],
         metrics={name: results[f"test_{name}"] for name in METRICS},
         chance=chance_level(test),

@@ -5,8 +5,8 @@
     .venv/bin/torchrun --nproc_per_node 4 train_hf.py recipes/cuhk_pedes.yaml
     .venv/bin/accelerate launch --config_file recipes/accelerate/ddp.yaml train_hf.py recipes/cuhk_pedes.yaml
 
-parse -> load -> train (checkpoint selected on val) -> evaluate on test -> save -> push, where `--push_to_hub true` and
-`--hub_model_id NAME/MODEL` ask for it. `--help` lists every key.
+It parses the recipe, loads the data, trains, selects the checkpoint on val, evaluates on test and saves. With
+`--push_to_hub true --hub_model_id NAME/MODEL` it also pushes the model. `--help` lists every key.
 """
 
 import json
@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported: a thread that waits for the others sleeps. It would spin, and where other programs run too,
-# keep the very thread from working that it waits for: 24 steps took 152 s instead of 21 s.
+# Set before torch is imported: waiting threads sleep instead of spinning. Beside other programs, a spinning thread can
+# keep the thread that it waits for from running: 24 steps took 152 s instead of 21 s.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import datasets
@@ -38,7 +38,7 @@ from tbps.training.sharded import gather_full_model
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
-    """Run a recipe; returns what is also written to `results.json` of its output directory."""
+    """Run a recipe, and return the results that are also written to `results.json` of its output directory."""
     recipe = parse_recipe(arguments)
     set_seed(recipe.training.seed)
     splits = load_splits(recipe.data, recipe.training.seed)
@@ -54,14 +54,14 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     if recipe.training.do_train:
         trainer.train(resume_from_checkpoint=last_checkpoint(recipe))
         trainer.model = gather_full_model(trainer.model)
-        note_suspects(trainer, splits["train"])
+        write_suspects(trainer, splits["train"])
     results = {
         "benchmark": recipe.data.benchmark,
-        "corpus": splits["train"].name if recipe.data.corpus else None,  # trained on it, not on the benchmark
+        "corpus": splits["train"].name if recipe.data.corpus else None,  # trained on this instead of the benchmark
         "data": provenance(recipe.data.benchmark, recipe.data.root, splits),
         "seed": recipe.training.seed,
         "selected_on": "val",
-        # Trainer notes the best one even where it is not loaded
+        # Trainer records the best checkpoint even if it does not load it
         "best_checkpoint": trainer.state.best_model_checkpoint if recipe.training.load_best_model_at_end else None,
         "train_seconds": round(time.perf_counter() - started, 1),
         "parameters": model.num_parameters(),
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     if recipe.training.do_train:
         results |= start_facts(recipe.model) | training_facts(recipe.training)
     results |= trainer.evaluate(splits["val"], metric_key_prefix="val")
-    save_model(trainer)  # before the test images are read: a broken one costs no training
+    save_model(trainer)  # before the test images are read, as one of them may be broken
     write_results(trainer, results)
     if recipe.training.do_predict:
         results |= trainer.evaluate(splits["test"], metric_key_prefix="test")
@@ -78,12 +78,12 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     if trainer.is_world_process_zero():
         print(summary(results, {name: len(rows) for name, rows in splits.items()}, Path(recipe.training.output_dir)))
     if recipe.training.push_to_hub:
-        trainer.push_to_hub()  # last: `tbps push` does it again where the connection breaks off
+        trainer.push_to_hub()  # last: if the connection fails, `tbps push` can repeat it
     return results
 
 
 def last_checkpoint(recipe: Recipe) -> str | None:
-    """Where to resume: `--resume_from_checkpoint true` means the last whole one, or a start where there is none."""
+    """The checkpoint to resume, or None. `--resume_from_checkpoint true` is the latest complete one, if any."""
     wanted = recipe.training.resume_from_checkpoint
     if str(wanted).lower() == "false":
         return None
@@ -92,8 +92,8 @@ def last_checkpoint(recipe: Recipe) -> str | None:
     return wanted
 
 
-def note_suspects(trainer: TBPSTrainer, rows: datasets.Dataset) -> None:
-    """Where noisy pairs were looked for: which ones were suspected at the end, in `suspected_pairs.json`."""
+def write_suspects(trainer: TBPSTrainer, rows: datasets.Dataset) -> None:
+    """Write the pairs that were suspected at the end to `suspected_pairs.json`, if noisy_pairs was on."""
     if trainer.noisy_pairs is not None and trainer.is_world_process_zero():
         found = suspects(rows, trainer.noisy_pairs)
         (Path(trainer.args.output_dir) / "suspected_pairs.json").write_text(
@@ -102,7 +102,7 @@ def note_suspects(trainer: TBPSTrainer, rows: datasets.Dataset) -> None:
 
 
 def save_model(trainer: TBPSTrainer) -> None:
-    """The model to share (without the head of the training identities) and its processor."""
+    """Save the model without the head of the training identities, and its processor."""
     trainer.model.drop_id_head()
     if trainer.is_world_process_zero():
         trainer.model.save_pretrained(trainer.args.output_dir)
@@ -110,7 +110,7 @@ def save_model(trainer: TBPSTrainer) -> None:
 
 
 def write_results(trainer: TBPSTrainer, results: dict[str, Any]) -> None:
-    """What was measured so far, as a file and as a model card, and the training log."""
+    """Write the results so far, the training log and the model card."""
     if not trainer.is_world_process_zero():
         return
     output = Path(trainer.args.output_dir)

@@ -1,1 +1,1 @@
-"""Encoding of many images and texts, retrieval metrics, evaluation of a checkpoint."""
+"""Encoding many images and texts, retrieval metrics, evaluating a checkpoint."""

@@ -1,4 +1,4 @@
-"""Retrieval vectors of many images or sentences, batch by batch."""
+"""Encode many images or texts into retrieval vectors, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,14 +20,14 @@ def encode_images(
     batch_size: int = 64,
     progress: bool = True,
 ) -> torch.Tensor:
-    """Retrieval vectors of person crops: (N, E) float32 on the CPU.
+    """Encode person crops: (N, E) float32 on the CPU.
 
     Raises:
-        BadImageError: a file that is no readable picture; the message names it.
+        BadImageError: a file is not a readable image; the message names it.
     """
 
     def embed(batch: Sequence[ImageSource]) -> torch.Tensor:
-        opened = (open_image(image) for image in batch)  # one by one: a batch of photographs would take gigabytes
+        opened = (open_image(image) for image in batch)  # lazily, as a batch of large photographs takes gigabytes
         inputs = processor(images=opened, return_tensors="pt").to(_device(model))
         return model.get_image_features(**inputs, return_dict=True).pooler_output
 
@@ -43,18 +43,18 @@ def encode_texts(
     batch_size: int = 256,
     progress: bool = True,
 ) -> torch.Tensor:
-    """Retrieval vectors of sentences: (N, E) float32 on the CPU; one text alone is one sentence.
+    """Encode texts: (N, E) float32 on the CPU. A string counts as one text.
 
     Raises:
-        ValueError: a sentence that is empty, blank or no text.
+        ValueError: a text is empty, blank or not a string.
     """
-    sentences = [texts] if isinstance(texts, str) else texts
+    sequence = [texts] if isinstance(texts, str) else texts
 
     def embed(batch: Sequence[str]) -> torch.Tensor:
         inputs = processor(text=list(batch), padding=True, return_tensors="pt").to(_device(model))
         return model.get_text_features(**inputs, return_dict=True).pooler_output
 
-    return _encode(model, sentences, embed, batch_size, progress, "sentences")
+    return _encode(model, sequence, embed, batch_size, progress, "texts")
 
 
 def _encode(
@@ -65,7 +65,7 @@ def _encode(
     progress: bool,
     what: str,
 ) -> torch.Tensor:
-    """Run `embed` over batches in evaluation mode; the model's mode is put back."""
+    """Run `embed` over batches in evaluation mode, and restore the model's mode."""
     if not len(items):
         return torch.empty(0, model.config.embedding_dim)
     was_training = model.training
@@ -80,7 +80,7 @@ def _encode(
 
 
 def _device(model: TBPSModel) -> torch.device:
-    """Where its inputs belong: if weights are kept elsewhere until they are needed, where accelerate brings them."""
+    """The device of the model's inputs; for offloaded weights, the device that accelerate moves them to."""
     if model.device.type != "meta":
         return model.device
     hooks = (getattr(module, "_hf_hook", None) for module in model.modules())

@@ -1,4 +1,4 @@
-"""Which model made a vector: vectors of two models must never be compared."""
+"""Identify the model that encoded a vector, as vectors of different models cannot be compared."""
 
 import json
 import re
@@ -16,33 +16,39 @@ from tbps.files_tbps import REMOVED_FIELDS
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
-SETTINGS = ("tokenizer", "model", "sentences", "pictures")  # traits that are a JSON object of settings
+SETTINGS = ("tokenizer", "model", "sentences", "pictures")  # traits that are JSON objects of settings
 ROUNDED = {torch.float16: "weights in float16", torch.bfloat16: "weights in bfloat16"}
-_LONGEST = 60  # characters of a value that is kept as it is; of others a hash is
-_MOST = 1_000_000  # characters of the settings in a file that is read
+_LONGEST = 60  # characters; longer values are replaced by their hash
+_MOST = 1_000_000  # characters of settings that are read from a file
 
-# what of a configuration changes no embedding: training, precision, the form of an output, and bookkeeping
-_NO_PART_OF_AN_EMBEDDING = re.compile(
+# fields that do not change an embedding: training, precision, the form of an output, and bookkeeping
+_IGNORED_MODEL_SETTINGS = re.compile(
     r"num_identities|commonality|cmr_.*|part_matching_.*|.*_loss|.*_loss_weight|.*logit_scale.*|initializer.*"
     r"|.*dropout.*|drop_path.*|layerdrop|dtype|id2label|label2id|num_labels|problem_type|transformers_version"
     r"|tbps_version|architectures|auto_map|custom_pipelines|_name_or_path|_.*|output_.*|return_dict|torchscript"
     r"|gradient_checkpointing|chunk_size_feed_forward|tie_word_embeddings"
     r"|use_cache"  # of generation; Trainer sets it and saving leaves it out
 )
-# of a tokenizer's own description what says nothing of the ids of a sentence, and what each call sets
-_NO_PART_OF_IDS = ("version", "truncation", "padding", "decoder")
+# parts of a tokenizer's description that do not change the ids of a text, and the settings of a call that do
+_IGNORED_TOKENIZER_SETTINGS = ("version", "truncation", "padding", "decoder")
 _SENTENCE_SETTINGS = ("padding_side", "truncation_side", "model_max_length", "model_input_names")
-_NO_PART_OF_PIXELS = ("image_processor_type", "processor_class", "auto_map", "data_format", "return_tensors", "device")
+_IGNORED_IMAGE_SETTINGS = (
+    "image_processor_type",
+    "processor_class",
+    "auto_map",
+    "data_format",
+    "return_tensors",
+    "device",
+)
 
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """`name` for people to read, `fingerprint` (hex) of all that decides the vectors, `embedding_dim` E, `revision`
-    (commit) on the Hub if it came from there.
+    """A model's `name` for people, `fingerprint` (hex), `embedding_dim` E, and `revision` (commit) on the Hub, if any.
 
-    `traits` say what the fingerprint is made of, so that a difference can be named: hashes of the weights as they are
-    and rounded, the settings as JSON, the `precision`, and the `probes` (see `tbps.evaluation.probes`). Galleries of
-    format 2 have none.
+    The fingerprint covers everything that determines the vectors. `traits` are its parts, so that a difference can be
+    named: hashes of the weights, exact and rounded, the settings as JSON, the `precision`, and the `probes` (see
+    `tbps.evaluation.probes`). Galleries of format 2 have no traits.
     """
 
     name: str
@@ -52,7 +58,7 @@ class ModelIdentity:
     traits: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.traits:  # they may have been read from a file that somebody else wrote
+        if self.traits:  # they may come from a file of somebody else
             check_traits(self.traits)
 
     def __str__(self) -> str:
@@ -60,20 +66,20 @@ class ModelIdentity:
 
 
 def identify(model: TBPSModel, processor: TBPSProcessor) -> ModelIdentity:
-    """The identity of what turns an image into a vector; reads all weights once and embeds a few probes."""
+    """Identify a model with its processor. Reads all weights once and encodes a few probes."""
     settings = {
         "tokenizer": _tokenizer_settings(processor.tokenizer) | {"ids of no words": model.config.masked_token_ids},
         "model": _model_settings(all_settings(model.config)),
         "sentences": {name: getattr(processor.tokenizer, name) for name in _SENTENCE_SETTINGS},
-        "pictures": _picture_settings(processor.image_processor.to_dict()),
+        "pictures": _image_settings(processor.image_processor.to_dict()),
     }
     weights = _weights(model)
     described = {name: _text({key: _short(value) for key, value in settings[name].items()}) for name in SETTINGS}
-    whole = xxhash.xxh3_128_hexdigest(_text({"weights": weights["weights"], **described}).encode())
+    fingerprint = xxhash.xxh3_128_hexdigest(_text({"weights": weights["weights"], **described}).encode())
     effects = {"precision": str(model.dtype).removeprefix("torch."), "probes": probe(model, processor)}
     name = model.config.name_or_path or "unnamed model"
     revision = getattr(model.config, "_commit_hash", None)
-    return ModelIdentity(name, whole, model.config.embedding_dim, revision, weights | described | effects)
+    return ModelIdentity(name, fingerprint, model.config.embedding_dim, revision, weights | described | effects)
 
 
 def all_settings(config: TBPSConfig) -> dict[Any, Any]:
@@ -82,11 +88,10 @@ def all_settings(config: TBPSConfig) -> dict[Any, Any]:
 
 
 def check_traits(traits: dict[str, str]) -> None:
-    """
-    Refuse what `identify` does not write.
+    """Check that `identify` can have written the traits.
 
     Raises:
-        ValueError: names the first trait that is missing, unknown or of another form.
+        ValueError: names the first trait that is missing, unknown or malformed.
     """
     known = {"weights", *ROUNDED.values(), *SETTINGS, "precision", "probes"}
     if wrong := sorted(traits.keys() ^ known):
@@ -94,7 +99,7 @@ def check_traits(traits: dict[str, str]) -> None:
     for name in SETTINGS:
         try:
             if type(json.loads(traits[name])) is not dict or len(traits[name]) > _MOST:
-                raise ValueError("it is no object of at most a million characters")
+                raise ValueError("expected a JSON object of at most a million characters")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"traits of a model: the settings of {name} cannot be read ({error!s:.80})") from None
     try:
@@ -104,7 +109,7 @@ def check_traits(traits: dict[str, str]) -> None:
 
 
 def _weights(model: TBPSModel) -> dict[str, str]:
-    """Hashes of the weights' values, and of those that they round to in half precision."""
+    """Hash the weights, exact and rounded to each half precision."""
     hashes = {name: xxhash.xxh3_128() for name in ("weights", *ROUNDED.values())}
     for name, tensor in _tensors(model):
         shape = f"{name} {tuple(tensor.shape)}\n".encode()
@@ -118,11 +123,11 @@ def _weights(model: TBPSModel) -> dict[str, str]:
 
 
 def _tensors(model: TBPSModel) -> Iterator[tuple[str, torch.Tensor]]:
-    """What embeddings pass through, by the names that it has where nothing is compiled or offloaded."""
+    """Tensors that embeddings depend on, with their names in a model that is neither compiled nor offloaded."""
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     state = get_state_dict_offloaded_model(model) if on_meta else model.state_dict()
     for name, tensor in sorted((name.replace("_orig_mod.", ""), tensor) for name, tensor in state.items()):
-        if not name.startswith(("id_head.", "logit_scale")):  # of losses and scores, not of vectors
+        if not name.startswith(("id_head.", "logit_scale")):  # used by losses and scores, not by vectors
             yield name, tensor.detach().cpu()
 
 
@@ -131,10 +136,10 @@ def _bytes(tensor: torch.Tensor) -> Any:
 
 
 def _model_settings(config: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """What of a configuration and its sub-configurations an embedding may depend on, by dotted names."""
+    """Settings of a configuration and its sub-configurations that may change an embedding, by dotted names."""
     found: dict[str, Any] = {}
     for name, value in config.items():
-        if _NO_PART_OF_AN_EMBEDDING.fullmatch(str(name)):
+        if _IGNORED_MODEL_SETTINGS.fullmatch(str(name)):
             continue
         if isinstance(value, dict):
             found |= _model_settings(value, f"{prefix}{name}.")
@@ -144,8 +149,10 @@ def _model_settings(config: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
-    """All that decides which ids a sentence gets: by the tokenizer's own description where it has one, else by what is
-    known of it and what it does."""
+    """Settings that determine the ids of a text: the tokenizer's own description.
+
+    If it has none: its `do_` options, its vocabulary, and the ids of the probes.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         own = {name: value for name, value in vars(tokenizer).items() if name.startswith("do_")}
@@ -153,20 +160,20 @@ def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
         return {**own, "class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab(), "ids": ids}
     described = json.loads(backend.to_str())
     words = {f"model.{name}": value for name, value in described.pop("model").items()}
-    kept = {name: value for name, value in described.items() if name not in _NO_PART_OF_IDS}
+    kept = {name: value for name, value in described.items() if name not in _IGNORED_TOKENIZER_SETTINGS}
     return kept | words | {"split_special_tokens": tokenizer.split_special_tokens}
 
 
-def _picture_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def _image_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in settings.items()
-        if value is not None and name not in _NO_PART_OF_PIXELS and not name.startswith("_")
+        if value is not None and name not in _IGNORED_IMAGE_SETTINGS and not name.startswith("_")
     }
 
 
 def _short(value: Any) -> Any:
-    """A value as it is where it is short, else its hash."""
+    """Return a short value unchanged, and the hash of a long one."""
     text = _text(value)
     return json.loads(text) if len(text) <= _LONGEST else f"#{xxhash.xxh3_64_hexdigest(text.encode())}"
 

@@ -1,14 +1,14 @@
-"""Retrieval metrics of text-based person search: rank-k, mAP and mINP from scores and person ids.
+"""Metrics of text-based person search: rank-k, mAP and mINP from scores and person ids.
 
 Protocol: every query (a caption) ranks the whole gallery (images); a match is a gallery image of the query's person.
 With m matches of a query at ranks r_1 < ... < r_m, counted from 1:
 
-- rank_k: share of the queries with r_1 <= k.
+- rank_k: fraction of the queries with r_1 <= k.
 - mAP: mean over queries of AP = (1/m) sum_j j / r_j.
 - mINP: mean over queries of INP = m / r_m (Ye et al., "Deep Learning for Person Re-identification", TPAMI 2021).
 
-Ties are resolved against the model: an image of another person with the same score as a match counts as ranked before
-it. A model that gives every image one score therefore gets the worst ranks, and the order of the gallery never matters.
+Ties count against the model: an image of another person with the same score as a match is ranked before it. A model
+that gives all images the same score therefore gets the worst ranks, and the order of the gallery does not matter.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from torch import Tensor
 
 DEFAULT_RANKS = (1, 5, 10)
 METRICS = (*(f"rank_{k}" for k in DEFAULT_RANKS), "mAP", "mINP")  # names of the results
-FEW_MATCHES = 32  # up to which counting by passes beats a sort, measured on 20,000 scores
-QUERIES_AT_A_TIME = 64  # by one thread: handing over a single one takes a good part of the time that it needs
-SHOWN = 5  # how many of the queries at fault an error names
+FEW_MATCHES = 32  # up to here, counting is faster than sorting, measured on 20,000 scores
+QUERIES_AT_A_TIME = 64  # per thread; handing over single queries takes about as long as ranking them
+SHOWN = 5  # queries that an error names
 
 
 class RetrievalMetrics:
-    """Accumulates the metrics over chunks of queries, so that the full score matrix need never exist.
+    """Accumulates metrics over chunks of queries, so that the full score matrix never has to exist.
 
     Args:
         gallery_person_ids: person ids of the gallery, (G,) integers.
@@ -74,7 +74,7 @@ class RetrievalMetrics:
             pairs = zip(rows[start:stop], people[start:stop], strict=True)
             return [match_ranks(row, self._places[person]) for row, person in pairs]
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy compares and sorts without the interpreter
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy releases the interpreter lock
             for found in pool.map(ranks_of, range(0, len(rows), QUERIES_AT_A_TIME)):
                 for ranks in found:
                     self._accumulate(ranks)
@@ -84,7 +84,7 @@ class RetrievalMetrics:
         """The metrics over all queries so far, each in [0, 1]: `rank_1 rank_5 rank_10 mAP mINP` by default.
 
         Raises:
-            ValueError: no query was added.
+            ValueError: no query has been added.
         """
         if not self._num_queries:
             raise ValueError("no queries: call update() with the scores of at least one query before compute().")
@@ -95,14 +95,14 @@ class RetrievalMetrics:
         return metrics
 
     def _accumulate(self, ranks: np.ndarray) -> None:
-        """Add a query by the ranks of its matches (m,), best first."""
+        """Add a query, given the ranks of its matches (m,), best first."""
         count = len(ranks)
         self._first_ranks.append(int(ranks[0]))
         self._average_precisions.append(float((np.arange(1, count + 1) / ranks).mean()))
         self._inverse_negative_penalties.append(count / int(ranks[-1]))
 
     def _check_finite(self, scores: Tensor) -> None:
-        if scores.sum(dim=1).isfinite().all():  # no sum of a number that is not is finite; this is twice as fast
+        if scores.sum(dim=1).isfinite().all():  # a sum with a NaN or infinity is not finite; twice as fast
             return
         finite = scores.isfinite()
         if finite.all():
@@ -126,50 +126,54 @@ class RetrievalMetrics:
         raise ValueError(
             f"{len(unmatched)} of {len(query_person_ids)} queries have no image of their person in the gallery: "
             f"{named}{more}. "
-            "Add those images to the gallery or leave the queries out, and check that both use the same person ids."
+            "Add these images to the gallery or remove the queries, and check that both use the same person ids."
         )
 
 
 def positions(ids: np.ndarray) -> dict[int, np.ndarray]:
-    """Where each id stands: id -> ascending positions."""
+    """Map each id to its positions, in ascending order."""
     order = np.argsort(ids, kind="stable")
     found, starts = np.unique(ids[order], return_index=True)
     return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def match_ranks(scores: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """Ranks of a query's matches, best first, under the pessimistic tie rule, without ranking the whole gallery.
+    """Ranks of a query's matches, best first, with ties against the model, without sorting the gallery.
 
     Args:
         scores: (G,), finite.
-        matches: positions of the matches in the gallery, (m,) integers, at least one.
+        matches: positions of the matches in the gallery, (m,) integers, m >= 1.
 
     Returns:
-        Ranks from 1, (m,).
+        Ranks (m,), counted from 1.
     """
     own = np.sort(scores[matches])  # (m,), worst first
     as_good = _count_by_passes(scores, own) if len(own) <= FEW_MATCHES else _count_by_sorting(scores, own)
-    before = as_good - (len(own) - np.searchsorted(own, own))  # others with a score >= the match's
+    before = as_good - (len(own) - np.searchsorted(own, own))  # images of others that score no less
     return before[::-1] + np.arange(1, len(own) + 1)
 
 
 def _count_by_passes(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """How many scores (G,) are not below each of `own` (m,): a comparison of the row, which lies in the processor's
-    cache, takes a few microseconds, and a sort of it as long as some dozens of them. In few large steps, counted bit by
-    bit: between small ones, threads would wait for the interpreter."""
+    """Count the scores (G,) that are not below each of `own` (m,), by comparing all of them.
+
+    One comparison of a row takes a few microseconds, and a sort as long as dozens of them. The steps are few and large,
+    as threads wait for the interpreter between small ones.
+    """
     as_good = np.packbits(np.less_equal.outer(own, scores), axis=1)
     return np.bitwise_count(as_good).sum(axis=1, dtype=np.int64)
 
 
 def _count_by_sorting(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The same for many matches, `own` ascending; only what is not below the worst of them is sorted."""
+    """Count the same for many matches, `own` ascending, by sorting the scores that are not below the worst match."""
     near = np.sort(scores[scores >= own[0]])
     return len(near) - np.searchsorted(near, own)
 
 
 def as_numpy(scores: Tensor) -> np.ndarray:
-    """The same numbers in memory that NumPy reads; it has no bfloat16, which float32 holds. Whole numbers stay as they
-    are: in float32 large ones would be equal."""
+    """Convert scores to NumPy: floats to float32 or more, as NumPy has no bfloat16.
+
+    Integers keep their type, as float32 would make large ones equal.
+    """
     kept = scores.to(torch.promote_types(scores.dtype, torch.float32)) if scores.is_floating_point() else scores
     return kept.cpu().numpy()
 
@@ -184,21 +188,21 @@ def retrieval_metrics(
     ranks: Sequence[int] = DEFAULT_RANKS,
     max_elements: int = 2**24,
 ) -> dict[str, float]:
-    """Metrics of embeddings, where the score is the inner product.
+    """Compute metrics from embeddings, with their inner product as the score.
 
     Args:
-        query_embeds: (Q, E). Half precision is raised to float32 before the product: rounding would make ties.
+        query_embeds: (Q, E). Half precision is converted to float32 before the product, as rounding makes ties.
         gallery_embeds: (G, E).
         query_person_ids: person ids, (Q,) integers.
         gallery_person_ids: person ids, (G,) integers.
         ranks: the k of every `rank_k` to report.
-        max_elements: scores held at a time (one query's at least); memory in use peaks near 10 bytes an element.
+        max_elements: scores held at once, at least those of one query; each needs up to 10 bytes.
 
     Returns:
         `rank_1 rank_5 rank_10 mAP mINP`, each in [0, 1].
 
     Raises:
-        ValueError: as `RetrievalMetrics`, or embeddings and ids whose shapes disagree.
+        ValueError: as `RetrievalMetrics`; or the shapes of embeddings and ids disagree.
     """
     query_person_ids = id_vector(query_person_ids, "query_person_ids")
     gallery_person_ids = id_vector(gallery_person_ids, "gallery_person_ids")
@@ -213,22 +217,22 @@ def retrieval_metrics(
 
 
 def _products(queries: Tensor, gallery: Tensor) -> Tensor:
-    """(q, G). A single query is computed twice: the routine for one vector sums some columns in another order, and
-    equal images would have unequal scores."""
+    """Inner products (q, G). A single query is computed twice, as the routine for one vector sums some columns in
+    another order, and equal images would get unequal scores."""
     return queries @ gallery.T if len(queries) > 1 else (queries.repeat(2, 1) @ gallery.T)[:1]
 
 
 def id_vector(ids: Tensor | Sequence[int], name: str) -> Tensor:
-    """Person ids as a vector of integers, (N,) int64.
+    """Convert person ids to a vector of integers, (N,) int64.
 
     Raises:
-        ValueError: they are something else, or numbers of more than 64 bits.
+        ValueError: they are not integers, or need more than 64 bits.
     """
     try:
         found = ids if isinstance(ids, Tensor) else torch.from_numpy(np.asarray(ids))
         wrong = found.is_floating_point() or found.is_complex() or found.dtype == torch.bool
         wrong = wrong or (found.dtype == torch.uint64 and bool((found.long() < 0).any()))
-    except TypeError:  # NumPy holds them, torch does not: texts, None, numbers of more than 64 bits
+    except TypeError:  # torch cannot hold strings, None, or integers of more than 64 bits
         found, wrong = torch.empty(0), True
     if wrong or found.ndim != 1:
         kind = f"{found.dtype} of shape {tuple(found.shape)}" if found.numel() else f"{ids!r:.80}"
@@ -241,10 +245,10 @@ def _check_embeddings(query_embeds: Tensor, gallery_embeds: Tensor, query_ids: T
         if embeds.ndim != 2 or ids.ndim != 1 or len(embeds) != len(ids):
             raise ValueError(
                 f"{name}_embeds has shape {tuple(embeds.shape)} and {name}_person_ids {tuple(ids.shape)}: "
-                "expected (n, E) and (n,), one embedding and one person id an item."
+                "expected (n, E) and (n,), with one embedding and one person id per item."
             )
     if query_embeds.shape[1] != gallery_embeds.shape[1]:
         raise ValueError(
             f"query_embeds has width {query_embeds.shape[1]} and gallery_embeds {gallery_embeds.shape[1]}: "
-            "expected one width; encode both with the same model."
+            "expected the same width. Encode both with the same model."
         )

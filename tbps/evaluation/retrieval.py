@@ -1,4 +1,4 @@
-"""Text-to-image retrieval of a model on a benchmark split, by the field's protocol."""
+"""Evaluate text-to-image retrieval on a benchmark split, by the protocol of the field."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from tbps.processing_tbps import TBPSProcessor
 
 
 class SplitVectors(NamedTuple):
-    """A split's retrieval vectors: captions `texts` (T, E) and `images` (I, E), float32, with the person id of each."""
+    """Retrieval vectors of the captions (T, E) and images (I, E) of a split, float32, with the person id of each."""
 
     texts: torch.Tensor
     images: torch.Tensor
@@ -28,18 +28,18 @@ class SplitVectors(NamedTuple):
 def embed_split(
     model: TBPSModel, processor: TBPSProcessor, rows: datasets.Dataset, *, batch_size: int = 64, progress: bool = True
 ) -> SplitVectors:
-    """Embed all captions and all images of a split of `load_benchmark`; processes of a launch share the work.
+    """Encode all captions and images of a split of `load_benchmark`; the processes of a launch share the work.
 
     Raises:
-        ValueError: rows without the columns image, captions and person_id, or whose captions or ids are none.
+        ValueError: a column of image, captions and person_id is missing, or has invalid captions or ids.
     """
     captions, gallery_person_ids = captions_of(rows), torch.from_numpy(person_ids_of(rows))
     counts = torch.tensor([len(row) for row in captions], dtype=torch.int64)
     query_person_ids = gallery_person_ids.repeat_interleave(counts)
-    cells = ImageColumn(rows)
+    column = ImageColumn(rows)
 
     def encode_rows(places: Sequence[int]) -> torch.Tensor:
-        return encode_images(model, processor, cells.select(places), batch_size=batch_size, progress=progress)
+        return encode_images(model, processor, column.select(places), batch_size=batch_size, progress=progress)
 
     images = encode_distributed(encode_rows, range(len(rows)), batch_size)
     sentences = [caption for row in captions for caption in row]
@@ -56,12 +56,15 @@ def evaluate_retrieval(
     batch_size: int = 64,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Every caption of the split is a query, every image of it is in the gallery, a hit is an image of the same
-    person (the caption's own image included). Where there are several processes, all of them must call this: each
-    embeds its share, and all get the numbers that one process alone would get.
+    """Rank all images of a split for each of its captions.
+
+    Every caption is a query, and every image is in the gallery. A match is an image of the same person, including the
+    caption's own image. In a launch, all processes must call this. They share the work, and all get the numbers that
+    one process would get.
 
     Args:
-        rows: split of `load_benchmark`: columns image, captions, person_id. batch_size: images at a time.
+        rows: split of `load_benchmark`, with columns image, captions, person_id. batch_size: images per batch.
+
     Returns:
         rank_1, rank_5, rank_10, mAP, mINP in [0, 1].
     """

@@ -199,7 +199,7 @@ def test_the_demo_removes_what_demos_made_and_nothing_else(tmp_path: Path) -> No
         mine = tmp_path / name / name
         mine.parent.mkdir()
         mine.write_text("mine")
-        with pytest.raises(FileExistsError, match="holds files that no demonstration made"):
+        with pytest.raises(FileExistsError, match=r"has files that demo\.py did not write"):
             demo.empty(mine.parent)
         with pytest.raises(FileExistsError, match="is a file"):
             demo.empty(mine)
