@@ -58,7 +58,7 @@ def test_what_is_no_checkpoint_is_named(case: str, tmp_path: Path) -> None:
     for load in (*LOADERS, TBPSProcessor.from_vision_text_pretrained):
         with pytest.raises((ValueError, OSError), match=message):
             load(source)
-    if case != "nothing" and "no folder" in message:
+    if "is a file" in message:
         with pytest.raises(ValueError, match=message):
             TBPSProcessor.from_pretrained(source)
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.loss_tbps import instance_loss
 from tbps.matching_losses_tbps import (
     image_text_contrast,
     part_independence,
@@ -173,11 +172,6 @@ def test_one_identity_only_gives_zero_ranking_and_finite_sdm() -> None:
     assert float(uniform) == pytest.approx(0, abs=1e-5)  # uniform prediction, uniform truth
 
 
-def test_instance_loss_is_the_mean_of_two_cross_entropies() -> None:
-    logits = torch.zeros(3, 5)
-    assert float(instance_loss(logits, logits, torch.tensor([0, 4, 2]))) == pytest.approx(math.log(5))
-
-
 def rde_loss(scores: torch.Tensor, ids: torch.Tensor, tau: float, margin: float) -> torch.Tensor:
     """(B,) `compute_TAL_per` of RDE's published code, line by line."""
     labels = (ids[:, None] == ids[None, :]).float()
@@ -238,12 +232,6 @@ def test_gradcheck(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.tensor([0, 1, 1, 2])
     parts = draw_parts(4, seed=3).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, ids).double(), parts)
-
-
-def test_gradcheck_of_instance_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self.double())
-    logits = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: instance_loss(x[0], x[1], torch.tensor([0, 3, 1])), logits)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

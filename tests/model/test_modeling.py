@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 from transformers import BatchFeature
 
-from tbps import TBPSConfig, TBPSModel, TBPSProcessor
+from tbps import TBPSModel, TBPSProcessor
 from tbps.part_decoder_tbps import content_mask
 from tbps.towers_tbps import ConvStem
 
@@ -174,35 +174,6 @@ def test_towers_of_another_family(model_factory: Factory, pictures: list[Image.I
 # -- training
 
 
-def test_loss_is_the_weighted_sum_of_its_terms(model_factory: Factory, batch: BatchFeature) -> None:
-    weights = {
-        "global_loss_weight": 0.5,
-        "id_loss_weight": 0.25,
-        "cmr_loss_weight": 2.0,
-        "part_matching_loss_weight": 3,
-        "part_independence_loss_weight": 0.75,
-        "part_compactness_loss_weight": 1.25,
-    }
-    early = {"part_image_layer": 0, "part_image_key_layer": 1, "part_text_key_layer": 1}
-    model = model_factory(num_identities=3, text_part_weights=True, **weights, **early).train()
-    out = model(**batch, person_ids=torch.tensor([0, 1, 2, 2]))
-    assert set(out.losses) == {"global", "id", "cmr", "part_matching", "part_independence", "part_compactness"}
-    expected = sum(weight * out.losses[name.removesuffix("_loss_weight")] for name, weight in weights.items())
-    assert torch.allclose(out.loss, expected)
-    out.loss.backward()
-    unused = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    # ViT-like details that no output depends on would show here; CLIP towers have none
-    assert unused == []
-
-
-def test_instance_loss_is_left_out_of_evaluation(model_factory: Factory, batch: BatchFeature) -> None:
-    model = model_factory(num_identities=3)
-    out = model(**batch, person_ids=torch.tensor([100, 101, 102, 103]))  # people never seen
-    assert "id" not in out.losses
-    assert out.loss.isfinite()
-    assert model(**batch, person_ids=torch.arange(4), return_loss=False).loss is None
-
-
 def test_the_similarity_scale_is_not_trained(model_factory: Factory) -> None:
     assert not model_factory().logit_scale.requires_grad
 
@@ -254,12 +225,6 @@ def test_bad_input_is_named(tiny_model: TBPSModel, batch: BatchFeature) -> None:
         tiny_model(pixel_values=batch["pixel_values"][0])
     with pytest.raises(ValueError, match="interpolate_pos_encoding"):
         tiny_model(pixel_values=batch["pixel_values"], interpolate_pos_encoding=True)
-
-
-def test_a_loss_of_nothing_is_named(model_factory: Factory, batch: BatchFeature) -> None:
-    names = [name for name in TBPSConfig.__annotations__ if name.endswith("_loss_weight")]
-    with pytest.raises(ValueError, match="expected one above 0"):
-        model_factory(**dict.fromkeys(names, 0.0))(**batch, person_ids=torch.arange(4))
 
 
 def test_data_parallel_is_refused_by_name(tiny_model: TBPSModel, batch: BatchFeature) -> None:

@@ -1,134 +1,114 @@
-"""Captions beyond the text tower's positions: cut, or a stretched table under which short ones stay as they were."""
+"""Tower weights from published checkpoints: CLIP's own embeddings, resized position tables, and what is refused."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import pytest
 import torch
-from tiny import make_tokenizer
-from tower_checkpoints import WIDTH, save_text_tower, save_tower
-from training_arguments import arguments
-from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel
+from safetensors.torch import load_file, save_file
+from tiny import TEXT_LENGTH
+from tower_checkpoints import adapted, save_text_tower, save_tower
+from transformers import CLIPConfig, CLIPModel
 
-from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
-from tbps.tower_weights_tbps import KEPT_POSITIONS, stretch_positions
-from tbps.training.build import build_model
-from tbps.training.recipe import ModelArguments, RecipeError, parse_recipe
+from tbps import TBPSModel
 
-POSITIONS, LONGER = 24, 96
-PARTS = {"num_parts": 2, "part_dim": 4, "decoder_layers": 1, "decoder_attention_heads": 2}
-LONG = "a person with a red coat, blue trousers and a bag " * 7 + "and a green coat and a yellow bag, black trousers"
+Factory = Callable[..., TBPSModel]
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """A tiny CLIP of 24 text positions, whose tokenizer says so."""
-    tokenizer = make_tokenizer()
-    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    text = {**WIDTH, **special, "vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS}
-    vision = {**WIDTH, "image_size": 16, "patch_size": 4}
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(tmp_path / "clip")
-    tokenizer.save_pretrained(tmp_path / "clip")
+def clip(tmp_path: Path, model_factory: Factory) -> Path:
+    """A tiny random CLIP of 32x32 pixels, with unequal tower widths, on disk."""
+    tiny = model_factory().config
+    vision = {**tiny.vision_config.to_dict(), "image_size": 32, "projection_dim": 24}
+    text = {**tiny.text_config.to_dict(), "projection_dim": 24}
+    torch.manual_seed(1)
+    CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=24)).save_pretrained(tmp_path / "clip")
     return tmp_path / "clip"
 
 
-def extended(checkpoint: Path, length: int | None = LONGER) -> tuple[TBPSModel, TBPSProcessor]:
-    torch.manual_seed(1)
-    model = TBPSModel.from_vision_text_pretrained(checkpoint, text_length=length, **PARTS)
-    return model, TBPSProcessor.from_vision_text_pretrained(checkpoint, text_length=length)
-
-
-def test_the_first_positions_stay_and_the_others_are_interpolated() -> None:
-    table = torch.randn(77, 5, generator=torch.Generator().manual_seed(0))
-    longer = stretch_positions(table, 248)
-    assert longer.shape == (248, 5)
-    assert torch.equal(longer[:KEPT_POSITIONS], table[:KEPT_POSITIONS])
-    for place in range(KEPT_POSITIONS, 248):  # where it lies between the old positions, one by one
-        at = KEPT_POSITIONS + (place - KEPT_POSITIONS) * (77 - 1 - KEPT_POSITIONS) / (248 - 1 - KEPT_POSITIONS)
-        low = min(int(at), 75)
-        expected = table[low] * (1 - (at - low)) + table[low + 1] * (at - low)
-        assert torch.allclose(longer[place], expected, atol=1e-4)
-    assert stretch_positions(table, 77) is table
-    assert stretch_positions(table, 30) is table
+@torch.no_grad()
+def test_clip_towers_give_clip_embeddings(clip: Path) -> None:
+    model = TBPSModel.from_vision_text_pretrained(clip, num_parts=2, part_dim=4, decoder_attention_heads=2).eval()
+    source = CLIPModel.from_pretrained(clip).eval()
+    assert model.config.part_weight == 0
+    ids, pixels = torch.tensor([[0, 9, 8, 1]]), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = source(input_ids=ids, pixel_values=pixels)
+    out = model(input_ids=ids, pixel_values=pixels)
+    assert (out.text_global_embeds - expected.text_embeds).abs().max() < 1e-5
+    assert (out.image_global_embeds - expected.image_embeds).abs().max() < 1e-5
+    assert (out.logits_per_text - expected.logits_per_text).abs().max() < 1e-4
 
 
 @torch.no_grad()
-def test_short_captions_are_embedded_as_before(clip: Path) -> None:
-    (plain, processor), (longer, _) = extended(clip, None), extended(clip)
-    assert longer.config.text_config.max_position_embeddings == LONGER
-    short = ["a red bag", "a person with a blue coat, black trousers and a bag"]
-    batch = processor(text=short, padding=True, return_tensors="pt")
-    assert batch["input_ids"].shape[1] <= KEPT_POSITIONS
-    before, after = plain.get_text_features(**batch), longer.get_text_features(**batch)
-    assert (before.pooler_output - after.pooler_output).abs().max() < 1e-6
-    full = processor(text=[LONG], return_tensors="pt")
-    assert full["input_ids"].shape[1] == POSITIONS
-    moved = longer.get_text_features(**full).pooler_output - plain.get_text_features(**full).pooler_output
-    assert moved.abs().max() > 1e-6  # positions 20 on are others
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_clip_position_table_is_resized_once(clip: Path, tmp_path: Path, interpolation: str) -> None:
+    model = TBPSModel.from_vision_text_pretrained(
+        clip, image_size=(48, 16), interpolation=interpolation, decoder_attention_heads=2
+    )
+    source = CLIPModel.from_pretrained(clip)
+    old = source.vision_model.embeddings.position_embedding.weight
+    new = model.vision_model.embeddings.position_embedding.weight
+    assert new.shape == (6 * 2 + 1, 32)
+    assert torch.equal(new[0], old[0])
+    grid = old[1:].T.reshape(1, 32, 4, 4)
+    expected = torch.nn.functional.interpolate(grid, (6, 2), mode=interpolation, align_corners=False)
+    assert torch.allclose(new[1:], expected[0].flatten(1).T)
+    model.save_pretrained(tmp_path / "adapted")
+    loaded = TBPSModel.from_pretrained(tmp_path / "adapted")
+    assert loaded.config.image_size == (48, 16)
+    assert torch.equal(loaded.vision_model.embeddings.position_embedding.weight, new)
 
 
-@torch.no_grad()
-def test_a_stretched_model_is_saved_and_loaded_bit_equal(clip: Path, tmp_path: Path) -> None:
-    model, processor = extended(clip)
-    model.save_pretrained(tmp_path / "saved")
-    processor.save_pretrained(tmp_path / "saved")
-    loaded, reader = AutoModel.from_pretrained(tmp_path / "saved"), AutoProcessor.from_pretrained(tmp_path / "saved")
-    batch = reader(text=[LONG], return_tensors="pt")
-    assert POSITIONS < batch["input_ids"].shape[1] <= LONGER
-    expected = model.get_text_features(**processor(text=[LONG], return_tensors="pt")).pooler_output
-    weights = model.state_dict()
-    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.state_dict().items())
-    # a file's weights lie at odd addresses in memory, where sums may end in another last bit
-    assert (loaded.get_text_features(**batch).pooler_output - expected).abs().max() < 1e-6
+def test_two_towers_and_a_tower_without_text(clip: Path, tmp_path: Path) -> None:
+    source = CLIPModel.from_pretrained(clip)
+    source.vision_model.save_pretrained(tmp_path / "vision")
+    source.text_model.save_pretrained(tmp_path / "text")
+    model = TBPSModel.from_vision_text_pretrained(
+        tmp_path / "vision", tmp_path / "text", projection_dim=8, decoder_attention_heads=2
+    )
+    assert torch.equal(model.vision_model.post_layernorm.weight, source.vision_model.post_layernorm.weight)
+    assert torch.equal(model.text_model.final_layer_norm.weight, source.text_model.final_layer_norm.weight)
+    with pytest.raises(ValueError, match="has no text tower: give the text tower's checkpoint"):
+        TBPSModel.from_vision_text_pretrained(tmp_path / "vision")
 
 
-def test_captions_of_eighty_words_train_whole(
-    clip: Path, tmp_path: Path, rows: datasets.Dataset, caplog: pytest.LogCaptureFixture, propagate: None
-) -> None:
-    assert len(LONG.replace(",", "").split()) > 80
-    long = rows.map(lambda row: {"captions": [LONG, row["captions"][0]]})
-    for length, said in ((None, "12 of 24 captions are longer than 24 tokens"), (LONGER, "")):
-        model, processor = extended(clip, length)
-        caplog.clear()
-        args = arguments(tmp_path / str(length), max_steps=2, save_strategy="no")
-        trainer = TBPSTrainer(model, args, long, processing_class=processor)
-        assert said in caplog.text
-        assert ("captions are longer" in caplog.text) == bool(said)
-        before = model.text_model.embeddings.position_embedding.weight.detach().clone()
-        trainer.train()
-        moved = (model.text_model.embeddings.position_embedding.weight.detach() - before).abs().amax(dim=1) > 0
-        tokens = max(trainer.train_dataset.input_ids.lengths)
-        assert tokens == (POSITIONS if length is None else len(processor.tokenizer(LONG)["input_ids"]))
-        assert moved[: tokens - 1].all()
-        assert not moved[tokens:].any()
+def test_an_image_size_that_patches_do_not_fill_is_named(clip: Path) -> None:
+    with pytest.raises(ValueError, match=r"image_size=\(50, 30\).*must be a multiple of the patch size \(8, 8\)"):
+        TBPSModel.from_vision_text_pretrained(clip, image_size=(50, 30))
 
 
-def test_a_recipe_asks_for_the_length(clip: Path, rows: datasets.Dataset) -> None:
-    source = ModelArguments(clip_checkpoint=str(clip), text_length=LONGER, model_config=dict(PARTS))
-    model, processor = build_model(source, rows)
-    assert model.config.text_config.max_position_embeddings == processor.tokenizer.model_max_length == LONGER
-    shorter, cutter = build_model(
-        ModelArguments(clip_checkpoint=str(clip), text_length=10, model_config=dict(PARTS)), rows
-    )  # fmt: skip
-    assert shorter.config.text_config.max_position_embeddings == POSITIONS
-    assert cutter(text=[LONG], return_tensors="pt")["input_ids"].shape == (1, 10)
-    with pytest.raises(
-        RecipeError, match=r"text_length=96 only works with clip_checkpoint, and this model starts from model_name"
-    ):
-        parse_recipe(["--model_name_or_path", "some", "--text_length", "96", "--output_dir", "out"])
-
-
-def test_lengths_that_a_tower_cannot_be_given_are_named(clip: Path, tmp_path: Path) -> None:
+def test_a_text_tower_without_special_tokens_is_named(tmp_path: Path) -> None:
     vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
-    text = save_text_tower(tmp_path / "text", "bert", max_position_embeddings=POSITIONS)
-    makers: list[Callable[..., object]] = [
-        TBPSModel.from_vision_text_pretrained, TBPSProcessor.from_vision_text_pretrained
-    ]  # fmt: skip
-    for make in makers:
-        with pytest.raises(ValueError, match=r"text_length=96, but .* is a bert of 24 positions"):
-            make(vision, text, text_length=LONGER)
-        with pytest.raises(ValueError, match=r"text_length=2: expected at least 3"):
-            make(clip, text_length=2)
-    assert TBPSProcessor.from_vision_text_pretrained(vision, text, text_length=12).tokenizer.model_max_length == 12
+    text = save_tower(tmp_path / "text", "bert", vocab_size=50)
+    with pytest.raises(ValueError, match=r"no tokenizer.*special_token_ids"):
+        adapted(vision, text)
+    assert adapted(vision, text, projection_dim=16, special_token_ids=[0, 1]).config.masked_token_ids == [0, 1]
+
+
+def test_what_is_no_tower_is_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
+    vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
+    text = save_text_tower(tmp_path / "text", "bert", max_position_embeddings=TEXT_LENGTH)
+    with pytest.raises(ValueError, match=r"BertModel, which reads input_ids: expected a vision tower"):
+        adapted(text, vision)
+    with pytest.raises(ValueError, match=r"ViTModel, which reads pixel_values: expected a text tower"):
+        adapted(vision, vision)
+    with pytest.raises(ValueError, match=r"no num_part\. Did you mean num_parts\?"):
+        adapted(siglip, num_part=3)
+    with pytest.raises(ValueError, match=r"interpolation='cubic': expected one of bicubic, bilinear"):
+        adapted(siglip, image_size=(24, 8), interpolation="cubic")
+    with pytest.raises(ValueError, match=r"\[99\] are not in the vocabulary"):
+        adapted(siglip, special_token_ids=[0, 99])
+    model_factory().save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"a complete TBPSModel"):
+        adapted(tmp_path / "model")
+    distil = save_tower(tmp_path / "distil", "distilbert", vocab_size=50, dim=24, n_heads=4, max_position_embeddings=24)
+    with pytest.raises(ValueError, match=r"pooling='mean'"):
+        adapted(vision, distil, special_token_ids=[0], projection_dim=16)(input_ids=torch.ones(1, 3, dtype=torch.long))
+
+
+def test_a_tower_checkpoint_that_is_not_finite_is_named(siglip: Path) -> None:
+    weights = load_file(siglip / "model.safetensors")
+    weights["text_model.final_layer_norm.weight"][0] = torch.nan
+    save_file(weights, siglip / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"NaN or infinite weights in text_model\.final_layer_norm\.weight"):
+        adapted(siglip)

@@ -7,30 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from tiny import TEXT_LENGTH, make_tokenizer
 from tower_checkpoints import WIDTH, adapted, save_text_tower, save_tower, words
-from transformers import AutoModel, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from transformers import AutoModel, CLIPConfig, CLIPModel, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from tbps import TBPSModel, TBPSProcessor
 
 SENTENCES = ["a red bag", "a person with a blue coat, black trousers and a bag"]
 Factory = Callable[..., TBPSModel]
-
-
-@pytest.fixture
-def siglip(tmp_path: Path) -> Path:
-    """A tiny SigLIP of 16x16 pixels, whose configuration names special tokens that its vocabulary does not have."""
-    tokenizer = make_tokenizer()
-    text = {**WIDTH, "vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH, "projection_size": 24}
-    vision = {**WIDTH, "image_size": 16, "patch_size": 4}
-    torch.manual_seed(0)
-    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
-    model.logit_scale.data.fill_(2.0)
-    model.save_pretrained(tmp_path / "siglip")
-    tokenizer.save_pretrained(tmp_path / "siglip")
-    return tmp_path / "siglip"
 
 
 @torch.no_grad()
@@ -132,14 +117,6 @@ def test_mean_and_max_pooling_of_a_tower_without_a_pooler(tmp_path: Path) -> Non
 # -- bad input
 
 
-def test_a_text_tower_without_special_tokens_is_named(tmp_path: Path) -> None:
-    vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
-    text = save_tower(tmp_path / "text", "bert", vocab_size=50)
-    with pytest.raises(ValueError, match=r"no tokenizer.*special_token_ids"):
-        adapted(vision, text)
-    assert adapted(vision, text, projection_dim=16, special_token_ids=[0, 1]).config.masked_token_ids == [0, 1]
-
-
 def test_sizes_that_do_not_fit_are_both_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
     with pytest.raises(ValueError, match=r"visual_projection\.weight of size \(24, 24\).* asks for \(12, 24\)"):
         adapted(siglip, projection_dim=12)
@@ -149,24 +126,6 @@ def test_sizes_that_do_not_fit_are_both_named(siglip: Path, tmp_path: Path, mode
     assert (
         TBPSModel.from_pretrained(tmp_path / "model", num_parts=4, ignore_mismatched_sizes=True).config.num_parts == 4
     )
-
-
-def test_another_number_of_people_starts_a_new_head(
-    tmp_path: Path, model_factory: Factory, caplog: pytest.LogCaptureFixture, propagate: None
-) -> None:
-    model = model_factory(num_identities=5)
-    model.save_pretrained(tmp_path / "model")
-    loaded = AutoModel.from_pretrained(tmp_path / "model", num_identities=7)
-    assert loaded.id_head.out_features == 7
-    assert torch.equal(loaded.part_decoder.queries, model.part_decoder.queries)
-    said = [record.message for record in caplog.records if "id_head" in record.message or "head for" in record.message]
-    assert len(said) == 1
-    assert "head for 5 people, and the configuration asks for 7" in said[0]
-
-
-def test_the_scale_stays_fixed_when_a_checkpoint_is_loaded(tmp_path: Path, model_factory: Factory) -> None:
-    model_factory().save_pretrained(tmp_path)
-    assert not AutoModel.from_pretrained(tmp_path).logit_scale.requires_grad
 
 
 @torch.no_grad()
@@ -207,49 +166,3 @@ def test_siglip_is_exported_up_to_its_full_length(siglip: Path) -> None:
     for padding in (True, "max_length"):
         batch = {**words(model, SENTENCES * 2, padding), "pixel_values": torch.zeros(4, 3, 16, 16)}
         assert (exported(**batch).logits_per_text - model(**batch).logits_per_text).abs().max() < 1e-4
-
-
-def test_what_is_no_tower_is_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
-    vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
-    text = save_text_tower(tmp_path / "text", "bert", max_position_embeddings=TEXT_LENGTH)
-    with pytest.raises(ValueError, match=r"BertModel, which reads input_ids: expected a vision tower"):
-        adapted(text, vision)
-    with pytest.raises(ValueError, match=r"ViTModel, which reads pixel_values: expected a text tower"):
-        adapted(vision, vision)
-    with pytest.raises(ValueError, match=r"no num_part\. Did you mean num_parts\?"):
-        adapted(siglip, num_part=3)
-    with pytest.raises(ValueError, match=r"interpolation='cubic': expected one of bicubic, bilinear"):
-        adapted(siglip, image_size=(24, 8), interpolation="cubic")
-    with pytest.raises(ValueError, match=r"\[99\] are not in the vocabulary"):
-        adapted(siglip, special_token_ids=[0, 99])
-    model_factory().save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"a complete TBPSModel"):
-        adapted(tmp_path / "model")
-    distil = save_tower(tmp_path / "distil", "distilbert", vocab_size=50, dim=24, n_heads=4, max_position_embeddings=24)
-    with pytest.raises(ValueError, match=r"pooling='mean'"):
-        adapted(vision, distil, special_token_ids=[0], projection_dim=16)(input_ids=torch.ones(1, 3, dtype=torch.long))
-
-
-def test_a_tower_checkpoint_that_is_not_finite_is_named(siglip: Path) -> None:
-    weights = load_file(siglip / "model.safetensors")
-    weights["text_model.final_layer_norm.weight"][0] = torch.nan
-    save_file(weights, siglip / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"NaN or infinite weights in text_model\.final_layer_norm\.weight"):
-        adapted(siglip)
-
-
-def test_a_truncated_checkpoint_is_named(tmp_path: Path, model_factory: Factory) -> None:
-    model_factory().save_pretrained(tmp_path)
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(OSError, match=r"are damaged .*Get the checkpoint again"):
-        AutoModel.from_pretrained(tmp_path)
-
-
-def test_weights_that_are_not_finite_are_named_at_load(tmp_path: Path, model_factory: Factory) -> None:
-    model_factory().save_pretrained(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    weights["part_decoder.final_norm.weight"][3] = torch.nan
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"NaN or infinite weights in part_decoder\.final_norm\.weight"):
-        AutoModel.from_pretrained(tmp_path)
