@@ -1,14 +1,19 @@
 """Hooks of the MkDocs build (`make docs`).
 
-README.md is the start page. A link to a file outside docs/ works on the site as it does in the repository: the file
-is copied below `source/`, and a Markdown file becomes a page there. `<!-- help: gallery list -->` on a page becomes the
-output of `tbps gallery list --help`. The names that docstrings put in brackets, as Transformers does, lose them.
+- README.md is the start page.
+- A link to a file outside docs/ works on the site as it does in the repository: the file is copied below `source/`, and
+  a Markdown file becomes a page there.
+- `<!-- help: gallery list -->` on a page becomes the output of `tbps gallery list --help`.
+- `<!-- fields: FILE CLASS -->` becomes the fields of a class with their defaults.
+- Names that docstrings put in brackets, as Transformers does, lose the brackets.
 """
 
+import ast
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +27,7 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)")
 BRACKETED = re.compile(r"\[(<code>[^<]*</code>)\]")
 SECTION = re.compile(r"\n(?=(?:Args|Returns|Raises):\n)")
+FIELDS = re.compile(r"^<!-- fields: (?P<file>\S+) (?P<name>\w+) -->$", re.MULTILINE)
 HELP = re.compile(r"^<!-- help: (?P<command>[\w -]+) -->$", re.MULTILINE)
 
 
@@ -52,6 +58,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = site_path((folder / found["path"]).resolve())
         return os.path.relpath(target, os.path.dirname(uri))
 
+    markdown = FIELDS.sub(lambda found: f"```python\n{fields_of(found['file'], found['name'])}\n```", markdown)
     return HELP.sub(lambda found: f"```text\n{help_of(found['command'])}\n```", LINK.sub(moved, markdown))
 
 
@@ -80,6 +87,14 @@ def help_of(command: str) -> str:
     plain = {**os.environ, "COLUMNS": "92", "NO_COLOR": "1", "TERM": "dumb"}
     words = [sys.executable, "-m", "tbps", *command.split(), "--help"]
     return subprocess.run(words, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def fields_of(file: str, name: str) -> str:
+    """The lines of a class from its first annotated field to its last."""
+    source = (ROOT / file).read_text(encoding="utf-8")
+    [found] = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name]
+    fields = [node for node in found.body if isinstance(node, ast.AnnAssign)]
+    return textwrap.dedent("\n".join(source.splitlines()[fields[0].lineno - 1 : fields[-1].end_lineno]))
 
 
 class SectionBreaks(griffe.Extension):

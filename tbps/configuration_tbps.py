@@ -51,12 +51,12 @@ class TBPSConfig(PreTrainedConfig):
     Parts:
         - `num_parts`, `part_dim`: number K of part queries, and size d of a part embedding.
         - `decoder_layers`, `decoder_attention_heads`: of the part decoder. With small towers, a second layer found
-          fewer people (docs/method.md).
+          fewer people (docs/method_study.md).
         - `part_attention`: what part attention is normalised over. "tokens" is plain attention. With "parts", parts
           compete for each token, as slots do. "both" multiplies the two (dual softmax). See `part_decoder_tbps`.
         - `part_image_layer`: hidden state of the vision tower whose patches the parts read, through a projection of its
           own; 0 is the tower's input. None reads the tower's output. With keys from a later layer, early patches
-          worked best (docs/method.md).
+          worked best (docs/method_study.md).
         - `part_image_key_layer`, `part_text_key_layer`: hidden states that give the keys of part attention, through
           projections of their own. A later layer knows more about its surroundings. None takes the tokens read.
         - `part_stripes`: how many parts start out looking at a horizontal stripe of the image, from top to bottom (PCB,
@@ -79,7 +79,7 @@ class TBPSConfig(PreTrainedConfig):
         - `cmr_margin`, `cmr_margin_floor`: full margin m and its floor m_min in commonality-based margin ranking.
         - `commonality`: estimate of how common a part is: "none" (the margin stays m), "mean_similarity", "all_views",
           or one that you add to `commonality_tbps.COMMONALITY`. None was shown to find people better than another;
-          "all_views" follows the true frequencies best (docs/method.md).
+          "all_views" follows the true frequencies best (docs/method_study.md).
         - `cmr_positives`: which image of a person sets the bar: "mean", "hardest" or "easiest".
         - `cmr_negatives`: which negatives count: "violating", "semi_hard", "hardest", or "softened", which combines all
           of an anchor by a log-sum-exp. See `ranking_loss_tbps`.

@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import inspect
 import pydoc
 import re
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from repository import ROOT
+
+from tbps import TBPSConfig
 
 pytest.importorskip("mkdocs", reason="mkdocs comes with the extra 'docs'")
 
@@ -98,3 +101,8 @@ def test_the_reference_has_every_command() -> None:
     shown = [found["command"] for found in hooks.HELP.finditer(page)]
     assert sorted(shown) == sorted(commands(""))
     assert len(shown) > 15
+
+
+def test_the_reference_has_every_field_of_the_configuration() -> None:
+    fields = hooks.fields_of("tbps/configuration_tbps.py", "TBPSConfig")
+    assert set(re.findall(r"^(\w+):", fields, re.MULTILINE)) == {*inspect.get_annotations(TBPSConfig)}
