@@ -67,9 +67,9 @@ def find_images(folder: str | Path) -> ImageFolder:
     closed: list[OSError] = []
     taken, others = _suffixes()
     found: list[Path] = []
-    for place, _, names in os.walk(folder, onerror=closed.append):
+    for directory, _, names in os.walk(folder, onerror=closed.append):
         named = (name for name in names if not name.startswith(".") and Path(name).suffix.lower() in taken | others)
-        found += [path for name in named if _is_file(path := Path(place, name), closed)]
+        found += [path for name in named if _is_file(path := Path(directory, name), closed)]
     left_out = [(shown(path), _unopened(path)) for path in sorted(found) if path.suffix.lower() in others]
     left_out += [(shown(error.filename), _unlisted(error)) for error in closed]
     paths = sorted(path for path in found if path.suffix.lower() in taken)

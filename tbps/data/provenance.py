@@ -62,9 +62,9 @@ def why_not_comparable(benchmark: str, split: str, found: Mapping[str, Any]) -> 
     if found["standing"] == "published":
         return None
     if found["standing"] == "incomplete":
-        return f"{split} was {size}, of the {whole} of {benchmark}"
+        return f"{split} has {size}, out of {whole} in {benchmark}"
     published = f" of {Size(*found['published'])}" if found["published"] else ""
-    return f"{split} was {size}, which are not the published split{published}"
+    return f"{split} has {size}, which is not the published split{published}"
 
 
 def size_of(rows: datasets.Dataset) -> Size:

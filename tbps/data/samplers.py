@@ -46,7 +46,7 @@ class IdentitySampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        places: list[float] = []
+        offsets: list[float] = []
         groups: list[np.ndarray] = []
         remainders: list[np.ndarray] = []
         for members in self.members:
@@ -55,8 +55,8 @@ class IdentitySampler(Sampler[Key]):
             if len(cut[-1]) < self.group_size:  # a shorter group would shift all later ones across batch borders
                 remainders.append(cut.pop())
             groups += cut
-            places += list((np.arange(len(cut)) + rng.random(len(cut))) / max(len(cut), 1))
-        ordered = [groups[i] for i in np.argsort(places)]
+            offsets += list((np.arange(len(cut)) + rng.random(len(cut))) / max(len(cut), 1))
+        ordered = [groups[i] for i in np.argsort(offsets)]
         rng.shuffle(remainders)
         for index in np.concatenate([*ordered, *remainders]):
             yield self.epoch, int(index)

@@ -39,7 +39,7 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         processor, augmentation, word_dropout, augmentation_warmup_epochs, seed, image_backend: As for `PersonPairs`.
 
     Attributes:
-        places: The position from which each worker of this process continues, see `resume`.
+        positions: The position from which each worker of this process continues, see `resume`.
         first_worker: The worker whose turn is next.
         num_identities: 0, because an instance loss cannot have a class for each of millions of people.
 
@@ -69,18 +69,18 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
             raise ValueError(f"shuffle_buffer must be 1 (rows in shard order) or more, got {buffer}.")
         self.corpus, self.rows, self.buffer = corpus, corpus.rows(), buffer
         self.process, self.processes = process, processes
-        self.places: dict[int, ReaderPosition] = {}
+        self.positions: dict[int, ReaderPosition] = {}
         self.first_worker = self.num_identities = 0
 
-    def resume(self, places: Mapping[int, ReaderPosition], first_worker: int) -> None:
+    def resume(self, positions: Mapping[int, ReaderPosition], first_worker: int) -> None:
         """Start the next iteration at these positions of the workers; an empty mapping starts from the beginning."""
-        self.places, self.first_worker = dict(places), first_worker
+        self.positions, self.first_worker = dict(positions), first_worker
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield pairs, endlessly. The log names each skipped file once.
 
         Yields:
-            The items of `PersonPairs`, with "place": (worker, position after this item), "file": the image, and
+            The items of `PersonPairs`, with "position": (worker, position after this item), "file": the image, and
             "skipped": the files skipped since the last item.
 
         Raises:
@@ -93,12 +93,12 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
         # a loader starts with its worker 0, which therefore continues the work of `first_worker`
         worker = ((loader.id if loader else 0) + self.first_worker) % workers
         reader, readers = self.process * workers + worker, self.processes * workers
-        start = self.places.get(worker, ReaderPosition())
+        start = self.positions.get(worker, ReaderPosition())
         skipped: list[str] = []
         warned: set[str] = set()
-        for row, place in endless_rows(self.rows, reader, readers, self.seed, self.buffer, start):
+        for row, position in endless_rows(self.rows, reader, readers, self.seed, self.buffer, start):
             try:
-                item = self.item(row, place.epoch)
+                item = self.item(row, position.epoch)
             except BadImageError as error:
                 name = row["file_path"]
                 skipped.append(name)
@@ -108,7 +108,7 @@ class StreamedPairs(AugmentedPairs, torch.utils.data.IterableDataset[dict[str, A
                     logger.warning(f"skipped: {error}")
                 warned.add(name)
                 continue
-            yield {**item, "place": (worker, place), "file": row["file_path"], "skipped": skipped}
+            yield {**item, "position": (worker, position), "file": row["file_path"], "skipped": skipped}
             skipped = []
 
     def item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
@@ -133,8 +133,8 @@ class StreamCollator:
 
     def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Collate pairs, which all come from one worker."""
-        worker, place = pairs[-1]["place"]
+        worker, position = pairs[-1]["position"]
         skipped = [name for pair in pairs for name in pair["skipped"]]
         files = [pair["file"] for pair in pairs]
-        stream = {"worker": worker, "place": asdict(place), "files": files, "skipped": skipped}
+        stream = {"worker": worker, "position": asdict(position), "files": files, "skipped": skipped}
         return {**self.collate(pairs), "stream": json.dumps(stream)}

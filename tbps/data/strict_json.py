@@ -127,7 +127,7 @@ def _tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     one = get_args(kind)[0]
     if one is int and all(type(entry) is int and abs(entry) <= _LARGEST for entry in value):  # there may be millions
         return tuple(value)
-    return tuple(_as(one, entry, f"{where}[{place}]") for place, entry in enumerate(value))
+    return tuple(_as(one, entry, f"{where}[{index}]") for index, entry in enumerate(value))
 
 
 def _list(kind: Any, value: Any, where: str) -> list[Any]:

@@ -36,7 +36,7 @@ class StreamPosition:
     def take(self, batch: str) -> list[str]:
         """Advance past a batch, given by its "stream" (see `StreamCollator`), and return its files."""
         found = json.loads(batch)
-        self.places[found["worker"]] = ReaderPosition(**found["place"])
+        self.places[found["worker"]] = ReaderPosition(**found["position"])
         self.skipped += found["skipped"]
         self.next_worker = (found["worker"] + 1) % max(1, self.read_by["dataloader_num_workers"])
         files: list[str] = found["files"]

@@ -110,7 +110,7 @@ def test_tbps_evaluate_says_that_it_is_no_result_on_the_benchmark(
     for more in ([], ["--json"]):
         assert main(["evaluate", str(tmp_path / "model"), "CUHK-PEDES", str(tmp_path), *more]) == 0
         said = capsys.readouterr().err
-        assert "no result on CUHK-PEDES: test was 12 images and 24 captions of 6 people, which are not the" in said
+        assert "no result on CUHK-PEDES: test has 12 images and 24 captions of 6 people, which is not the" in said
         assert "3,074 images and 6,156 captions of 1,000 people" in said
     assert main(["evaluate", str(tmp_path / "model"), "ToyPEDES", str(toy)]) == 0
     assert "no result" not in capsys.readouterr().err

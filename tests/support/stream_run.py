@@ -61,7 +61,7 @@ def main(mode: str, folder: Path, corpus: Path) -> None:
     whole.train()
     whole.train_dataset.augmentation = None
     whole.train_dataset.resume({}, 0)
-    epoch = takewhile(lambda item: item["place"][1].epoch == 0, whole.train_dataset)
+    epoch = takewhile(lambda item: item["position"][1].epoch == 0, whole.train_dataset)
     found = {
         "seen": [sha256(item["pixel_values"]).hexdigest() for item in epoch],
         "sizes": [len(batch["input_ids"]) for batch in islice(whole.get_train_dataloader(), 20)],

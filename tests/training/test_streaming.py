@@ -116,7 +116,7 @@ def test_augmentation_depends_on_seed_epoch_and_file_alone(corpus: Corpus) -> No
         pairs = StreamedPairs(corpus, make_processor(), augmentation=Augmentation(), seed=4, **settings)
         found = {}
         for item in pairs:
-            _, place = item["place"]
+            _, place = item["position"]
             if place.epoch == 2:
                 return found
             found[place.epoch, item["person_ids"], item["pixel_values"].tobytes()] = item["input_ids"]
@@ -133,7 +133,7 @@ def test_augmentation_depends_on_seed_epoch_and_file_alone(corpus: Corpus) -> No
 def test_loader_workers_are_readers_and_take_turns(corpus: Corpus) -> None:
     pairs = StreamedPairs(corpus, make_processor(), seed=5, buffer=16)
     loader = DataLoader(pairs, batch_size=5, num_workers=2, collate_fn=list)
-    batches = [[item["place"] for item in batch] for batch in islice(loader, 40)]  # into the fourth epoch
+    batches = [[item["position"] for item in batch] for batch in islice(loader, 40)]  # into the fourth epoch
     assert [{worker for worker, _ in batch} for batch in batches] == [{0}, {1}] * 20
     for reader in range(2):
         expected = [place for _, place in islice(endless_rows(corpus.rows(), reader, 2, 5, 16), 100)]
@@ -147,11 +147,11 @@ def test_bad_images_stop_or_are_passed_over(
     read = pairs.preparation.read
     bad = {row["image"]["bytes"] for row, _ in islice(endless_rows(corpus.rows(), 0, 1, 0, 1000), 3, 5)}
     monkeypatch.setattr(pairs.preparation, "read", lambda data: read(b"broken" if data in bad else data))
-    assert len([item for item in islice(pairs, IMAGES - 2) if item["place"][1].epoch == 0]) == IMAGES - 2
+    assert len([item for item in islice(pairs, IMAGES - 2) if item["position"][1].epoch == 0]) == IMAGES - 2
     assert caplog.text.count("skipped: Image part") == 2
     again = list(islice(pairs, 3 * IMAGES))  # over several epochs
     assert caplog.text.count("skipped: Image part") == 4  # each file once
-    assert sum(len(item["skipped"]) for item in again if item["place"][1].epoch < 3) == 6
+    assert sum(len(item["skipped"]) for item in again if item["position"][1].epoch < 3) == 6
     pairs.on_bad_sample = "raise"
     with pytest.raises(BadImageError, match=r"Image part\d/.*jpg of .*shards: .*not an image"):
         list(islice(pairs, IMAGES))
