@@ -49,6 +49,14 @@ def pictures() -> list[Image.Image]:
 
 
 @pytest.fixture
+def photo() -> Image.Image:
+    """8 wide, 16 high, noisy enough that cutting the file cuts pixels."""
+    image = Image.new("RGB", (8, 16))
+    image.putdata([(i * 7 % 256, i * 13 % 256, i * 29 % 256) for i in range(128)])
+    return image
+
+
+@pytest.fixture
 def sentences() -> list[str]:
     """Four sentences of different lengths."""
     return list(SENTENCES)

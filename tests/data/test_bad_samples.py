@@ -1,4 +1,4 @@
-"""Images that break and loader processes that die: the file is named, or the sample skipped and counted."""
+"""Broken images and dead loader processes: the file is named, or the sample is skipped and counted."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def break_image(rows: datasets.Dataset, row: int, how: str) -> str:
 def test_a_broken_image_is_named_from_loader_processes_too(
     how: str, workers: int, rows: datasets.Dataset, tiny_processor: TBPSProcessor
 ) -> None:
-    path = break_image(rows, 11, how)  # in the last batch: else the loader waits for those after it
+    path = break_image(rows, 11, how)  # in the last batch, as the loader would wait for later ones
     collate = PairCollator(tiny_processor)
     loader = DataLoader(PersonPairs(rows, tiny_processor), 8, collate_fn=collate, num_workers=workers)
     with pytest.raises(BadImageError) as caught:
@@ -65,7 +65,7 @@ def test_an_image_of_bytes_is_named_by_its_row(rows: datasets.Dataset, tiny_proc
 
 
 def test_chosen_rows_keep_their_own_images(rows: datasets.Dataset, tiny_processor: TBPSProcessor) -> None:
-    """A selection is an index over the table that holds all."""
+    """A selection is an index into the table of all rows."""
     whole = PersonPairs(rows, tiny_processor)
     chosen = PersonPairs(rows.select([7, 2, 5]), tiny_processor)
     for pair, row in enumerate([7, 7, 2, 2, 5, 5]):
@@ -74,7 +74,7 @@ def test_chosen_rows_keep_their_own_images(rows: datasets.Dataset, tiny_processo
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_skipped_pairs_are_counted_and_batches_stay_whole(
+def test_skipped_pairs_are_counted_and_batches_stay_complete(
     workers: int, rows: datasets.Dataset, tiny_processor: TBPSProcessor
 ) -> None:
     for row in (3, 8, 9):  # one of two images of person 1, both of person 4
@@ -83,7 +83,7 @@ def test_skipped_pairs_are_counted_and_batches_stay_whole(
     loader = DataLoader(pairs, 6, collate_fn=PairCollator(tiny_processor), num_workers=workers)
     batches = list(loader)
     assert [len(batch["person_ids"]) for batch in batches] == [6, 6, 6, 6]
-    # pairs 6 and 7 show person 1's broken image: its other one stands in; for person 4 there is none
+    # pairs 6 and 7 show a broken image of person 1, which the other one replaces; person 4 has no other
     assert batches[1]["person_ids"].tolist()[:2] == [1, 1]
     assert all(4 not in batch["person_ids"] for batch in batches)
     assert pairs.worker_log.take_skipped() == [6, 7, 16, 17, 18, 19]
@@ -102,7 +102,7 @@ def test_nothing_readable_is_an_error(rows: datasets.Dataset, tiny_processor: TB
         PersonPairs(rows, tiny_processor, on_bad_sample="ignore")
 
 
-def test_stand_ins_are_of_the_same_person_first_and_never_in_the_batch() -> None:
+def test_replacements_are_of_the_same_person_first_and_never_in_the_batch() -> None:
     people = np.repeat(np.arange(40), 4)
     taken = {0, 1, 8, 12}  # of people 0, 0, 2, 3
     found = list(replacements(people, 0, taken, (5, 1)))
@@ -121,9 +121,9 @@ def test_training_goes_on_and_logs_what_it_skipped(
     trainer = TBPSTrainer(model_factory(num_identities=6), args, rows, processing_class=tiny_processor)
     trainer.train()
     assert trainer.state.global_step == 6
-    told = [entry for entry in trainer.state.log_history if "skipped_samples" in entry]
-    assert [(entry["skipped_samples"], entry["epoch"]) for entry in told] == [(2, 1.0), (2, 2.0)]
-    assert told[0]["skipped_files"] == [f"{path} (row 3)"]
+    logged = [entry for entry in trainer.state.log_history if "skipped_samples" in entry]
+    assert [(entry["skipped_samples"], entry["epoch"]) for entry in logged] == [(2, 1.0), (2, 2.0)]
+    assert logged[0]["skipped_files"] == [f"{path} (row 3)"]
     json.dumps(trainer.state.log_history)
 
 
@@ -139,8 +139,8 @@ def test_training_stops_at_a_bad_sample_unless_asked(
 # -- loader processes that die
 
 
-class Murderous(PersonPairs):
-    """At one row the process is killed, as by the system when memory runs out."""
+class Killed(PersonPairs):
+    """A data set whose loader process is killed at one row, as by the system when memory runs out."""
 
     def pixels(self, row: int) -> np.ndarray:
         pixels = super().pixels(row)
@@ -149,13 +149,13 @@ class Murderous(PersonPairs):
         return pixels
 
 
-def test_what_a_killed_loader_process_was_reading_is_named(
+def test_the_file_that_a_killed_loader_process_read_is_named(
     tmp_path: Path, model_factory: Factory, tiny_processor: TBPSProcessor
 ) -> None:
     rows = make_rows(tmp_path / "images", people=6)
     args = arguments(tmp_path / "run", dataloader_num_workers=2, save_strategy="no")
     trainer = TBPSTrainer(model_factory(), args, rows, processing_class=tiny_processor)
-    trainer.train_dataset = Murderous(rows, tiny_processor)
+    trainer.train_dataset = Killed(rows, tiny_processor)
     with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid.*It was reading .*") as caught:
         trainer.train()
     assert f"{path_of(rows, 5)} (row 5)" in str(caught.value)

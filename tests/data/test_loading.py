@@ -1,16 +1,16 @@
-"""Every benchmark in its real layout, and every kind of bad input named in the error."""
+"""Every benchmark loads from its real layout, and errors name every kind of bad input."""
 
 import json
 import logging
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, Image
+from datasets import Image
 from PIL import Image as PILImage
 
 from tbps.data.benchmarks import BENCHMARKS, BenchmarkError, MissingDataError, find_benchmark
 from tbps.data.loading import load_benchmark
-from tbps.data.splits import hold_out_identities, select_split
+from tbps.data.splits import select_split
 
 
 def entry(file_path, person_id, split="train", captions=("a man in black", "a person"), path_key="file_path"):
@@ -220,31 +220,3 @@ def test_select_split(tmp_path):
         select_split(dataset, "icfg-pedes", "val")
     with pytest.raises(BenchmarkError, match=r"no split 'dev', .*are: train, test. Choose one"):
         select_split(dataset, "icfg-pedes", "dev")
-
-
-def people(count, images_each=3):
-    return Dataset.from_dict({"person_id": [i // images_each for i in range(count * images_each)]})
-
-
-def test_hold_out_identities_is_disjoint_and_deterministic():
-    dataset = people(40)
-    train, held_out = hold_out_identities(dataset, 0.1, seed=0)
-    assert len(set(held_out["person_id"])) == 4
-    assert set(train["person_id"]).isdisjoint(held_out["person_id"])
-    assert sorted([*train["person_id"], *held_out["person_id"]]) == dataset["person_id"][:]
-    assert hold_out_identities(dataset, 0.1, seed=0)[1]["person_id"][:] == held_out["person_id"][:]
-    assert hold_out_identities(dataset, 0.1, seed=1)[1]["person_id"][:] != held_out["person_id"][:]
-    assert sorted(set(held_out["person_id"])) == [15, 20, 25, 36]  # recorded: must never change
-
-
-@pytest.mark.parametrize("share", [0.001, 0.999])
-def test_hold_out_leaves_someone_on_either_side(share):
-    train, held_out = hold_out_identities(people(2), share, seed=0)
-    assert len(train) == len(held_out) == 3
-
-
-def test_hold_out_bad_input():
-    with pytest.raises(ValueError, match=r"share must be .* between 0 and 1, got 1\.0"):
-        hold_out_identities(people(3), 1.0, seed=0)
-    with pytest.raises(ValueError, match="1 identities cannot be split"):
-        hold_out_identities(people(1), 0.5, seed=0)

@@ -1,8 +1,11 @@
-"""Paths and addresses: what names a scheme that is not known here never becomes a folder of that name."""
+"""Paths, addresses and file names: an unknown scheme never becomes a folder, and names are UTF-8 in every locale."""
 
+import json
 import os
 import re
 import string
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +16,10 @@ from hypothesis import strategies as st
 from repository import ROOT
 from tiny import make_rows
 
+from tbps import TBPSModel, TBPSProcessor
 from tbps.cli.main import main
 from tbps.data.benchmarks import find_annotation, find_benchmark
-from tbps.data.paths import checkpoint_name, local_path, scheme_of
+from tbps.data.paths import checkpoint_name, local_path, name_as_text, name_on_disk, scheme_of
 from tbps.data.toypedes import generate
 from tbps.gallery import Gallery
 from tbps.gallery.checks import GalleryError
@@ -42,7 +46,7 @@ def test_an_unknown_scheme_is_refused_with_those_that_exist(scheme: str, mark: s
 
 
 @given(st.text(min_size=1), st.text())
-def test_whatever_has_a_scheme_is_no_folder(before: str, after: str) -> None:
+def test_an_address_with_a_scheme_is_not_a_folder(before: str, after: str) -> None:
     where = f"{before}://{after}"
     try:
         place = place_of(where)
@@ -75,7 +79,7 @@ def test_a_file_address_is_the_path_it_was_made_of(name: str) -> None:
      "file:///pe%00ople", "http:host:1/people", "https:/host/people", "tcp:host", "://x", Path("https://host/people"),
      Path("s3://bucket/people")],
 )  # fmt: skip
-def test_what_is_nearly_an_address_is_refused(where: str | Path) -> None:
+def test_almost_valid_addresses_are_refused(where: str | Path) -> None:
     with pytest.raises(GalleryError, match="expected") as caught:
         place_of(where)
     if not str(where).strip():
@@ -117,7 +121,7 @@ def status(command: list[str]) -> int | str | None:
 
 
 @pytest.mark.parametrize("where", ["s3://bucket/people", "S3:/bucket", "", "hdfs://x"])
-def test_nothing_is_made_anywhere(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_addresses_create_no_folder(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever Python or the command line takes a place to write to or to read from."""
     monkeypatch.chdir(tmp_path)
     for take in (
@@ -142,7 +146,7 @@ def test_nothing_is_made_anywhere(where: str, tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_address_serves_everywhere(tmp_path: Path) -> None:
+def test_a_file_address_works_everywhere(tmp_path: Path) -> None:
     folder = tmp_path / "some people"
     store = open_store(folder.as_uri(), IDENTITY, layout())
     assert store.where == str(folder)
@@ -173,3 +177,59 @@ def test_a_folder_of_images_may_be_a_file_address(tmp_path, tiny_model, tiny_pro
     assert gallery.sync(address, progress=False).unchanged == len(added)
     next((tmp_path / "two words").rglob("*.png")).unlink()
     assert gallery.sync(address, drop=True, progress=False).dropped == 1
+
+
+PROGRAM = """
+import sys
+from tbps.cli.main import main
+assert sys.getfilesystemencoding() == "ascii"
+model, crops, people, lines, sentence, camera, page, name = sys.argv[1:]
+statuses = [main(["index", model, crops, people, "--metadata", lines]),
+            main(["search", model, people, sentence, "--path", crops + "/" + name]), main(["gallery", "list", people]),
+            main(["index", model, crops, people, "--sync", "--drop", "--json"]),
+            main(["data", "check", "ToyPEDES", crops]), main(["evaluate", model, "ToyPEDES", crops]),
+            main(["search", model, people, sentence, "--camera", camera, "--json", "--roots", crops, "--html", page])]
+sys.exit(max(statuses))
+"""
+
+
+@given(st.binary().filter(lambda name: b"\0" not in name))
+def test_a_name_becomes_text_and_the_same_name_again(name: bytes) -> None:
+    text = name_as_text(os.fsdecode(name))
+    assert os.fsencode(name_on_disk(text)) == name
+    assert text.encode("utf-8", "surrogateescape") == name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_locale_without_utf_8_changes_nothing(
+    tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
+) -> None:
+    """Names of files, metadata, sentences, filters and pages."""
+    tiny_model.save_pretrained(tmp_path / "model")
+    tiny_processor.save_pretrained(tmp_path / "model")
+    crops = tmp_path / "Fußgänger"
+    make_rows(crops, people=2)
+    named = crops / "ü名.png"
+    (crops / "000_0.png").rename(named)
+    entry = {"split": "test", "file_path": named.name, "captions": ["a man"], "id": 1}
+    (crops / "reid_raw.json").write_text(json.dumps([entry]))
+    (crops / "imgs").symlink_to(crops)
+    line = json.dumps({"file": named.name, "camera": "Tür"}, ensure_ascii=False)
+    (tmp_path / "lines.jsonl").write_text(line, encoding="utf-8")
+    words = ["model", str(crops), "Leute", "lines.jsonl", "a person – in a red coat", "Tür", "Seite.html", named.name]
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    [hit] = json.loads(run.stdout.splitlines()[-1])
+    assert (hit["path"], hit["metadata"]) == (str(named), {"camera": "Tür"})
+    assert rb"in Leute" in run.stdout
+    shown = str(named).encode("ascii", "backslashreplace")
+    assert run.stdout.count(shown) == 2, "a table and a list spell out what the terminal has no letters for"
+    (synced,) = (json.loads(line)["sync"] for line in run.stdout.splitlines() if b'"sync"' in line)
+    assert (synced["unchanged"], synced["dropped"]) == (len(list(crops.glob("*.png"))), 0)
+    page = (tmp_path / "Seite.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" in page, "the file is found by its name"
+    assert "a person – in a red coat" in page

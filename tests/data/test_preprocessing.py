@@ -1,4 +1,4 @@
-"""The loader's pictures are the image processor's, whoever decodes them."""
+"""Prepared images equal those of the image processor, with either decoder."""
 
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ SIZE = {"height": 48, "width": 16}
 
 
 def photograph(seed: int = 0, size: tuple[int, int] = (90, 200)) -> Image.Image:
-    """Noise with the smoothness of a picture; (width, height)."""
+    """Noise with the smoothness of an image; (width, height)."""
     rng = np.random.default_rng(seed)
     noise = Image.fromarray(rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8))
     return noise.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
@@ -35,9 +35,9 @@ def test_bytes_then_floats_are_the_image_processor(resample: int, mean: list[flo
     settings = {"image_mean": mean, "image_std": [0.5, 0.25, 0.125]} if mean else {}
     processor = TBPSImageProcessor(size=SIZE, resample=resample, **settings)
     preparation = PixelPreparation(processor, "pil")
-    pictures = [photograph(seed, size) for seed, size in enumerate([(90, 200), (16, 48), (10, 20), (333, 77)])]
-    found = preparation.normalize(stack_pixels([preparation.read(picture) for picture in pictures]))
-    expected = processor(pictures, return_tensors="pt")["pixel_values"]
+    images = [photograph(seed, size) for seed, size in enumerate([(90, 200), (16, 48), (10, 20), (333, 77)])]
+    found = preparation.normalize(stack_pixels([preparation.read(image) for image in images]))
+    expected = processor(images, return_tensors="pt")["pixel_values"]
     assert found.dtype == torch.float32
     assert found.is_contiguous()
     assert (found - expected).abs().max() < 1e-6
@@ -46,12 +46,12 @@ def test_bytes_then_floats_are_the_image_processor(resample: int, mean: list[flo
 def test_every_byte_is_normalised_as_the_processor_does() -> None:
     processor = TBPSImageProcessor(size={"height": 16, "width": 16})
     every = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    picture = Image.fromarray(np.stack([every, every.T, every[::-1]], axis=-1))
-    found = PixelPreparation(processor).normalize(stack_pixels([np.asarray(picture)]))
-    assert (found - processor(picture, return_tensors="pt")["pixel_values"]).abs().max() < 1e-6
+    image = Image.fromarray(np.stack([every, every.T, every[::-1]], axis=-1))
+    found = PixelPreparation(processor).normalize(stack_pixels([np.asarray(image)]))
+    assert (found - processor(image, return_tensors="pt")["pixel_values"]).abs().max() < 1e-6
 
 
-def test_uncovered_places_are_the_mean_colour() -> None:
+def test_uncovered_areas_have_the_mean_colour() -> None:
     preparation = PixelPreparation(TBPSImageProcessor(size=SIZE))
     assert preparation.normalize(stack_pixels([preparation.blank])).abs().max() < 0.5 / 255 / 0.26
 
@@ -73,14 +73,14 @@ def test_another_image_processor_is_refused() -> None:
         PixelPreparation(TBPSImageProcessor(size=SIZE), "opencv")
 
 
-def test_a_backend_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_backend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocessing, "torchvision_io", lambda: None)
     with pytest.raises(ValueError, match=r"image_backend='torchvision' needs torchvision, which is not installed"):
         PixelPreparation(TBPSImageProcessor(size=SIZE), "torchvision")
     assert not PixelPreparation(TBPSImageProcessor(size=SIZE)).uses_torchvision
 
 
-def test_what_is_no_plain_jpeg_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillow_reads_everything_but_plain_jpegs(monkeypatch: pytest.MonkeyPatch) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     plain = [jpeg(photograph())]

@@ -1,4 +1,4 @@
-"""A benchmark's name, protocol and terms stand only where the data are that benchmark, as it was published."""
+"""A benchmark is named only for data that are that benchmark as published, in evaluation and on the card."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def standings(found: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_own_data_in_the_layout_of_a_benchmark_are_told_from_it(
+def test_own_data_in_the_layout_of_a_benchmark_are_recognised(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_data(tmp_path, name)
@@ -65,7 +65,7 @@ def test_own_data_in_the_layout_of_a_benchmark_are_told_from_it(
     assert set(standings(provenance(name, tmp_path, splits)).values()) == {"published"}
 
 
-def test_people_held_out_of_train_are_a_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_held_out_of_train_count_as_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = as_if_published(monkeypatch, own_data(tmp_path, "ICFG-PEDES"), "ICFG-PEDES")
     splits["train"], splits["val"] = hold_out_identities(splits["train"], 0.3, seed=0)
     assert standings(provenance("ICFG-PEDES", tmp_path, splits)) == dict.fromkeys(("train", "val", "test"), "published")
@@ -75,7 +75,7 @@ def test_people_held_out_of_train_are_a_part_of_it(tmp_path: Path, monkeypatch: 
     assert standings(provenance("ICFG-PEDES", tmp_path, on_a_corpus)) == dict.fromkeys(("val", "test"), "published")
 
 
-def test_what_was_left_out_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_rows_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_if_published(monkeypatch, own_data(tmp_path), "CUHK-PEDES")
     (tmp_path / "CUHK-PEDES" / "imgs" / "test" / "000_0.png").unlink()
     splits = load_benchmark("CUHK-PEDES", tmp_path, skip_missing=True)
@@ -101,7 +101,7 @@ def test_rendered_people_are_known_by_their_ground_truth(toy: Path, tmp_path: Pa
     assert set(standings(provenance("ToyPEDES", own, load_benchmark("ToyPEDES", own))).values()) == {"other"}
 
 
-def test_tbps_evaluate_says_that_it_is_no_result_on_the_benchmark(
+def test_tbps_evaluate_warns_of_results_that_are_not_comparable(
     tmp_path: Path, tiny_model: TBPSModel, tiny_processor: Any, capsys: pytest.CaptureFixture[str], toy: Path
 ) -> None:
     tiny_model.save_pretrained(tmp_path / "model")
@@ -122,7 +122,7 @@ SIZES = st.builds(Size, st.integers(1, 2000), st.integers(1, 40000), st.integers
 
 
 def entry(split: str, size: Size, whole: Size) -> dict[str, Any]:
-    """As `provenance` gives it, worked out independently."""
+    """The entry of `provenance`, computed independently."""
     published = CUHK.sizes[split]
     standing = "other" if whole != published else "published" if size == whole else "incomplete"
     return {"size": list(size), "whole": list(whole), "published": list(published), "standing": standing}
@@ -130,7 +130,7 @@ def entry(split: str, size: Size, whole: Size) -> dict[str, Any]:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_card_claims_a_benchmark_for_the_splits_that_are_it(tiny_model: TBPSModel, data: st.DataObject) -> None:
+def test_a_card_claims_a_benchmark_only_for_its_published_splits(tiny_model: TBPSModel, data: st.DataObject) -> None:
     found = {}
     for split in ("train", "val", "test"):
         whole = data.draw(SIZES | st.just(CUHK.sizes[split]))
@@ -154,7 +154,7 @@ def test_a_card_says_nothing_of_other_models(tiny_model: TBPSModel) -> None:
         assert number not in text
 
 
-def test_own_data_posing_as_rendered_ones_are_not_called_rendered(tiny_model: TBPSModel) -> None:
+def test_own_data_in_the_layout_of_rendered_data_are_not_called_rendered(tiny_model: TBPSModel) -> None:
     other = {"size": [6, 12, 24], "whole": [6, 12, 24], "published": None, "standing": "other"}
     card = make_card(tiny_model, make_results(data=dict.fromkeys(("train", "val", "test"), other)))
     assert "rendered" not in card.text

@@ -4,26 +4,17 @@ import contextlib
 import os
 import socket
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tbps.data.images import BadImageError, find_images, image_source, list_images, open_image, shown
+from tbps.data.images import BadImageError, find_images, image_source, open_image, shown
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
     buffer = BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
-
-
-@pytest.fixture
-def photo() -> Image.Image:
-    """8 wide, 16 high, noisy enough that cutting the file cuts pixels."""
-    image = Image.new("RGB", (8, 16))
-    image.putdata([(i * 7 % 256, i * 13 % 256, i * 29 % 256) for i in range(128)])
-    return image
 
 
 def test_every_kind_of_source_gives_the_same_image(tmp_path, photo):
@@ -140,37 +131,6 @@ def test_image_source_of_dataset_cells(photo):
         image_source({"path": None, "bytes": None})
 
 
-def test_list_images_sorts_and_searches_sub_folders(tmp_path):
-    wanted = ["a.JPG", "b/c.png", "b/d/e.jpeg", "z.WebP"]
-    for name in [*wanted, "notes.txt", "._a.jpg", "b/.hidden.png"]:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (tmp_path / "folder.png").mkdir()
-    assert list_images(tmp_path) == [tmp_path / Path(name) for name in wanted]
-
-
-def test_list_images_takes_links_to_files_and_hidden_folders_but_no_linked_folders(tmp_path):
-    (tmp_path / "images" / ".kept").mkdir(parents=True)
-    (tmp_path / "images" / ".kept" / "a.png").touch()
-    (tmp_path / "images" / "link.png").symlink_to(".kept/a.png")
-    (tmp_path / "images" / "nowhere.png").symlink_to("gone.png")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "b.png").touch()
-    (tmp_path / "images" / "linked").symlink_to(tmp_path / "other", target_is_directory=True)
-    assert list_images(tmp_path / "images") == [
-        tmp_path / "images" / ".kept" / "a.png",
-        tmp_path / "images" / "link.png",
-    ]
-
-
-def test_list_images_of_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone is not a folder"):
-        list_images(tmp_path / "gone")
-    with pytest.raises(BadImageError, match="holds no image"):
-        list_images(tmp_path)
-
-
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_pixels_of_32_bits_are_refused(tmp_path, mode):
     path = tmp_path / "deep.tiff"
@@ -191,95 +151,6 @@ def test_pixels_of_32_bits_are_refused(tmp_path, mode):
 )
 def test_paths_are_shown_without_what_a_terminal_would_obey(path, text):
     assert shown(path) == text
-
-
-# formats whose files hold no picture that Pillow shows, and one whose files are programs for Ghostscript
-NO_PICTURES = {"EPS", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "IPTC", "PALM"}
-
-
-def test_every_ending_that_pillow_opens_is_taken_from_a_folder(tmp_path, photo):
-    """Whatever can be written here is, under each of its endings, and read again."""
-    Image.init()
-    written = []
-    for suffix, name in Image.registered_extensions().items():
-        if name not in Image.SAVE or name in NO_PICTURES:
-            continue
-        for mode in ("RGB", "L", "1", "P"):
-            path = tmp_path / f"{name}_{suffix[1:]}{suffix.upper()}"
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                photo.resize((32, 64)).convert(mode).save(path, name)
-                written.append(path)
-                break
-    assert {"AVIF", "JPEG2000", "TGA", "PPM", "MPO", "JPEG", "WEBP", "QOI"} <= {
-        path.name.split("_")[0] for path in written
-    }
-    assert list_images(tmp_path) == sorted(written)
-    for path in written:
-        assert open_image(path).mode == "RGB", path
-
-
-def test_images_that_do_not_open_here_are_named_and_other_files_are_not(tmp_path):
-    (tmp_path / "b").mkdir()
-    for name in (
-        "a.HEIC",
-        "b/raw.nef",
-        "b/drawing.svg",
-        "page.eps",
-        "weights.pt",
-        "notes.txt",
-        "x.pdf",
-        ".c.heic",
-        "film.mpg",
-    ):
-        (tmp_path / name).write_text("?")
-    with pytest.raises(BadImageError, match=r"holds no image.*4 were left out.*a\.HEIC.*install pillow-heif"):
-        find_images(tmp_path)
-    Image.new("RGB", (2, 4)).save(tmp_path / "good.jfif", "JPEG")
-    found = find_images(tmp_path)
-    assert found.paths == [tmp_path / "good.jfif"]
-    assert [Path(name).name for name, _ in found.left_out] == ["a.HEIC", "drawing.svg", "raw.nef", "page.eps"]
-    assert all(name in reason and "cannot open here" in reason for name, reason in found.left_out)
-
-
-def test_a_plugin_makes_its_files_images(tmp_path, monkeypatch):
-    """As pillow-heif does when it is registered."""
-    (tmp_path / "a.heic").write_bytes(encoded(Image.new("RGB", (2, 4)), "BMP"))
-    monkeypatch.setitem(Image.EXTENSION, ".heic", "BMP")
-    assert list_images(tmp_path) == [tmp_path / "a.heic"]
-
-
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
-    scan = os.scandir
-
-    def denied(path):
-        if os.fspath(path).endswith("secret"):
-            raise PermissionError(13, "Permission denied", os.fspath(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", denied)
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "a.png").touch()
-    ((name, reason),) = find_images(tmp_path).left_out
-    assert name == str(tmp_path / "secret")
-    assert "secret cannot be listed (Permission denied)" in reason
-    with pytest.raises(BadImageError, match=r"secret cannot be listed \(Permission denied\)"):
-        find_images(tmp_path / "secret")
-
-
-def test_a_folder_that_may_be_listed_and_not_entered_is_named(tmp_path, monkeypatch):
-    ask = os.stat
-
-    def denied(path, **options):
-        if os.fspath(path).endswith("b.png"):
-            raise PermissionError(13, "Permission denied", os.fspath(path))
-        return ask(path, **options)
-
-    (tmp_path / "a.png").touch()
-    (tmp_path / "b.png").touch()
-    monkeypatch.setattr(os, "stat", denied)
-    found = find_images(tmp_path)
-    assert found.paths == [tmp_path / "a.png"]
-    assert [name for name, _ in found.left_out] == [str(tmp_path / "b.png")]
 
 
 def test_postscript_is_never_handed_to_ghostscript(tmp_path, monkeypatch):

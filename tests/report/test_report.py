@@ -1,4 +1,4 @@
-"""Result sheets, pages and curves: what is shown, and that nobody's text can do anything but be read."""
+"""Result sheets, pages and curves: their content, and that untrusted text stays text."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -141,7 +141,7 @@ def test_sheet_is_as_high_as_its_rows(tmp_path, results):
         assert one.height < two.height < 2.2 * one.height
 
 
-def test_a_sheet_without_hits_says_so(tmp_path, results):
+def test_a_sheet_without_hits_is_not_empty(tmp_path, results):
     write_search_sheet(tmp_path / "none.png", [QueryResult("nobody", [])])
     write_search_sheet(tmp_path / "some.png", [QueryResult("nobody", results[0].hits)])
     with Image.open(tmp_path / "none.png") as none, Image.open(tmp_path / "some.png") as some:
@@ -159,7 +159,7 @@ def test_sheet_frames_right_and_wrong(tmp_path, results):
         assert not {green, red} & {colour for _, colour in plain.getcolors(1 << 20)}
 
 
-def test_sheet_goes_on_in_a_next_row(tmp_path, crop):
+def test_more_hits_than_columns_start_a_new_row(tmp_path, crop):
     hits = [Hit(crop, 0.5, crop, {})] * 9
     write_search_sheet(tmp_path / "wide.png", [QueryResult("x", hits)])
     write_search_sheet(tmp_path / "high.png", [QueryResult("x", hits)], columns=5)
@@ -168,7 +168,7 @@ def test_sheet_goes_on_in_a_next_row(tmp_path, crop):
         assert high.height > 1.5 * wide.height
 
 
-def test_refuses_what_cannot_be_drawn(tmp_path, crop):
+def test_bad_arguments_are_refused(tmp_path, crop):
     with pytest.raises(ValueError, match="no results"):
         write_search_sheet(tmp_path / "sheet.png", [])
     with pytest.raises(ValueError, match="columns must be 1 or more, got 0"):

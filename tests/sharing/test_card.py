@@ -1,4 +1,4 @@
-"""The model card states what was measured, and nothing where nothing was."""
+"""The model card states what was measured and nothing else."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_metrics_are_those_of_the_results(tiny_model: TBPSModel) -> None:
     assert "secret-place" not in str(card)
 
 
-def test_rendered_data_are_named(tiny_model: TBPSModel) -> None:
+def test_the_card_names_rendered_data(tiny_model: TBPSModel) -> None:
     assert "Trained on rendered data." in make_card(tiny_model, make_results()).text
     only_measured = {name: value for name, value in make_results().items() if not name.startswith("training_")}
     card = make_card(tiny_model, only_measured)
@@ -43,7 +43,7 @@ def test_rendered_data_are_named(tiny_model: TBPSModel) -> None:
     assert "rendered" not in make_card(tiny_model, make_results("RSTPReid")).text
 
 
-def test_nothing_measured_nothing_stated(tiny_model: TBPSModel) -> None:
+def test_a_card_without_results_states_none(tiny_model: TBPSModel) -> None:
     card = make_card(tiny_model, {})
     assert validate_card(str(card)) == []
     stated = card.data.to_dict()

@@ -1,4 +1,4 @@
-"""Refusals on the way to the Hub: one line that says what to do, and never the token."""
+"""Errors of the Hub: one line that says what to do and never contains the token."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def run_dir(tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
 def refusal(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, propagate: None
 ) -> Iterator[Callable[..., str]]:
-    """Runs `tbps push` to its error; returns the line, having looked for tokens in all that was said and logged."""
+    """Runs `tbps push` to its error; returns the line, after checking that no output and no log contains a token."""
     huggingface_hub.logging.enable_propagation()
     huggingface_hub.logging.set_verbosity_debug()
     verbosity = transformers.logging.get_verbosity()

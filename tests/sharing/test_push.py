@@ -1,4 +1,4 @@
-"""A model is pushed by one process and pulled by another, over HTTP, from a Hub of the tests' own."""
+"""One process pushes a model and another pulls it over HTTP, from a Hub that the tests run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The JSON of each corpus: read one entry at a time, and its faults named."""
+"""Corpus formats: files are read one entry at a time, and faults are named."""
 
 import json
 from pathlib import Path
@@ -60,21 +60,21 @@ def test_several_files_follow_each_other(tmp_path: Path) -> None:
     assert [entry.file_path for entry in read_corpus("mals", sources)] == PATHS
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     source = tmp_path / "mals.json"
     source.write_bytes(b"\xef\xbb\xbf" + json.dumps(entries("mals", PATHS)).encode())
     assert len(list(read_corpus("mals", [source]))) == 6
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_truncated_file_is_named_after_its_whole_entries(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_named_after_its_complete_entries(name: str, tmp_path: Path) -> None:
     text = json.dumps(entries(name, PATHS))
     source = written(tmp_path, text[:-20])
     with pytest.raises(CorpusError, match=r"corpus\.json \(\d+ bytes\) is not JSON: .*truncated"):
         list(read_corpus(name, [source]))
 
 
-def test_what_the_parser_says_is_text(tmp_path: Path) -> None:
+def test_messages_of_the_parser_are_text(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"is not JSON: (lexical|parse) error"):
         list(read_corpus("mals", [written(tmp_path, '[{"image": nonsense}]')]))
 
@@ -100,7 +100,7 @@ def test_what_the_parser_says_is_text(tmp_path: Path) -> None:
         ("market", [], "unknown corpus format 'market': expected one of mals, synth-pedes"),
     ],
 )
-def test_what_is_wrong_is_named(name: str, content: Any, message: str, tmp_path: Path) -> None:
+def test_the_first_fault_is_named(name: str, content: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=message):
         list(read_corpus(name, [written(tmp_path, content)]))
 

@@ -1,4 +1,4 @@
-"""Shards: the images' bytes unchanged, the same after a kill, and what is bad named."""
+"""Shards: they hold the unchanged bytes of the images, survive kills, and name bad entries."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def kill_on_third_shard(moment: str) -> None:
     setattr(owner, name, wrapped)
 
 
-def test_bad_entries_stop_or_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_entries_stop_or_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = write_source(tmp_path / "corpus", "synth-pedes", 25)
     content = json.loads(source.read_text())
     content[3]["captions"] = ["  ", "a man"]
@@ -116,7 +116,7 @@ def test_bad_entries_stop_or_are_left_out(tmp_path: Path, caplog: pytest.LogCapt
         ("image", "", "cannot be read"),
     ],
 )
-def test_odd_entries_are_named_and_left_out(tmp_path: Path, field: str, value: object, message: str) -> None:
+def test_odd_entries_are_named_and_skipped(tmp_path: Path, field: str, value: object, message: str) -> None:
     source = write_source(tmp_path / "corpus", "mals", 4)
     content = json.loads(source.read_text())
     content[2][field] = value
@@ -144,7 +144,7 @@ def test_images_unpacked_flat_are_found(tmp_path: Path) -> None:
     assert write_corpus("luperson-mllm", [source], tmp_path / "out", flat, progress=False).rows == 3
 
 
-def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
+def test_other_settings_do_not_resume(tmp_path: Path) -> None:
     source = write_source(tmp_path / "corpus", "mals", 12)
     shard(source, tmp_path / "out")
     with pytest.raises(
@@ -163,7 +163,7 @@ def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
         shard(source, tmp_path / "out")
 
 
-def test_entries_left_out_are_not_hidden_by_a_second_run(tmp_path: Path) -> None:
+def test_skipped_entries_are_not_hidden_by_a_second_run(tmp_path: Path) -> None:
     source = write_source(tmp_path / "corpus", "mals", 5)
     (source.parent / "part0/0002.jpg").unlink()
     shard(source, tmp_path / "out", skip_bad=True)
@@ -172,7 +172,7 @@ def test_entries_left_out_are_not_hidden_by_a_second_run(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("way", ["missing", "short"])
-def test_shards_that_were_lost_are_written_anew(tmp_path: Path, way: str) -> None:
+def test_shards_that_were_lost_are_written_again(tmp_path: Path, way: str) -> None:
     source, out = write_source(tmp_path / "corpus", "luperson-mllm", 25), tmp_path / "out"
     shard(source, out)
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.parquet")}
@@ -189,7 +189,7 @@ def test_shards_that_were_lost_are_written_anew(tmp_path: Path, way: str) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
-def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_no_partial_file_remains(tmp_path: Path) -> None:
     import resource
 
     source, out = write_source(tmp_path / "corpus", "mals", 25), tmp_path / "out"
@@ -259,7 +259,7 @@ def test_the_mirror_of_mals_in_parquet_gives_the_rows_of_its_json(tmp_path: Path
         write_corpus("mals", [mirror], tmp_path / "other", tmp_path, progress=False)
 
 
-def test_an_index_that_somebody_changed_is_named_or_holds(tmp_path):
+def test_a_changed_index_is_refused_or_valid(tmp_path):
     """Whatever stands at any place of it: types, numbers, names of files outside."""
     shards = [Shard(f"shard-{number:05}.parquet", 3, 100, "0" * 8, ["a"]) for number in range(2)]
     CorpusIndex({"format": "MALS", "sources": []}, True, shards).write(tmp_path)

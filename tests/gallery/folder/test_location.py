@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import stat
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from handmade_gallery import IDENTITY, append, layout, new_store, numbers_in, ro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbps.data.atomic_files import atomic_file, broken_link, target_of_partial, write_atomically
+from tbps.data.atomic_files import target_of_partial
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.leftovers import is_half_written, remove_leftovers
 from tbps.gallery.folder.manifest import Manifest
@@ -195,42 +194,6 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
     (tmp_path / "gallery").chmod(0o500)
     with pytest.raises(GalleryError, match=r"cannot be written to: .*Permission denied"), store.writing():
         pass
-
-
-def test_writing_in_one_step_touches_no_other_file(tmp_path):
-    others = {name: f"{name} of somebody else" for name in ("x.html.tmp", ".x.html.tmp", "x.html.partial", "x")}
-    for name, text in others.items():
-        (tmp_path / name).write_text(text)
-    write_atomically(tmp_path / "x.html", b"page")
-    with pytest.raises(TypeError), atomic_file(tmp_path / "x.html") as file:
-        file.write("no bytes")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {**others, "x.html": "page"}
-
-
-@POSIX
-def test_writing_in_one_step_keeps_links_modes_and_what_is_no_file(tmp_path):
-    (tmp_path / "far").mkdir()
-    (tmp_path / "far" / "page").write_text("old")
-    (tmp_path / "far" / "page").chmod(0o640)
-    (tmp_path / "x.html").symlink_to(tmp_path / "far" / "page")
-    write_atomically(tmp_path / "x.html", b"new")
-    assert (tmp_path / "x.html").is_symlink()
-    assert (tmp_path / "far" / "page").read_text() == "new"
-    assert stat.S_IMODE((tmp_path / "far" / "page").stat().st_mode) == 0o640
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match=r"This is a device, a pipe or a socket, not a regular file: '.*pipe'"):
-        write_atomically(tmp_path / "pipe", b"new")
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-    with pytest.raises(IsADirectoryError):
-        write_atomically(tmp_path / "far", b"new")
-    assert broken_link(tmp_path / "x.html") is None
-
-
-def test_a_long_name_can_be_written_in_one_step(tmp_path):
-    for name in ("é" * 120 + ".html", "x" * 250, "\N{VIDEO CAMERA}" * 60):
-        write_atomically(tmp_path / name, b"page")
-        assert (tmp_path / name).read_bytes() == b"page"
-    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_what_a_killed_process_leaves_is_known_by_its_name():

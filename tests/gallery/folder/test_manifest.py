@@ -3,15 +3,12 @@
 import json
 import os
 import sys
-from dataclasses import dataclass
-from typing import Literal
 
 import pytest
 from forging import forge, places, replaced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tbps.data.strict_json import build_dataclass, parse_json
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.manifest import IndexEntry, Manifest, ShardEntry
@@ -199,29 +196,3 @@ def test_whatever_stands_at_any_place_it_is_refused_or_the_manifest_holds(tmp_pa
         return
     assert "gallery.json" in said
     assert len(said) < 1000
-
-
-@dataclass(frozen=True)
-class Inner:
-    number: int
-    share: float
-
-
-@dataclass(frozen=True)
-class Outer:
-    kind: Literal["a", "b"]
-    inner: Inner | None
-    many: tuple[Inner, ...]
-    named: dict[str, str]
-
-
-def test_dataclasses_are_built_from_what_fits_them_exactly():
-    value = {"kind": "a", "inner": None, "many": [{"number": 1, "share": 2}], "named": {"x": "y"}}
-    assert build_dataclass(Outer, parse_json(json.dumps(value).encode())) == Outer(
-        "a", None, (Inner(1, 2.0),), {"x": "y"}
-    )
-    for path in places(value):
-        for wrong in (True, b"x", object(), 10**400):
-            if path:
-                with pytest.raises(ValueError, match="expected"):
-                    build_dataclass(Outer, replaced(value, path, wrong))

@@ -1,4 +1,4 @@
-"""Captions and person ids as users have them: one text is one caption everywhere, and what is none is named."""
+"""Splits: held-out identities, captions and person ids of the rows; bad values are named."""
 
 import json
 from collections.abc import Callable
@@ -8,13 +8,14 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BatchFeature
 
 from tbps import TBPSModel, TBPSProcessor
 from tbps.data.pairs import PersonPairs
-from tbps.data.splits import captions_of, parse_captions, person_ids_of
+from tbps.data.splits import captions_of, hold_out_identities, parse_captions, person_ids_of
 from tbps.evaluation.encoding import encode_texts
 from tbps.evaluation.metrics import RetrievalMetrics, id_vector, retrieval_metrics
 from tbps.evaluation.retrieval import embed_split, evaluate_retrieval
@@ -58,7 +59,7 @@ def test_one_text_is_one_caption_in_training_evaluation_and_the_vocabulary(
 
 @given(st.lists(st.one_of(st.text(), st.none(), st.integers(), st.binary(), st.lists(st.text())), max_size=3))
 @settings(deadline=None, max_examples=100)
-def test_captions_are_texts_with_something_in_them(value: list[Any]) -> None:
+def test_captions_are_texts_that_are_not_blank(value: list[Any]) -> None:
     if all(isinstance(caption, str) and caption.strip() for caption in value):
         assert parse_captions(value, "row 3") == value
     else:
@@ -73,7 +74,7 @@ def test_a_cell_that_holds_no_captions_is_named(value: Any) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="'\"\\"), min_size=1).filter(str.strip), max_size=3))
-def test_a_list_that_became_a_text_is_no_caption(captions: list[str]) -> None:
+def test_a_text_that_spells_a_list_is_not_a_caption(captions: list[str]) -> None:
     for text in (repr(captions), json.dumps(captions), f" {json.dumps(captions, indent=1)}\n"):
         for value in (text, [text]):
             with pytest.raises(ValueError, match=r"Caption 0 of row 3 is a text that spells a list"):
@@ -101,7 +102,7 @@ BAD_IDS = {
 
 
 @pytest.mark.parametrize("kind", BAD_IDS)
-def test_ids_that_are_none_are_named_wherever_rows_come_in(
+def test_bad_ids_are_named_wherever_rows_are_read(
     kind: str, rows: datasets.Dataset, tiny_model: TBPSModel, tiny_processor: TBPSProcessor
 ) -> None:
     bad = with_column(rows, "person_id", BAD_IDS[kind])
@@ -138,7 +139,7 @@ ODD = [[1.0], [True], ["a"], [None], [2**63], [[1]], 3, "12", None, [1j], torch.
 
 
 @pytest.mark.parametrize("ids", ODD, ids=repr)
-def test_what_is_no_id_vector_is_named(ids: Any, model_factory: Factory, batch: BatchFeature) -> None:
+def test_bad_id_vectors_are_named(ids: Any, model_factory: Factory, batch: BatchFeature) -> None:
     vector = torch.ones(1, 2)
     for call in (
         lambda: RetrievalMetrics(ids),
@@ -148,14 +149,14 @@ def test_what_is_no_id_vector_is_named(ids: Any, model_factory: Factory, batch: 
         with pytest.raises(ValueError, match="expected a vector of integer person ids"):
             call()
     if not isinstance(ids, torch.Tensor) and ids is not None:
-        with pytest.raises(ValueError, match=r"person_ids is a .*: expected a LongTensor"):
+        with pytest.raises(ValueError, match=rf"person_ids must be a LongTensor .*; got {type(ids).__name__}"):
             model_factory()(**batch, person_ids=ids)
     elif isinstance(ids, torch.Tensor) and ids.dtype in (torch.float32, torch.bool):
         with pytest.raises(ValueError, match="person_ids of torch"):
             model_factory()(**batch, person_ids=ids.expand(4))
 
 
-def test_ids_that_are_no_class_of_the_instance_loss_are_named(model_factory: Factory, batch: BatchFeature) -> None:
+def test_ids_without_a_class_of_the_instance_loss_are_named(model_factory: Factory, batch: BatchFeature) -> None:
     model = model_factory(num_identities=3).train()
     for ids in ([0, 1, 2, 3], [-1, 0, 1, 2], [0, 1, 2, 2**62]):
         with pytest.raises(ValueError, match=r"num_identities=3 classes: expected 0 to num_identities - 1"):
@@ -163,3 +164,31 @@ def test_ids_that_are_no_class_of_the_instance_loss_are_named(model_factory: Fac
     for dtype in (torch.int32, torch.uint8, torch.int64):
         model(**batch, person_ids=torch.tensor([0, 1, 2, 2], dtype=dtype)).loss.backward()
     assert model.eval()(**batch, person_ids=torch.tensor([-7, 1, 2, 2**62])).loss.isfinite()
+
+
+def people(count, images_each=3):
+    return Dataset.from_dict({"person_id": [i // images_each for i in range(count * images_each)]})
+
+
+def test_hold_out_identities_is_disjoint_and_deterministic():
+    dataset = people(40)
+    train, held_out = hold_out_identities(dataset, 0.1, seed=0)
+    assert len(set(held_out["person_id"])) == 4
+    assert set(train["person_id"]).isdisjoint(held_out["person_id"])
+    assert sorted([*train["person_id"], *held_out["person_id"]]) == dataset["person_id"][:]
+    assert hold_out_identities(dataset, 0.1, seed=0)[1]["person_id"][:] == held_out["person_id"][:]
+    assert hold_out_identities(dataset, 0.1, seed=1)[1]["person_id"][:] != held_out["person_id"][:]
+    assert sorted(set(held_out["person_id"])) == [15, 20, 25, 36]  # recorded: must never change
+
+
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_hold_out_leaves_someone_on_either_side(share):
+    train, held_out = hold_out_identities(people(2), share, seed=0)
+    assert len(train) == len(held_out) == 3
+
+
+def test_hold_out_bad_input():
+    with pytest.raises(ValueError, match=r"share must be .* between 0 and 1, got 1\.0"):
+        hold_out_identities(people(3), 1.0, seed=0)
+    with pytest.raises(ValueError, match="1 identities cannot be split"):
+        hold_out_identities(people(1), 0.5, seed=0)

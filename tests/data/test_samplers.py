@@ -1,4 +1,4 @@
-"""Length groups: every pair once, no person twice over in a batch, and less padding."""
+"""Samplers: each epoch covers every pair once, batches mix identities, and length groups need less padding."""
 
 from pathlib import Path
 
@@ -80,13 +80,13 @@ def test_a_window_moves_no_pair_out_of_it() -> None:
         assert sorted(before[start : start + 30]) == sorted(after[start : start + 30])
 
 
-def test_a_window_that_cannot_be_cut_stays() -> None:
+def test_a_window_that_cannot_be_cut_does_not_change() -> None:
     ids = np.repeat(np.arange(2), 12)  # two people cannot fill a batch of four without repeats
     order, grouped = samplers(ids, np.arange(24), batch=4)
     assert list(grouped) == list(order)
 
 
-def test_the_trainer_takes_the_window(
+def test_the_trainer_uses_the_window(
     tmp_path: Path,
     model_factory,
     rows: datasets.Dataset,
@@ -101,3 +101,42 @@ def test_the_trainer_takes_the_window(
     assert trainer.state.global_step == 12
     with pytest.raises(ValueError, match=r"length_group_window must be 0 \(off\) or at least 2 batches, got 1"):
         samplers(np.arange(8), np.arange(8), batch=4, window=1)
+
+
+@given(
+    ids=st.lists(st.integers(0, 9), min_size=1, max_size=60),
+    group=st.integers(1, 3),
+    epoch=st.integers(0, 5),
+)
+@settings(deadline=None)
+def test_an_epoch_covers_every_pair_once(ids: list[int], group: int, epoch: int) -> None:
+    sampler = IdentitySampler(ids, batch_size=group * 4, samples_per_identity=group, seed=1)
+    sampler.set_epoch(epoch)
+    keys = list(sampler)
+    assert {key[0] for key in keys} == {epoch}
+    assert sorted(key[1] for key in keys) == list(range(len(ids)))
+    assert len(sampler) == len(ids)
+    assert list(sampler) == keys
+
+
+def test_groups_are_consecutive_and_never_cross_a_batch() -> None:
+    ids = np.repeat(np.arange(50), 5)  # five pairs a person: two groups of two and a remainder
+    sampler = IdentitySampler(ids, batch_size=10, samples_per_identity=2, seed=3)
+    order = [ids[index] for _, index in sampler]
+    for start in range(0, 200, 2):
+        assert order[start] == order[start + 1]
+
+
+def test_batches_mix_identities() -> None:
+    ids = np.repeat(np.arange(100), 6)
+    sampler = IdentitySampler(ids, batch_size=20, seed=0)
+    order = [ids[index] for _, index in sampler]
+    distinct = [len(set(order[start : start + 20])) for start in range(0, 600, 20)]
+    assert np.mean(distinct) > 19  # a random order gives 18.2
+    sampler.set_epoch(1)
+    assert [ids[index] for _, index in sampler] != order
+
+
+def test_a_group_size_that_does_not_divide_the_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="samples_per_identity=3 does not divide the batch size 10"):
+        IdentitySampler([1, 2], batch_size=10, samples_per_identity=3)
