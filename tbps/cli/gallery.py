@@ -96,12 +96,12 @@ def file_facts(manifest: "Manifest") -> dict[str, Any]:
 
 def index_facts(manifest: "Manifest") -> dict[str, Any]:
     """What is known of an approximate index."""
-    from tbps.gallery.folder.faiss_index import pays
+    from tbps.gallery.folder.faiss_index import is_worthwhile
 
     entry = manifest.index
     if entry is None:
         return {"index": None}
-    used = "" if pays(entry, manifest.left_of_indexed) else "; mode index searches exactly, which is better here"
+    used = "" if is_worthwhile(entry, manifest.live_indexed) else "; mode index searches exactly, which is better here"
     return {
         "index": f"{entry.held} images in {entry.lists} lists, of which a search reads {entry.probes}{used}",
         "index recall@10": round(entry.recall, 4),

@@ -45,8 +45,8 @@ def test_toy_data_then_check_then_evaluate(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", "MODEL", "TMP/nowhere", "a man"], "is no gallery: it holds no gallery.json"),
-        (["search", "MODEL", "TMP/nowhere/none.db", "a man"], "is no gallery"),
+        (["search", "MODEL", "TMP/nowhere", "a man"], "is not a gallery: it holds no gallery.json"),
+        (["search", "MODEL", "TMP/nowhere/none.db", "a man"], "is not a gallery"),
         (["search", "MODEL", "TMP/gallery", " "], "' '"),
         (["search", "MODEL", "TMP/gallery", "a \udcff man"], "no Unicode text"),
         (["search", "MODEL", "TMP/gallery", "a man", "--metadata", "floor=null"], "floor"),

@@ -87,14 +87,14 @@ def test_a_disk_that_is_full_at_the_first_image_leaves_nothing_behind(gallery, f
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tbps.gallery.folder.store.write_batch", full)
+    monkeypatch.setattr("tbps.gallery.folder.state.write_batch", full)
     with pytest.raises(GalleryError, match="No space left"):
         gallery.add(folder)
     assert not (tmp_path / "gallery").exists()
     monkeypatch.undo()
     assert len(gallery.add(folder).added) == 4
-    monkeypatch.setattr("tbps.gallery.folder.store.write_batch", full)
-    with pytest.raises(GalleryError, match="what the gallery held before is kept"):
+    monkeypatch.setattr("tbps.gallery.folder.state.write_batch", full)
+    with pytest.raises(GalleryError, match="The gallery is as it was before"):
         gallery.add([Image.new("RGB", (16, 32))])
     assert Gallery.open(tmp_path / "gallery", gallery._model, gallery._processor).count() == 4
 

@@ -18,7 +18,7 @@ from tbps.data.images import BadImageError
 from tbps.evaluation.encoding import encode_images, encode_texts
 from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery import Gallery, GalleryError
-from tbps.gallery.folder.manifest import Origin
+from tbps.gallery.folder.manifest_entries import Origin
 from tbps.gallery.folder.shards import Shard, make_batch, write_batch
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Layout, Row

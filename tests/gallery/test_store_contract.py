@@ -154,7 +154,7 @@ def test_replaced_rows_are_found_as_what_they_are_now_and_come_last(place):
 
 
 def test_what_is_not_there_is_not_made_by_reading(place):
-    with pytest.raises(GalleryError, match="is no gallery"):
+    with pytest.raises(GalleryError, match="is not a gallery"):
         open_existing(place.where, place.token)
 
 

@@ -43,7 +43,7 @@ def status_within(child, seconds):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_forked_after_a_search_searches_and_writes(tmp_path, two_threads, monkeypatch):
-    monkeypatch.setattr("tbps.gallery.folder.faiss_index.WORTH_IT", 0)
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.MIN_ROWS", 0)
     modes = ["exact", "int8", *(["index"] if find_spec("faiss") else [])]
     store, queries = new_store(tmp_path / "gallery"), vectors(range(64))
     with store.writing():
@@ -57,7 +57,7 @@ def test_a_process_forked_after_a_search_searches_and_writes(tmp_path, two_threa
         return [[number_of(one.row) for one in row] for rows in found for row in rows]
 
     before = hits()
-    with store._writers.lock, store._state.lock:  # as another thread may in the moment of the fork
+    with store._writers.lock, store._state.guard.lock:  # as another thread may in the moment of the fork
         child = os.fork()
     if not child:
         right = False

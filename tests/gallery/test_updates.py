@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -62,7 +63,7 @@ def test_what_cannot_be_kept_changes_nothing(gallery):
             gallery.update({one: {"camera": "b"}, two: entry})
     with pytest.raises(ValueError, match="'noon' is no time"):
         gallery.update({one: {"timestamp": "noon"}})
-    with FolderStore.read(gallery._store._directory).writing(), pytest.raises(GalleryError, match="Another process"):
+    with FolderStore.read(Path(gallery._store.where)).writing(), pytest.raises(GalleryError, match="Another process"):
         gallery.update({one: {"camera": "b"}})
     assert metadata(gallery) == before
 

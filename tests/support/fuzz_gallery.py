@@ -36,12 +36,12 @@ from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.folder.checked_file import block_checksums
 from tbps.gallery.folder.repair import repair
-from tbps.gallery.folder.shard_file import _seal
+from tbps.gallery.folder.shard_file import seal as seal_of
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import DTYPES, MODES, Layout, Row, SearchRequest
 
 WIDTH = 16
-ROWS = (9, 8, 14)  # of one tier: nothing joins them
+ROWS = (9, 8, 14)  # of one level: nothing merges them
 SECONDS = 30  # until a change counts as one that hangs
 MEMORY = 2 << 30  # bytes beyond what the process has at first
 HOSTILE = [None, True, False, 0, 1, -1, 2, 7, 23, 24, 1 << 31, 1 << 63, 10**400, 0.5, float("nan"), float("inf"), "",
@@ -226,7 +226,7 @@ def sealed(data: bytes, changed: bytes) -> bytes:
     stream = pa.BufferReader(data)
     seal = pa.ipc.read_schema(stream).metadata[b"tbps.seal"]
     head, rest = changed[: stream.tell()], changed[stream.tell() :]
-    return head.replace(seal, _seal(head.replace(seal, b"\xff" * 16), rest)) + rest
+    return head.replace(seal, seal_of(head.replace(seal, b"\xff" * 16), rest)) + rest
 
 
 # what a change of data with right checksums may change: all that is said, or what an index alone decides

@@ -1,4 +1,4 @@
-"""Files under a memory map whose blocks are verified when they are first read."""
+"""Memory-mapped files whose blocks are verified when they are first read."""
 
 import os
 from pathlib import Path
@@ -14,57 +14,59 @@ from tbps.gallery.checks import GalleryError
 BLOCK = 1 << 18  # bytes: small enough that opening reads little, large enough that a million rows need few checksums
 _DIGITS = 16
 _HEX = frozenset("0123456789abcdef")
-_MOST = 1 << 48  # bytes: what a manifest may say of a file
-_DESCRIPTORS = Path("/dev/fd")  # a name of the very file that was opened, where there is one
-ADVICE = "restore this file from a copy, or keep what else is sound by `tbps gallery repair`."
+_MAX_BYTES = 1 << 48  # of a file, as a manifest may state it
+_DESCRIPTORS = Path("/dev/fd")  # its entries open the same file again, where it exists
+ADVICE = "restore this file from a backup, or keep the other files by `tbps gallery repair`."
 
 
 def block_checksums(data: bytes | memoryview) -> str:
-    """XXH3-64 of each block of 256 KiB, 16 hex digits each, joined. Against accidents, not against attack: it is as
-    fast as memory, so that verifying costs a first search little."""
+    """Return the XXH3-64 checksum of each block of 256 KiB, 16 hex digits each, joined. They detect accidents, not
+    attacks. They run at the speed of memory, so that a first search costs little more."""
     view = memoryview(data)
     return "".join(xxhash.xxh3_64_hexdigest(view[start : start + BLOCK]) for start in range(0, len(view), BLOCK))
 
 
-def measured(path: Path) -> tuple[int, str]:
+def measure(path: Path) -> tuple[int, str]:
     """
-    The size and the checksums of a file as it is now.
+    Return the size and the block checksums of a file.
 
     Raises:
-        GalleryError: it is missing, empty or no regular file.
+        GalleryError: it is missing, empty or not a regular file.
     """
-    pieces = []
+    checksums = []
     try:
-        with open_regular(path, _MOST) as file:
-            while piece := file.read(BLOCK):
-                pieces.append(block_checksums(piece))
+        with open_regular(path, _MAX_BYTES) as file:
+            while block := file.read(BLOCK):
+                checksums.append(block_checksums(block))
             size = file.tell()
     except (OSError, ValueError) as error:
         raise GalleryError(f"{path} cannot be read ({error}).") from error
     if not size:
         raise GalleryError(f"{path} is empty.")
-    return size, "".join(pieces)
+    return size, "".join(checksums)
 
 
 def check_checksums(name: str, size: int, checksums: str) -> None:
     """
-    Refuse a text that cannot be the checksums of a file of `size` bytes.
+    Refuse a text that cannot be the block checksums of a file of `size` bytes.
 
     Raises:
-        ValueError: it has another length, or is no text of lower-case hex digits.
+        ValueError: it has another length, or other characters than lower-case hex digits.
     """
     if len(checksums) != -(-size // BLOCK) * _DIGITS or not set(checksums) <= _HEX:
-        raise ValueError(f"the checksums of {name} are not {_DIGITS} hex digits for each block of its {size} bytes")
+        raise ValueError(f"checksums of {name} must be {_DIGITS} hex digits for each block of its {size} bytes")
 
 
 class CheckedFile:
-    """The bytes of a file, none of which should be believed before `verify` has seen it.
+    """A memory-mapped file. No byte may be used before `verify` has checked it.
 
     Args:
-        path: the file. size: its length when it was written. checksums: of `block_checksums`.
+        path: the file.
+        size: its length when it was written.
+        checksums: from `block_checksums`.
 
     Raises:
-        GalleryError: it is missing, no regular file, or has another length.
+        GalleryError: it is missing, not a regular file, or of another length.
     """
 
     def __init__(self, path: Path, size: int, checksums: str) -> None:
@@ -72,64 +74,65 @@ class CheckedFile:
         self.bytes: np.ndarray = _mapped(path, size)  # (size,) uint8
         self.arrow = pa.py_buffer(self.bytes)
         self._checksums = checksums
-        self._seen = np.zeros(-(-size // BLOCK), bool)
+        self._verified = np.zeros(-(-size // BLOCK), bool)
 
     def verify(self, start: int = 0, stop: int | None = None) -> None:
         """
-        Check the blocks that hold the bytes from `start` to before `stop`, each of them once.
+        Check the blocks that hold the bytes from `start` up to `stop`. Each block is checked once.
 
         Raises:
-            GalleryError: a block is not as it was written.
+            GalleryError: a block has changed.
         """
         stop = len(self.bytes) if stop is None else stop
         first, last = start // BLOCK, -(-stop // BLOCK)
-        for block in first + np.flatnonzero(~self._seen[first:last]):
-            piece = memoryview(self.arrow)[block * BLOCK : (block + 1) * BLOCK]
-            expected = self._checksums[block * _DIGITS : (block + 1) * _DIGITS]
-            if xxhash.xxh3_64_hexdigest(piece) != expected:
+        for number in first + np.flatnonzero(~self._verified[first:last]):
+            block = memoryview(self.arrow)[number * BLOCK : (number + 1) * BLOCK]
+            expected = self._checksums[number * _DIGITS : (number + 1) * _DIGITS]
+            if xxhash.xxh3_64_hexdigest(block) != expected:
                 raise GalleryError(
-                    f"{self.path} is damaged between bytes {block * BLOCK} and {block * BLOCK + len(piece)} (the "
-                    f"checksum is not the one in gallery.json): {ADVICE}"
+                    f"{self.path} is damaged between bytes {number * BLOCK} and {number * BLOCK + len(block)} (the "
+                    f"checksum differs from the one in gallery.json): {ADVICE}"
                 )
-            self._seen[block] = True
+            self._verified[number] = True
 
     def verify_array(self, array: pa.Array) -> None:
         """
-        `verify` the bytes of an array that should lie in this file.
+        Check the bytes of an array in this file.
 
         Raises:
-            GalleryError: a block is not as it was written. ValueError: the array lies elsewhere.
+            GalleryError: a block has changed.
+            ValueError: the array lies outside the file.
         """
         for buffer in array.buffers():
             if buffer is not None and buffer.size:
                 start = self.offset(buffer)
                 if not 0 <= start <= start + buffer.size <= len(self.bytes):
-                    raise ValueError("a buffer lies outside of the file")
+                    raise ValueError("a buffer lies outside the file")
                 self.verify(start, start + buffer.size)
 
     def offset(self, buffer: pa.Buffer) -> int:
-        """Where in the file a buffer of it begins."""
+        """Return the position in the file at which a buffer begins."""
         return int(buffer.address - self.arrow.address)
 
 
 def _mapped(path: Path, size: int) -> np.ndarray:
-    """The bytes of a file of a known size under a memory map, for which no descriptor stays open: a gallery may have
-    more files than a process may open. Nobody writes to it; as torch takes no read-only memory it is a private copy
-    on write."""
+    """
+    Map a file of known size. No descriptor stays open, because a gallery may have more files than a process may open.
+
+    Nobody writes to the map, but torch refuses read-only memory, so it is private and copied on write.
+    """
     try:
-        with open_regular(path, _MOST) as file:
+        with open_regular(path, _MAX_BYTES) as file:
             found = os.fstat(file.fileno()).st_size
             if found != size:
-                raise GalleryError(
-                    f"{path} has {found} bytes where gallery.json says {size}: it was cut or grew; {ADVICE}"
-                )
+                raise GalleryError(f"{path} has {found} bytes, and gallery.json says {size}: {ADVICE}")
             name = f"{_DESCRIPTORS}/{file.fileno()}" if _DESCRIPTORS.is_dir() else str(path)
             return torch.from_file(name, shared=False, size=size, dtype=torch.uint8).numpy()
     except FileNotFoundError as error:
         if path.is_symlink():
             raise GalleryError(
-                f"{path} is a link to {os.readlink(path)}, which is not there: mount the disk that it is on, mend the "
-                "link, or delete it if the file is lost."
+                f"{path} is a link to {os.readlink(path)}, which does not exist: mount its disk, fix the link, or "
+                "delete the link if the file is lost."
             ) from error
         raise GalleryError(f"{path} is missing: {ADVICE}") from None
     except GalleryError:

@@ -1,8 +1,8 @@
-"""An approximate index of a gallery in a folder, on request: FAISS's inverted lists of 8-bit codes.
+"""An optional approximate index of a gallery in a folder: FAISS's inverted lists of 8-bit codes.
 
-A search reads the lists nearest to the query instead of all rows; the candidates that it gives are then scored by
-whole vectors, as always. FAISS's codes have one range for all rows, so rows much longer or shorter than the median are
-not in it: they are searched exactly beside it.
+A search reads the lists nearest to the query instead of all rows, and scores the candidates by their full vectors.
+FAISS's codes have one range for all rows, so vectors much longer or shorter than the median are not in the index. Their
+rows are searched exactly.
 """
 
 import logging
@@ -16,21 +16,21 @@ import numpy as np
 
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.folder.checked_file import CheckedFile
-from tbps.gallery.folder.manifest import IndexEntry
+from tbps.gallery.folder.manifest_entries import IndexEntry
 from tbps.gallery.folder.shards import Shard
 
 logger = logging.getLogger(__name__)
 
-WORTH_IT = 50_000  # rows: fewer are searched exactly in some milliseconds
-_NEARLY_ALL = 0.9  # of the rows that it held: without more of them the lists read hold fewer of the best
-_LONGER = 2  # than the median, or shorter, by as many times a row in the index may be
+MIN_ROWS = 50_000  # fewer rows are searched exactly within milliseconds
+_MIN_LIVE = 0.9  # the fraction of indexed rows that must not have been removed, for the measured recall to hold
+_MAX_RATIO = 2  # between the length of a vector in the index and the median length
 
 
 def import_faiss() -> Any:
-    """FAISS, which most galleries do without.
+    """Import FAISS, which most galleries do not need.
 
     Raises:
-        ImportError: it is not installed; the message says how.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         import faiss
@@ -39,24 +39,35 @@ def import_faiss() -> Any:
     return faiss
 
 
-def pays(entry: IndexEntry, left: int) -> bool:
-    """Whether a search by it is quicker than an exact one, and finds what was measured: half of its lists are enough,
-    and of the rows that it is of many, and nearly all that it held, are `left` which were not removed."""
-    return 2 * entry.probes <= entry.lists and left >= max(WORTH_IT, _NEARLY_ALL * entry.held)
+def is_worthwhile(entry: IndexEntry, live: int) -> bool:
+    """
+    Whether an index makes a search faster and reaches the measured recall.
+
+    That needs a search to read at most half of the lists, and enough rows that were not removed.
+
+    Args:
+        entry: the index.
+        live: the number of rows covered by the index that were not removed.
+    """
+    return 2 * entry.probes <= entry.lists and live >= max(MIN_ROWS, _MIN_LIVE * entry.held)
 
 
 def has_usual_length(shard: Shard, median: float) -> np.ndarray:
-    """Which rows (N,) bool of a shard an index takes whose rows have some median length."""
-    length = shard.of_codes("length").numpy()
-    return (length <= _LONGER * median) & (_LONGER * length >= median)
+    """Return the rows (N,) bool of a shard that an index can hold: their length is near the median."""
+    length = shard.row_numbers("length").numpy()
+    return (length <= _MAX_RATIO * median) & (_MAX_RATIO * length >= median)
 
 
 class Index:
     """
-    An index under a memory map; it is opened and verified when it is first asked.
+    A memory-mapped index. It is verified when it is first used.
 
-    It holds nothing that the shards do not hold, so none of its faults is one of the gallery: `serves` says whether it
-    can be asked, and `tbps gallery build-index` makes it again.
+    All its data is in the shards too, so a damaged index does not damage the gallery: `is_usable` becomes false, and
+    `tbps gallery build-index` rebuilds the index.
+
+    Args:
+        directory: the gallery's folder.
+        entry: the index's entry in the manifest.
     """
 
     def __init__(self, directory: Path, entry: IndexEntry) -> None:
@@ -66,31 +77,34 @@ class Index:
         try:
             self._file = CheckedFile(directory / entry.file, entry.size, entry.checksums)
         except GalleryError as error:
-            self._pass_over(error)
+            self._disable(error)
 
-    def _pass_over(self, fault: GalleryError) -> None:
+    def _disable(self, fault: GalleryError) -> None:
         self._fault = fault
-        logger.warning("%s Without it searches are exact; `tbps gallery build-index` makes it again.", fault)
+        logger.warning("%s Searches are exact without the index. `tbps gallery build-index` rebuilds it.", fault)
 
-    def serves(self, nprobe: int | None, left: int) -> bool:
+    def is_usable(self, nprobe: int | None, live: int) -> bool:
         """
-        Whether a search should ask it: it can be asked, and pays with the rows that are `left`, unless lists to read
-        are given. The first time that it cannot, a warning says why.
+        Whether a search should use the index. If it is damaged, a warning says so once.
+
+        Args:
+            nprobe: the number of lists to read, if the search names it. Then the index need not be worthwhile.
+            live: the number of rows covered by the index that were not removed.
 
         Raises:
             ImportError: FAISS is not installed.
         """
-        if nprobe is None and not pays(self.entry, left):
+        if nprobe is None and not is_worthwhile(self.entry, live):
             return False
         try:
             return self._fault is None and self._index is not None
         except GalleryError as error:
-            self._pass_over(error)
+            self._disable(error)
             return False
 
     @cached_property
     def _index(self) -> Any:
-        """FAISS's, which reads the mapped bytes, those that were verified."""
+        """FAISS's index, which reads the mapped and verified bytes."""
         faiss = import_faiss()
         self._file.verify()
         data = self._file.bytes
@@ -98,21 +112,21 @@ class Index:
             index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)), faiss.IO_FLAG_MMAP_IFC)
             _check(index, self.entry)
         except (RuntimeError, MemoryError, ValueError, AttributeError) as error:
-            raise GalleryError(f"{self._file.path} is no index of this gallery ({str(error)[-200:]}).") from error
+            raise GalleryError(f"{self._file.path} is not an index of this gallery ({str(error)[-200:]}).") from error
         return index
 
     def others(self, shards: Sequence[Shard]) -> list[np.ndarray | None]:
-        """Of each of the shards in it the rows (N,) bool that are not, or None; they stay the same."""
+        """For each shard that the index covers, return the rows (N,) bool that are not in it, or None if all are."""
         if self._others is None:
             rest = np.ones(self.entry.rows, bool)
-            rest[_places(self._index)] = False
+            rest[_positions(self._index)] = False
             parts = np.split(rest, np.cumsum([len(shard) for shard in shards])[:-1])
             self._others = [some if some.any() else None for some in parts]
         return self._others
 
     def verify(self) -> None:
         """
-        Read all of the file, and open it where FAISS is installed.
+        Read the complete file, and open it if FAISS is installed.
 
         Raises:
             GalleryError: it is missing or damaged.
@@ -125,39 +139,44 @@ class Index:
 
     def candidates(self, queries: np.ndarray, count: int, nprobe: int | None, allowed: np.ndarray) -> list[np.ndarray]:
         """
-        For each query (Q, E) the places, in ascending order, of at most `count` rows that are likely to fit best.
+        Find rows that are probably among the best.
 
         Args:
-            nprobe: lists to read; None is as many as were measured to find enough. allowed: (rows,) bool, those that
-                may be found.
+            queries: (Q, E) float32, of unit length.
+            count: the maximum number of rows per query.
+            nprobe: the number of lists to read; None reads as many as were measured to be enough.
+            allowed: the rows (rows,) bool that may be found.
+
+        Returns:
+            For each query the ascending positions of the rows.
         """
         faiss = import_faiss()
         nprobe = min(nprobe or self.entry.probes, self.entry.lists)
         only = None if allowed.all() else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         settings = faiss.SearchParametersIVF(nprobe=nprobe, sel=only)
-        _, places = self._index.search(queries, min(count, self.entry.rows), params=settings)
-        return [np.sort(row[row >= 0]) for row in places]  # -1: the lists read hold no more
+        _, positions = self._index.search(queries, min(count, self.entry.rows), params=settings)
+        return [np.sort(row[row >= 0]) for row in positions]  # FAISS fills up with -1
 
 
 def _check(index: Any, entry: IndexEntry) -> None:
-    """Refuse an index that has other rows or lists than the manifest says, before a row of it is asked for.
+    """Refuse an index whose rows or lists differ from what the manifest states.
 
-    FAISS checks lengths and places itself as it reads (1.15).
+    FAISS checks lengths and offsets when it reads the file (1.15).
     """
     faiss = import_faiss()
     if not isinstance(index, faiss.IndexIVFScalarQuantizer) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise ValueError(f"it is a {type(index).__name__}")
+        raise ValueError(f"it is of type {type(index).__name__}")
     if (index.ntotal, index.nlist, index.quantizer.ntotal) != (entry.held, entry.lists, entry.lists):
-        raise ValueError(f"it has {index.ntotal} rows in {index.nlist} lists")
-    places = _places(index)
-    if len(places) != entry.held or len(np.unique(places)) != entry.held:
-        raise ValueError(f"its lists hold {len(places)} rows, or one of them twice")
-    if places.min() < 0 or places.max() >= entry.rows:
-        raise ValueError("its lists hold a row that is none of the gallery's")
+        raise ValueError(f"it has {index.ntotal} rows in {index.nlist} lists, expected {entry.held} in {entry.lists}")
+    positions = _positions(index)
+    if len(positions) != entry.held or len(np.unique(positions)) != entry.held:
+        raise ValueError(f"its lists must hold {entry.held} different rows, got {len(positions)}")
+    if positions.min() < 0 or positions.max() >= entry.rows:
+        raise ValueError("its lists hold a row that the gallery does not have")
 
 
-def _places(index: Any) -> np.ndarray:
-    """The places of the rows in all lists."""
+def _positions(index: Any) -> np.ndarray:
+    """Return the positions of the rows in all lists."""
     faiss = import_faiss()
     sizes = [index.invlists.list_size(number) for number in range(index.nlist)]
     return np.concatenate(

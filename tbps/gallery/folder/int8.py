@@ -1,10 +1,10 @@
-"""8-bit codes of vectors: a quarter of the bytes to read, and for each row a bound on what its code loses.
+"""8-bit codes of vectors: a quarter of the bytes to read, and for each row a bound on the error of its code.
 
-A number x_ij is stored as the whole number c_ij nearest to x_ij / (scale_i t_j): each row has its own scale, so that a
-long row costs the others nothing, and the rows of a file share the steps t, as some dimensions of an embedding are
-much larger than others. A product with a query q is then scale_i sum_j (q_j t_j) c_ij. The factors q_j t_j become
-whole numbers too, so that all products are sums of 8-bit times 8-bit, which processors have instructions for
-(`torch._int_mm`).
+A number x_ij is stored as the integer c_ij nearest to x_ij / (scale_i t_j). Each row has its own scale, so a long
+vector does not make the codes of others coarser. The rows of a file share the steps t, because some dimensions of an
+embedding are much larger than others. The product with a query q is then scale_i sum_j (q_j t_j) c_ij. The factors
+q_j t_j are rounded to integers too, so that every product is a sum of 8-bit products, for which processors have
+instructions (`torch._int_mm`).
 """
 
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ import torch
 from tbps.gallery.vectors import directions
 
 LIMIT = 127
-ROUNDING = 1e-6  # share of |q| |x| that float32 arithmetic may add to a product by codes: some 2^-24 each, generously
-_FEW_ROWS = 256  # of as many rows half is believed of what they show of the dimensions
-_LEAST_STEP = 1 / 8  # of the mean one: less gains nothing, and a row of another kind could not be coded
-_SAMPLE = 4096  # rows that are enough to learn it from
-_AT_ONCE = 256  # rows: what is computed in between stays in the processor's cache
-ROW_NUMBERS = ("scale", "length", "slack", "reach")  # those of `Codes` that are one for a row
+ROUNDING = 1e-6  # the fraction of |q| |x| that float32 rounding may add to a product: a few times 2^-24, generously
+_FEW_ROWS = 256  # with this many rows, the learnt steps get half of the weight
+_LEAST_STEP = 1 / 8  # of the mean step: a smaller one gains nothing, and would not suit different vectors
+_SAMPLE = 4096  # rows that the steps are learnt from
+_AT_ONCE = 256  # rows: intermediate results stay in the processor's cache
+ROW_NUMBERS = ("scale", "length", "slack", "reach")  # the fields of `Codes` with one number per row
 
 Products = tuple[torch.Tensor, torch.Tensor]
 
@@ -28,14 +28,15 @@ Products = tuple[torch.Tensor, torch.Tensor]
 @dataclass(frozen=True)
 class Codes:
     """
-    Vectors (N, E) as whole numbers.
+    The codes of vectors (N, E).
 
     Args:
-        numbers: (N, E) int8. steps: (E,) float32, those of the dimensions, 1 on average.
-        scale: (N,) float32, what a row's numbers are multiplied by.
-        length: (N,) float32, of the vectors.
-        slack: (N,) float32, no less than the distance of a vector from its code, with what rounding adds to a product.
-        reach: (N,) float32, the length of a row of numbers times its scale.
+        numbers: (N, E) int8.
+        steps: (E,) float32, the quantisation steps of the dimensions, 1 on average.
+        scale: (N,) float32, the factor of each row.
+        length: (N,) float32, the length of each vector.
+        slack: (N,) float32, at least the distance between a vector and its code, plus the rounding error of a product.
+        reach: (N,) float32, the length of each row of numbers times its scale.
     """
 
     numbers: np.ndarray
@@ -46,32 +47,33 @@ class Codes:
     reach: np.ndarray
 
     def vectors(self) -> np.ndarray:
-        """The vectors (N, E) float32 that the numbers stand for."""
+        """Decode the vectors (N, E) float32."""
         return decoded(self.numbers, self.scale, self.steps)
 
     def instead_of_vectors(self) -> "Codes":
-        """The same for codes that are themselves the vectors: nothing is lost but by rounding."""
+        """Return the codes with the bounds of their decoded vectors, whose only error is rounding."""
         _, length = directions(self.vectors())
         return replace(self, length=_above(length), slack=_above(_rounding(length)))
 
 
 def decoded(numbers: np.ndarray, scale: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The vectors (n, E) float32 that codes (n, E) of some scales (n,) and steps (E,) stand for."""
+    """Decode vectors (n, E) float32 from codes (n, E), scales (n,) and steps (E,)."""
     return numbers * (scale[:, None] * steps)
 
 
 def quantise(vectors: np.ndarray, steps: np.ndarray | None = None) -> Codes:
     """
-    The codes of finite vectors (N, E) float32, N >= 1, of any lengths.
+    Encode vectors.
 
     Args:
-        steps: (E,) of the dimensions; None learns them from these vectors.
+        vectors: (N, E) float32, finite, of any lengths; N >= 1.
+        steps: (E,), the quantisation steps; None learns them from these vectors.
 
     Raises:
-        ValueError: vectors of a single number, for which `products` gives wrong results (torch 2.13).
+        ValueError: E is 1, for which `products` would be wrong (torch 2.13).
     """
     if vectors.shape[1] < 2:
-        raise ValueError(f"vectors have the shape {vectors.shape}: expected two numbers or more each.")
+        raise ValueError(f"vectors must have at least two numbers each, got the shape {vectors.shape}.")
     steps = learn_steps(vectors) if steps is None else steps
     parts = [_quantise(vectors[start : start + _AT_ONCE], steps) for start in range(0, len(vectors), _AT_ONCE)]
     return Codes(np.concatenate([part.numbers for part in parts]), steps,
@@ -80,15 +82,16 @@ def quantise(vectors: np.ndarray, steps: np.ndarray | None = None) -> Codes:
 
 def learn_steps(vectors: np.ndarray) -> np.ndarray:
     """
-    The steps (E,) float32 of the dimensions of vectors (N, E): what each reaches in vectors of unit length, as a power
-    mean of order 8 (near the largest, but steadier), divided by the mean of all. Of few vectors little is learnt: then
-    all steps are nearly 1.
+    Learn the quantisation steps (E,) float32 from vectors (N, E).
+
+    The step of a dimension is the power mean of order 8 of its absolute values in unit vectors (close to the maximum,
+    but more stable), divided by the mean over all dimensions. With few vectors, all steps are close to 1.
     """
     unit, length = directions(vectors[:: -(-len(vectors) // _SAMPLE)])
     count = int(np.count_nonzero(length))
     if not count:
         return np.ones(vectors.shape[1], np.float32)
-    powers = np.square(np.square(unit * vectors.shape[1] ** 0.5))  # about 1, far from where float32 ends
+    powers = np.square(np.square(unit * vectors.shape[1] ** 0.5))  # about 1, far from the limits of float32
     large = (np.einsum("ij,ij->j", powers, powers) / count) ** (1 / 8)
     steps = 1 + count / (count + _FEW_ROWS) * (large / large.mean() - 1)
     return np.maximum(steps, _LEAST_STEP).astype(np.float32)
@@ -107,40 +110,41 @@ def _quantise(vectors: np.ndarray, steps: np.ndarray) -> Codes:
 
 
 def _rounded(scale: np.ndarray) -> np.ndarray:
-    """Float32 numbers to their first 17 binary digits: of vectors decoded from codes the same scale is found again,
-    whatever float32 made of their last digits."""
+    """Round float32 numbers to 17 bits, so that encoding decoded vectors finds the same scale again, whatever their
+    last bits are."""
     return ((scale.view(np.int32) + (1 << 6)) & ~((1 << 7) - 1)).view(np.float32)
 
 
 def _rounding(length: np.ndarray) -> np.ndarray:
-    """What float32 arithmetic may add to a row's product with a unit vector; of tiny rows it keeps fewer digits."""
+    """Bound the rounding error of a row's product with a unit vector. Tiny numbers have fewer digits in float32."""
     return ROUNDING * length + np.finfo(np.float32).tiny
 
 
 def _above(numbers: np.ndarray) -> np.ndarray:
-    """Float64 numbers as float32, none of which rounding makes smaller; 0 stays."""
+    """Convert float64 numbers to float32 without making any of them smaller; 0 stays 0."""
     return (numbers * (1 + ROUNDING)).astype(np.float32)
 
 
 def products(queries: np.ndarray, codes: torch.Tensor, steps: np.ndarray, scale: torch.Tensor, slack: torch.Tensor,
              reach: torch.Tensor) -> Products:  # fmt: skip
     """
-    Approximate inner products of queries with coded vectors.
+    Compute approximate inner products of queries and encoded vectors.
 
     Args:
-        queries: (Q, E), of unit length or 0, or the first numbers of such. codes: (N, E) int8; its rows may be cut to
-            their first numbers, then steps too. steps, scale, slack, reach: as of `Codes`.
+        queries: (Q, E), unit or zero vectors, or the first numbers of such vectors.
+        codes: (N, E) int8, or the first numbers of the codes; then the steps are cut too.
+        steps, scale, slack, reach: fields of `Codes`.
 
     Returns:
-        (Q, N) float32, and for each a bound (Q, N) on its distance from the product with the vector, by
-        Cauchy-Schwarz: slack for what the code loses, and reach for what rounding the query loses.
+        The products (Q, N) float32, and bounds (Q, N) on their errors by the Cauchy-Schwarz inequality: `slack` for the
+        error of the code, and `reach` times the rounding error of the query.
     """
     scaled = queries.astype(np.float64) * steps  # (Q, E)
     unit = np.abs(scaled).max(axis=1, keepdims=True) / LIMIT
     unit[unit == 0] = 1
     whole = np.rint(scaled / unit)
     lost = np.linalg.norm(scaled - whole * unit, axis=1, keepdims=True) * (1 + ROUNDING)
-    # the operation has no public name; whole numbers, so its sums are exact whatever computes them
+    # a private operation of torch; sums of integers are exact on every backend
     sums = torch._int_mm(torch.from_numpy(whole.astype(np.int8)), codes.t())
     found = (sums * torch.from_numpy(unit).float()).mul_(scale)
     return found, torch.addcmul(slack, torch.from_numpy(lost).float(), reach)

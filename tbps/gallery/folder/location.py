@@ -1,4 +1,4 @@
-"""The folder of an open gallery: the same one after `chdir` and after it was renamed."""
+"""The folder of an open gallery, which stays the same after `chdir` and after the folder is renamed."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ from tbps.gallery.checks import GalleryError
 
 
 class Folder:
-    """A folder by its path, until `hold`; from then on by itself, where the platform can tell where it is now.
+    """A folder, known by its path until `hold`, and from then on by a descriptor, on platforms that can tell its path.
 
     Args:
-        path: absolute, or from the present working directory.
+        path: absolute, or relative to the present working directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,55 +26,54 @@ class Folder:
 
     @property
     def path(self) -> Path:
-        """Where it is now.
+        """The present path.
 
         Raises:
-            GalleryError: it was removed, or moved where it cannot be found.
+            GalleryError: the folder was removed, or moved to where it cannot be found.
         """
         if self._held is not None and not _is_same(self._held, self._path):
-            self._path = _moved(self._held, self._path)
+            self._path = _moved_path(self._held, self._path)
         return self._path
 
     def hold(self) -> None:
-        """Keep to this very folder, which must be there."""
-        if self._held is None and os.name != "nt":  # Windows neither opens folders nor renames those in use
-            with suppress(OSError):  # none can be opened any more: then by its path
+        """Open the folder, which must exist, to follow it when it is renamed."""
+        if self._held is None and os.name != "nt":  # Windows can neither open folders nor rename open ones
+            with suppress(OSError):  # out of descriptors: keep using the path
                 self._held = os.open(self._path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
                 self._close = weakref.finalize(self, os.close, self._held)
 
-    def let_go(self) -> None:
-        """Go by the path again."""
+    def release(self) -> None:
+        """Undo `hold`."""
         if self._held is not None:
             self._held = None
             self._close()
 
     def has(self, name: str) -> bool:
-        """Whether it holds a file.
+        """Whether the folder holds a file.
 
         Raises:
-            GalleryError: the file, or a folder on the way, is a link that leads nowhere.
+            GalleryError: the file, or a folder on its path, is a broken link.
         """
         path = self.path / name
         broken = broken_link(path)
         if broken is not None:
             raise GalleryError(
-                f"{broken} is a link to {os.readlink(broken)}, which is not there: mount the disk that it is on, or "
-                "mend the link."
+                f"{broken} is a link to {os.readlink(broken)}, which does not exist: mount its disk, or fix the link."
             )
         return path.exists()
 
-    def check_own(self, *names: str) -> None:
-        """Refuse to write files through links: what they lead to may belong to somebody else.
+    def check_no_links(self, *names: str) -> None:
+        """Refuse to write files through links, because their targets may belong to somebody else.
 
         Raises:
-            GalleryError: one of these files is a link, or a folder on the way is one that leads nowhere.
+            GalleryError: one of these files is a link, or a folder on its path is a broken link.
         """
         for name in names:
             self.has(name)
             if (self.path / name).is_symlink():
                 raise GalleryError(
-                    f"{self.path / name} is a link: a gallery is changed only where its files are its own. Put the "
-                    "file itself in the link's place, or write to the folder that the link leads to."
+                    f"{self.path / name} is a link, and a gallery is only changed if its files are not links. Replace "
+                    "the link by the file itself, or open the gallery in the folder that the link points to."
                 )
 
 
@@ -85,20 +84,18 @@ def _is_same(held: int, path: Path) -> bool:
         return False
 
 
-def _moved(held: int, path: Path) -> Path:
-    """Where a folder is that was at `path`."""
+def _moved_path(held: int, path: Path) -> Path:
+    """Find the present path of a folder that was at `path`."""
     try:
-        found = Path(_name_of(held))
+        found = Path(_path_of(held))
     except OSError:
         found = path
     if not _is_same(held, found):
-        raise GalleryError(
-            f"The folder {path} of the gallery is gone: it was removed, or moved. Open it where it is now."
-        )
+        raise GalleryError(f"The gallery's folder {path} was removed or moved. Open the gallery where it is now.")
     return found
 
 
-def _name_of(held: int) -> str:
+def _path_of(held: int) -> str:
     if sys.platform == "darwin":
         import fcntl  # not on every platform
 

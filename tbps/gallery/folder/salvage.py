@@ -1,4 +1,4 @@
-"""What can still be used of the files in a gallery's folder."""
+"""The files in a damaged gallery's folder that can still be used."""
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,23 +6,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tbps.gallery.checks import GalleryError
-from tbps.gallery.folder.checked_file import CheckedFile, measured
+from tbps.gallery.folder.checked_file import CheckedFile, measure
 from tbps.gallery.folder.faiss_index import Index
-from tbps.gallery.folder.manifest import Manifest, Origin, ShardEntry, file_number
-from tbps.gallery.folder.shard_file import described_rows
+from tbps.gallery.folder.manifest import Manifest
+from tbps.gallery.folder.manifest_entries import Kind, Origin, ShardEntry, file_number
+from tbps.gallery.folder.shard_file import read_origin
 from tbps.gallery.folder.shards import Shard
 
 
 @dataclass(frozen=True)
 class Salvaged:
-    """A shard that is sound, and the gallery that it says it is of."""
+    """A sound shard, and the origin that it states."""
 
     shard: Shard
     entry: ShardEntry
@@ -31,8 +31,15 @@ class Salvaged:
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that cannot be used: its name, why, how many rows it had, where that is known, and the name that it has
-    now, unless it is missing."""
+    """
+    A file that cannot be used.
+
+    Args:
+        file: its name.
+        reason: why it cannot be used.
+        rows: the number of its rows, if known.
+        now: its new name; None if it is missing.
+    """
 
     file: str
     reason: str
@@ -41,44 +48,44 @@ class Fault:
 
 
 def shard_names(directory: Path) -> list[str]:
-    """The names of all shards in a folder, in order of their numbers, whatever bears such a name."""
+    """Return the names of all shards in a folder in order of their numbers, whatever their content is."""
     return [name for _, name in sorted(_numbered(directory, ("shard",)))]
 
 
 def highest_number(directory: Path) -> int:
-    """The highest number in the name of a shard or an index in a folder, -1 if there is none."""
+    """Return the highest number of a shard or an index in a folder; -1 if there is none."""
     return max((number for number, _ in _numbered(directory, ("shard", "index"))), default=-1)
 
 
-def _numbered(directory: Path, kinds: tuple[Literal["shard", "index"], ...]) -> Iterator[tuple[int, str]]:
+def _numbered(directory: Path, kinds: tuple[Kind, ...]) -> Iterator[tuple[int, str]]:
     for path in directory.iterdir():
         for kind in kinds:
-            with suppress(ValueError):  # another file
+            with suppress(ValueError):  # a file of another kind
                 yield file_number(path.name, kind), path.name
 
 
-def by_manifest(directory: Path, manifest: Manifest) -> tuple[list[Salvaged], list[Fault]]:
-    """The shards that a manifest names, every byte read."""
+def salvage_named(directory: Path, manifest: Manifest) -> tuple[list[Salvaged], list[Fault]]:
+    """Read the shards that a manifest names, and separate the sound ones from the others."""
     sound, faults = [], []
     for entry in manifest.shards:
         try:
             shard = Shard(directory, entry, manifest.origin)
             shard.verify()
         except GalleryError as error:
-            faults.append(_fault(entry.file, error, entry.kept))
+            faults.append(_fault(entry.file, error, entry.live))
         else:
             sound.append(Salvaged(shard, entry, manifest.origin))
     return sound, faults
 
 
-def by_themselves(directory: Path, names: Iterable[str]) -> tuple[list[Salvaged], list[Fault]]:
-    """Shards that no manifest names, by the checksum that each carries."""
+def salvage_unnamed(directory: Path, names: Iterable[str]) -> tuple[list[Salvaged], list[Fault]]:
+    """Read shards that no manifest names, and check them by their seals."""
     sound, faults = [], []
     for name in names:
         try:
-            size, checksums = measured(directory / name)
+            size, checksums = measure(directory / name)
             file = CheckedFile(directory / name, size, checksums)
-            rows, origin = described_rows(file)
+            rows, origin = read_origin(file)
             entry = ShardEntry(name, rows, size, checksums)
             shard = Shard(directory, entry, origin)
             shard.verify()
@@ -90,7 +97,7 @@ def by_themselves(directory: Path, names: Iterable[str]) -> tuple[list[Salvaged]
 
 
 def newest_rows(shards: Sequence[Salvaged]) -> tuple[ShardEntry, ...]:
-    """The entries of shards, in which a row is marked as removed where a later shard has a row of its id."""
+    """Return the entries of shards. Rows whose id occurs in a later shard are marked as removed."""
     entries: list[ShardEntry] = []
     seen = pa.array([], pa.string())
     for one in reversed(shards):
@@ -103,37 +110,38 @@ def newest_rows(shards: Sequence[Salvaged]) -> tuple[ShardEntry, ...]:
 
 
 def index_fault(directory: Path, manifest: Manifest, shards: Sequence[ShardEntry]) -> Fault | None:
-    """Why the index of a manifest cannot be used with the shards that are left; None where it can, or is none."""
+    """Return why the index cannot be used with the remaining shards; None if it can, or if there is none."""
     entry = manifest.index
     if entry is None:
         return None
     ends = accumulate(shard.rows for shard in manifest.shards)
     named = [shard.file for shard, end in zip(manifest.shards, ends, strict=True) if end <= entry.rows]
     if [shard.file for shard in shards[: len(named)]] != named:
-        return Fault(entry.file, "it names rows of files that are lost")
+        return Fault(entry.file, "it refers to rows of lost files")
     try:
         Index(directory, entry).verify()
     except GalleryError as error:
-        if is_of_the_process(error.__cause__) and isinstance(error.__cause__, OSError):
+        if is_process_failure(error.__cause__) and isinstance(error.__cause__, OSError):
             raise
-        return Fault(entry.file, str(error))  # an error of another kind is FAISS's, which cannot read it
+        return Fault(entry.file, str(error))  # FAISS cannot read it
     return None
 
 
 def _fault(file: str, error: GalleryError, rows: int | None = None) -> Fault:
-    """What is wrong with a file, unless it is the process that cannot read it, or a link leads to a disk that is not
-    mounted: then the file may be sound.
+    """
+    Describe why a file cannot be used.
 
     Raises:
-        GalleryError: it may not be read, is not there yet, or there is no memory or no descriptor left.
+        GalleryError: the file may be sound. This process has no permission, memory or descriptors to read it, or it is
+            a link to a disk that is not mounted.
     """
-    if is_of_the_process(error.__cause__) or isinstance(error.__cause__, FileNotFoundError):
+    if is_process_failure(error.__cause__) or isinstance(error.__cause__, FileNotFoundError):
         raise error
     return Fault(file, str(error), rows)
 
 
-def is_of_the_process(cause: BaseException | None) -> bool:
-    """Whether a file could not be read for a reason that is none of its own."""
+def is_process_failure(cause: BaseException | None) -> bool:
+    """Whether reading failed because of this process, not because of the file."""
     if isinstance(cause, OSError):
         return cause.errno in (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-    return isinstance(cause, MemoryError | RuntimeError)  # torch cannot map it
+    return isinstance(cause, MemoryError | RuntimeError)  # torch could not map it

@@ -1,4 +1,4 @@
-"""One state of a gallery in a folder, which nothing changes: what is read of it fits together, whoever writes."""
+"""A snapshot of a gallery in a folder. It never changes, so several reads agree while others write."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -11,22 +11,26 @@ import pyarrow.compute as pc
 
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
-from tbps.gallery.folder.faiss_index import Index
-from tbps.gallery.folder.manifest import Manifest, ShardEntry
-from tbps.gallery.folder.merging import join
+from tbps.gallery.folder.copying import concatenate
+from tbps.gallery.folder.faiss_index import Index, is_worthwhile
+from tbps.gallery.folder.filter_mask import mask
+from tbps.gallery.folder.manifest import Manifest
+from tbps.gallery.folder.manifest_entries import IndexEntry, ShardEntry
 from tbps.gallery.folder.search import rank
-from tbps.gallery.folder.shards import Shard, mask
-from tbps.gallery.store import Row, SearchRequest, StoredHit
+from tbps.gallery.folder.shards import Shard
+from tbps.gallery.store import FileInfo, IndexInfo, Row, SearchRequest, StoredHit
 
-_NOBODY = pa.array([], pa.string())
-_SCANNED = 4096  # rows at a time: as many as `Gallery.add` commits
+_NO_IDS = pa.array([], pa.string())
+_BATCH = 4096  # rows, as many as `Gallery.add` commits at once
 
 
 class Snapshot:
-    """The rows that a manifest names. Their files stay under their memory maps when they are deleted.
+    """The rows that a manifest names. Their files can still be read through memory maps after they are deleted.
 
     Args:
-        directory: the gallery's folder. before: an older snapshot, whose files that are still named stay open.
+        directory: the gallery's folder.
+        manifest: the manifest.
+        before: an older snapshot; files that both name are not opened again.
 
     Raises:
         GalleryError: a file is missing or damaged.
@@ -49,89 +53,105 @@ class Snapshot:
             self.index = before.index if before is not None and same else Index(directory, manifest.index)
 
     def count(self, filter: Filter | None = None) -> int:
-        """The number of rows, or of those that meet a filter."""
+        """Count the rows, or those that meet a filter."""
         if filter is None:
             return self.manifest.rows
-        return sum(int(_allowed(shard, filter, _NOBODY).sum()) for shard in self.shards)
+        return sum(int(_allowed(shard, filter, _NO_IDS).sum()) for shard in self.shards)
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are there; the shards' ids are scanned, not held in memory."""
+        """Return the ids that the gallery holds. They are read from the files, not held in memory."""
         wanted = pa.array(ids, pa.string())
-        parts = (shard.column("id").take(pa.array(_places(shard, wanted))) for shard in self.shards)
+        parts = (shard.column("id").take(pa.array(_positions(shard, wanted))) for shard in self.shards)
         return {known for part in parts for known in part.to_pylist()}
 
     def get(self, ids: Sequence[str]) -> list[StoredHit | None]:
-        """The row and the vector of each id, with a score of 0; None where it is not there."""
+        """Return the row and the vector of each id, with a score of 0; None if the gallery does not hold it."""
         wanted = pa.array(ids, pa.string())
         found = [
-            self._found(int(place + start), 0.0)
+            self._hit(int(position + start), 0.0)
             for shard, start in zip(self.shards, self.starts[:-1], strict=True)
-            for place in _places(shard, wanted)
+            for position in _positions(shard, wanted)
         ]
-        by_id = {one.row.id: one for one in found}
-        return [by_id.get(one) for one in ids]
+        by_id = {hit.row.id: hit for hit in found}
+        return [by_id.get(id) for id in ids]
 
     def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
-        """All rows and vectors, some thousand at a time, in order of insertion."""
+        """Iterate over all rows and vectors (n, E) float32, in batches and in order of insertion."""
         for shard in self.shards:
-            kept = np.flatnonzero(~shard.removed)
-            for start in range(0, len(kept), _SCANNED):
-                places = kept[start : start + _SCANNED]
-                yield shard.rows(places), shard.vectors(places)
+            live = np.flatnonzero(~shard.removed)
+            for start in range(0, len(live), _BATCH):
+                positions = live[start : start + _BATCH]
+                yield shard.rows(positions), shard.vectors(positions)
 
     def iter_rows(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
-        """Some fields of the rows that meet a filter, some thousand at a time, in order of insertion."""
+        """Iterate over some fields of the rows that meet a filter, in batches and in order of insertion."""
         for shard in self.shards:
-            kept = np.flatnonzero(_allowed(shard, filter, _NOBODY))
-            for start in range(0, len(kept), _SCANNED):
-                yield shard.fields(columns, kept[start : start + _SCANNED])
+            chosen = np.flatnonzero(_allowed(shard, filter, _NO_IDS))
+            for start in range(0, len(chosen), _BATCH):
+                yield shard.fields(columns, chosen[start : start + _BATCH])
 
     def search(self, queries: np.ndarray, request: SearchRequest) -> list[list[StoredHit]]:
-        """The best rows for each query. An index that is damaged, or of few rows, is not asked: the search is exact.
+        """
+        Return the best rows for each query (Q, E) float32.
+
+        If the index is damaged or not worthwhile, the search is exact.
 
         Raises:
-            GalleryError: there is no index, and one is needed.
+            GalleryError: mode "index" was requested, and there is no index.
         """
         index = self.index if request.mode == "index" else None
         if request.mode == "index" and index is None:
-            raise GalleryError(f"The gallery {self.where} has no index: `tbps gallery build-index` makes one.")
-        index = index if index is not None and index.serves(request.nprobe, self.manifest.left_of_indexed) else None
+            raise GalleryError(f"The gallery {self.where} has no index. Build one by `tbps gallery build-index`.")
+        index = index if index is not None and index.is_usable(request.nprobe, self.manifest.live_indexed) else None
         excluded = pa.array(sorted(request.excluded), pa.string())
         allowed = [_allowed(shard, request.filter, excluded) for shard in self.shards]
         ranked = rank(queries, self.shards, allowed, request, self.manifest.layout.prefix_dim, index)
-        return [[self._found(int(p), float(s)) for s, p in zip(*best, strict=True)] for best in ranked]
+        return [[self._hit(int(p), float(s)) for s, p in zip(*best, strict=True)] for best in ranked]
 
-    def _found(self, position: int, score: float) -> StoredHit:
-        index = int(np.searchsorted(self.starts, position, side="right")) - 1
-        place = position - int(self.starts[index])
-        shard = self.shards[index]
-        return StoredHit(shard.row(place), score, shard.vectors(slice(place, place + 1))[0])
+    def _hit(self, position: int, score: float) -> StoredHit:
+        number = int(np.searchsorted(self.starts, position, side="right")) - 1
+        within = position - int(self.starts[number])
+        shard = self.shards[number]
+        return StoredHit(shard.row(within), score, shard.vectors(slice(within, within + 1))[0])
 
     def without(self, ids: Collection[str]) -> tuple[Manifest, int]:
-        """The manifest in which some rows are marked as removed, and the number of those that were there."""
+        """Return the manifest in which some rows are marked as removed, and the number of them that there were."""
         wanted = pa.array(sorted(ids), pa.string())
-        places = [_places(shard, wanted) for shard in self.shards]
+        positions = [_positions(shard, wanted) for shard in self.shards]
         entries = tuple(
             replace(entry, removed=tuple(sorted({*entry.removed, *gone.tolist()}))) if len(gone) else entry
-            for entry, gone in zip(self.manifest.shards, places, strict=True)
+            for entry, gone in zip(self.manifest.shards, positions, strict=True)
         )
-        return replace(self.manifest, shards=entries).without_empty(), sum(map(len, places))
+        return replace(self.manifest, shards=entries).without_empty(), sum(map(len, positions))
 
     def shards_of(self, entries: Sequence[ShardEntry]) -> list[Shard]:
-        """Shards by their entries, which may say of more rows that they are removed."""
+        """Return the shards of some entries, which may mark more rows as removed."""
         opened = {entry.file: shard for entry, shard in zip(self.manifest.shards, self.shards, strict=True)}
         return [opened[entry.file].without(entry.removed) for entry in entries]
 
     def batch(self, ids: Sequence[str]) -> pa.RecordBatch:
-        """All columns of rows that are there, at least one, in the order of their ids."""
+        """Return all columns of at least one row, in the order of the ids. The gallery must hold all of them."""
         wanted = pa.array(ids, pa.string())
-        places = [_places(shard, wanted) for shard in self.shards]
-        parts = [shard.batch(some) for shard, some in zip(self.shards, places, strict=True) if len(some)]
-        whole = join(parts, self.manifest.origin)
-        return whole.take(pc.index_in(wanted, value_set=whole["id"]))
+        positions = [_positions(shard, wanted) for shard in self.shards]
+        parts = [shard.batch(some) for shard, some in zip(self.shards, positions, strict=True) if len(some)]
+        joined = concatenate(parts, self.manifest.origin)
+        return joined.take(pc.index_in(wanted, value_set=joined["id"]))
+
+    def info(self) -> FileInfo:
+        """Describe the files."""
+        manifest = self.manifest
+        entries = [entry for entry in (*manifest.shards, manifest.index) if entry is not None]
+        return FileInfo(
+            removed=sum(len(shard.removed) for shard in manifest.shards),
+            files=len(manifest.files()),
+            bytes=sum(entry.size for entry in entries),
+            tbps_version=manifest.tbps_version,
+            index=None if manifest.index is None else _index_info(manifest.index, manifest.live_indexed),
+        )
 
     def verify(self) -> Iterator[None]:
-        """Read every byte, one file at each step.
+        """
+        Read every byte, one file per step.
 
         Raises:
             GalleryError: a file is damaged; the message names it.
@@ -144,12 +164,24 @@ class Snapshot:
             yield
 
 
+def _index_info(entry: IndexEntry, live: int) -> IndexInfo:
+    return IndexInfo(
+        images=entry.held,
+        nlist=entry.lists,
+        nprobe=entry.probes,
+        recall=entry.recall,
+        target_recall=entry.target_recall,
+        queries=entry.queries,
+        is_used=is_worthwhile(entry, live),
+    )
+
+
 def _file(entry: ShardEntry) -> ShardEntry:
-    """An entry without what may change of it."""
+    """The part of an entry that never changes."""
     return replace(entry, removed=())
 
 
-def _places(shard: Shard, ids: pa.Array) -> np.ndarray:
+def _positions(shard: Shard, ids: pa.Array) -> np.ndarray:
     among = pc.is_in(shard.column("id"), value_set=ids).to_numpy(zero_copy_only=False)
     return np.flatnonzero(among & ~shard.removed)
 
@@ -157,5 +189,5 @@ def _places(shard: Shard, ids: pa.Array) -> np.ndarray:
 def _allowed(shard: Shard, filter: Filter | None, excluded: pa.Array) -> np.ndarray:
     chosen = ~shard.removed if filter is None else mask(filter, shard.column, len(shard)) & ~shard.removed
     if len(excluded):
-        chosen[_places(shard, excluded)] = False
+        chosen[_positions(shard, excluded)] = False
     return chosen

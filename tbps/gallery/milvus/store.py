@@ -82,10 +82,10 @@ class MilvusStore:
         """
         address = parse_address(where)
         if address.is_lite and not Path(address.uri).exists():  # connecting would make it
-            raise GalleryError(f"{where} is no gallery: it is not there. `tbps index` makes one.")
+            raise GalleryError(f"{where} is not a gallery: it is not there. `tbps index` makes one.")
         collection = Collection(address, token)
         if not collection.call("has_collection"):
-            raise GalleryError(f"{where} is no gallery: there is no collection {address.collection!r}.")
+            raise GalleryError(f"{where} is not a gallery: there is no collection {address.collection!r}.")
         return cls._of(where, collection)
 
     @classmethod
@@ -289,7 +289,7 @@ def _description(model: ModelIdentity, layout: Layout) -> str:
 
 def _made_by(where: str, properties: Mapping[str, str]) -> tuple[int, ModelIdentity, Layout]:
     if _PROPERTY not in properties:
-        raise GalleryError(f"{where} is no gallery: something else is kept there. Choose another collection.")
+        raise GalleryError(f"{where} is not a gallery: something else is kept there. Choose another collection.")
     try:
         described = dict(parse_json(properties[_PROPERTY].encode()))
         format = described.get("format")

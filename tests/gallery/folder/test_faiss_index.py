@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tbps.cli.main import main
 from tbps.gallery import Filter, GalleryError
 from tbps.gallery.folder.checked_file import block_checksums
-from tbps.gallery.folder.faiss_index import WORTH_IT, pays
+from tbps.gallery.folder.faiss_index import MIN_ROWS, is_worthwhile
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Row, SearchRequest
 from tbps.gallery.vectors import directions
@@ -38,7 +38,7 @@ def store(tmp_path):
 @pytest.fixture
 def however_few(monkeypatch):
     """An index is used for galleries of any size, whatever part of it is read."""
-    monkeypatch.setattr("tbps.gallery.folder.faiss_index.pays", lambda entry, left: True)
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.is_worthwhile", lambda entry, left: True)
 
 
 def best(vectors, k=5):
@@ -167,17 +167,17 @@ def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
 
 
 @pytest.mark.parametrize(("rows", "left", "probes", "asked"), [
-    (WORTH_IT, WORTH_IT, 10, True), (WORTH_IT - 1, WORTH_IT - 1, 1, False), (1 << 40, 1 << 40, 11, False),
-    (1 << 40, 1 << 40, 20, False), (1 << 40, 1 << 39, 10, False), (2 * WORTH_IT, WORTH_IT - 1, 10, False),
+    (MIN_ROWS, MIN_ROWS, 10, True), (MIN_ROWS - 1, MIN_ROWS - 1, 1, False), (1 << 40, 1 << 40, 11, False),
+    (1 << 40, 1 << 40, 20, False), (1 << 40, 1 << 39, 10, False), (2 * MIN_ROWS, MIN_ROWS - 1, 10, False),
 ])  # fmt: skip
 def test_an_index_is_asked_only_where_it_pays(store, rows, left, probes, asked):
     entry = replace(store.manifest.index, rows=rows, held=rows, probes=probes)
-    assert pays(entry, left) == asked
+    assert is_worthwhile(entry, left) == asked
 
 
 def test_an_index_of_which_most_was_removed_is_not_asked(store, monkeypatch):
     """Of what is left its lists read hold less than was measured; beside it rows were added."""
-    monkeypatch.setattr("tbps.gallery.folder.faiss_index.WORTH_IT", 100)
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.MIN_ROWS", 100)
     asked = []
     monkeypatch.setattr("tbps.gallery.folder.faiss_index.Index.candidates", lambda self, *given: asked.append(0) or [])
     with store.writing():
@@ -283,9 +283,9 @@ def test_a_row_far_longer_than_the_others_spoils_no_code_of_the_index(tmp_path, 
 
 @pytest.mark.parametrize(("nlist", "target", "message"), [
     (2001, 0.99, "nlist=2001 is more than the 2000 images"),
-    (20, 0, "target_recall=0: expected a share"),
-    (20, 1.01, "target_recall=1.01: expected a share"),
-    (20, float("nan"), "target_recall=nan: expected a share"),
+    (20, 0, "target_recall must be above 0 and at most 1, got 0"),
+    (20, 1.01, "target_recall must be above 0 and at most 1, got 1.01"),
+    (20, float("nan"), "target_recall must be above 0 and at most 1, got nan"),
 ])  # fmt: skip
 def test_what_an_index_cannot_be_is_refused_and_the_old_one_stays(store, tmp_path, nlist, target, message):
     before = store.manifest

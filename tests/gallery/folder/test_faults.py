@@ -87,7 +87,7 @@ def test_killed_at_any_step_it_opens_with_what_was_committed(tmp_path, full, cro
     ("damage", "match"),
     [
         (lambda shard: shard.unlink(), "is missing"),
-        (lambda shard: shard.write_bytes(shard.read_bytes()[:-9]), "has .* bytes where gallery.json says"),
+        (lambda shard: shard.write_bytes(shard.read_bytes()[:-9]), "has .* bytes, and gallery.json says"),
         (lambda shard: shard.write_bytes(b""), "has 0 bytes"),
         (lambda shard: shard.write_bytes(flip(shard.read_bytes(), shard.stat().st_size // 2)), "is damaged"),
     ],

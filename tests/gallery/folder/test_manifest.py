@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
-from tbps.gallery.folder.manifest import IndexEntry, Manifest, ShardEntry
+from tbps.gallery.folder.manifest import Manifest
+from tbps.gallery.folder.manifest_entries import IndexEntry, ShardEntry
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Layout
 

@@ -20,8 +20,17 @@ from hypothesis import strategies as st
 
 from tbps.gallery import GalleryError
 from tbps.gallery.copy import copy_rows
-from tbps.gallery.folder.manifest import ShardEntry
-from tbps.gallery.folder.merging import FAN_OUT, FULL, due, even_size, moved, portions, room_needed, tier
+from tbps.gallery.folder.manifest_entries import ShardEntry
+from tbps.gallery.folder.merging import (
+    FAN_OUT,
+    FULL,
+    bytes_needed,
+    divide_rows,
+    entries_before,
+    even_file_size,
+    files_to_merge,
+    level_of,
+)
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import ROWS_PER_FILE
 
@@ -38,7 +47,7 @@ def no_power_fails(monkeypatch):
 
 
 def assert_few(sizes):
-    levels = [tier(size) for size in sizes]
+    levels = [level_of(size) for size in sizes]
     assert levels == sorted(levels, reverse=True)
     for level in range(FULL):
         assert levels.count(level) < FAN_OUT
@@ -50,11 +59,11 @@ def test_the_number_of_files_and_of_writes_is_bounded(commits):
     files = []  # of each: rows, and how often the most written of them was
     written = 0
     for new in commits:
-        count = due([rows for rows, _ in files], new)
+        count = files_to_merge([rows for rows, _ in files], new)
         taken, files = files[len(files) - count :], files[: len(files) - count]
         total = new + sum(rows for rows, _ in taken)
         times = 1 + max((times for _, times in taken), default=0)
-        size = even_size(total) if count else new
+        size = even_file_size(total) if count else new
         files += [(len(range(first, min(first + size, total))), times) for first in range(0, total, size)]
         written += total
         assert_few([rows for rows, _ in files])
@@ -67,18 +76,18 @@ def test_the_number_of_files_and_of_writes_is_bounded(commits):
 def test_many_commits_of_one_row_leave_few_files_and_are_written_few_times():
     sizes, written = [], 0
     for _ in range(5000):
-        count = due(sizes, 1)
+        count = files_to_merge(sizes, 1)
         sizes[len(sizes) - count :] = [1 + sum(sizes[len(sizes) - count :])]
         written += sizes[-1]
     assert_few(sizes)
     assert len(sizes) <= 7 * 5
-    assert written / 5000 <= 5  # five tiers, from 1 to 4,096 rows
+    assert written / 5000 <= 5  # five levels, from 1 to 4,096 rows
 
 
 def test_many_files_that_are_there_already_become_few():
     sizes = [1] * 1018
     for _ in range(8):
-        count = due(sizes, 1)
+        count = files_to_merge(sizes, 1)
         sizes[len(sizes) - count :] = [1 + sum(sizes[len(sizes) - count :])]
     assert_few(sizes)
 
@@ -87,7 +96,7 @@ def test_many_files_that_are_there_already_become_few():
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50), st.integers(1, 100))
 def test_portions_are_all_rows_in_order_and_the_room_is_what_is_needed(kept, size, width):
     rows = [(source, place) for source, count in enumerate(kept) for place in range(count)]
-    parts = portions(kept, size)
+    parts = divide_rows(kept, size)
     assert [[(s, n) for s, start, stop in part for n in range(start, stop)] for part in parts] == [
         rows[first : first + size] for first in range(0, len(rows), size)
     ]
@@ -99,7 +108,7 @@ def test_portions_are_all_rows_in_order_and_the_room_is_what_is_needed(kept, siz
         for source, start, _ in part:
             if start == 0:
                 del there[source]
-    assert room_needed(parts, kept, [width * count for count in kept]) == peak
+    assert bytes_needed(parts, kept, [width * count for count in kept]) == peak
 
 
 @settings(max_examples=40, deadline=None)
@@ -108,12 +117,12 @@ def test_rows_that_were_moved_are_gone_from_where_they_were(removed, data):
     entries = [
         ShardEntry(f"shard-{n:06d}.arrow", 10, 5, "0" * 16, tuple(sorted(gone))) for n, gone in enumerate(removed)
     ]
-    kept = [entry.kept for entry in entries]
+    kept = [entry.live for entry in entries]
     ends = list(accumulate(kept))
-    for part in portions(kept, data.draw(st.integers(1, 12)))[1:]:
-        left = moved(entries, part[0])
+    for part in divide_rows(kept, data.draw(st.integers(1, 12)))[1:]:
+        left = entries_before(entries, part[0])
         before = ends[part[0].source] - kept[part[0].source] + part[0].start
-        assert sum(entry.kept for entry in left) == before
+        assert sum(entry.live for entry in left) == before
         for entry, old in zip(left, entries, strict=False):
             assert set(entry.removed) >= set(old.removed)
 
@@ -208,7 +217,7 @@ def test_a_commit_every_ten_minutes_for_a_week(tmp_path, few_descriptors):
     with store.writing():
         for number in range(1100):
             append(store, [number])
-    assert len(store.manifest.shards) <= 7 * 4  # of the tiers of 1, 8, 64 and 512 rows
+    assert len(store.manifest.shards) <= 7 * 4  # the levels of 1, 8, 64 and 512 rows
     assert_only_its_files(store, tmp_path / "gallery")
     for opened in (store, FolderStore.read(tmp_path / "gallery")):
         assert numbers_in(opened) == list(range(1100))
@@ -217,13 +226,13 @@ def test_a_commit_every_ten_minutes_for_a_week(tmp_path, few_descriptors):
 
 def test_without_room_files_are_not_joined_and_a_compaction_is_not_begun(tmp_path, monkeypatch):
     store, size, free = new_store(tmp_path / "gallery"), 1 << 40, 1 << 20
-    monkeypatch.setattr("tbps.gallery.folder.disk_space.shutil.disk_usage", lambda path: Usage(size, 0, free))
+    monkeypatch.setattr("tbps.gallery.folder.rewriting.shutil.disk_usage", lambda path: Usage(size, 0, free))
     with store.writing():
         for number in range(10):
             append(store, [number])
         assert len(store.manifest.shards) == 10
         before = (tmp_path / "gallery" / "gallery.json").read_bytes()
-        with pytest.raises(GalleryError, match=r"1 MiB more while it is compacted, and 1 MiB are free.*Nothing was"):
+        with pytest.raises(GalleryError, match=r"needs 1 MiB of free disk space, and 1 MiB are free.*Nothing was"):
             store.compact(100, progress=False)
         assert (tmp_path / "gallery" / "gallery.json").read_bytes() == before
         assert store.remove([row(3).id]) == 1

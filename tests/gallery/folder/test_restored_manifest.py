@@ -60,7 +60,7 @@ def test_an_earlier_manifest_put_back_is_refused_and_repaired_to_the_later_state
     done = repair(tmp_path / "people")
     assert (done.source, done.images) == ("gallery.copy.json", len(expected))
     assert [(fault.file, fault.now) for fault in done.set_aside] == [("gallery.json", "gallery.json.damaged")]
-    assert "an earlier one was put back" in done.set_aside[0].reason
+    assert "an earlier manifest was restored" in done.set_aside[0].reason
     assert ids(tmp_path / "people") == expected
     assert not repair(tmp_path / "people").changed
 
@@ -71,7 +71,7 @@ def test_a_writer_that_is_open_does_not_go_on_from_an_earlier_manifest(folder):
     with store.writing():
         store.append([Row("new", None, "{}")], VECTORS[:1])
     (folder / "gallery.json").write_bytes(earlier)
-    with pytest.raises(GalleryError, match="an earlier one was put back"), store.writing():
+    with pytest.raises(GalleryError, match="an earlier manifest was restored"), store.writing():
         pytest.fail("it must not be written to")
     repair(folder)
     assert ids(folder) == [*all_but(), "new"]

@@ -10,8 +10,8 @@ import pytest
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.checked_file import CheckedFile, block_checksums
-from tbps.gallery.folder.manifest import Origin, ShardEntry
-from tbps.gallery.folder.shard_file import check_seal, described_rows, stream_of
+from tbps.gallery.folder.manifest_entries import Origin, ShardEntry
+from tbps.gallery.folder.shard_file import check_seal, read_origin, to_bytes
 from tbps.gallery.folder.shards import Shard, make_batch
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Layout, Row, SearchRequest
@@ -52,7 +52,7 @@ def read(shard):
     """All that can be asked of it."""
     shard.rows(np.arange(len(shard)))
     shard.vectors(slice(None))
-    return shard.codes, [shard.of_codes(name) for name in ("scale", "length", "slack", "reach")]
+    return shard.codes, [shard.row_numbers(name) for name in ("scale", "length", "slack", "reach")]
 
 
 def test_it_is_read_as_it_was_written(tmp_path, batch):
@@ -117,9 +117,9 @@ def test_other_streams_are_refused(tmp_path, batch):
         "end after one batch": stream(batch, batch),
         "is compressed": stream(batch, compression="zstd"),
         "after one batch of rows": good + bytes(8),
-        "expected a schema": good[good.index(b"\xff\xff\xff\xff", 8) :],
-        "no schema at byte 0": b"ARROW1" + good,
-        "no record batch": good[: good.index(b"\xff\xff\xff\xff", 8) + 6] + b"\xff\xff" + good[-8:],
+        "must begin a schema, got": good[good.index(b"\xff\xff\xff\xff", 8) :],
+        "byte 0 must begin a schema": b"ARROW1" + good,
+        "must begin a record batch": good[: good.index(b"\xff\xff\xff\xff", 8) + 6] + b"\xff\xff" + good[-8:],
     }
     for match, data in streams.items():
         with pytest.raises(GalleryError, match=match):
@@ -150,7 +150,7 @@ def test_it_says_which_gallery_it_is_of(tmp_path, batch):
     data = stream(batch)
     shard = opened(tmp_path, data)
     file = CheckedFile(tmp_path / "shard-000000.arrow", len(data), block_checksums(data))
-    assert described_rows(file) == (len(shard), ORIGIN)
+    assert read_origin(file) == (len(shard), ORIGIN)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors")
@@ -174,7 +174,7 @@ def test_what_is_no_file_is_named(tmp_path, batch):
     entry = ShardEntry(path.name, 5, len(data), block_checksums(data))
     for make, match in ((os.mkfifo, "is a FIFO"), (os.mkdir, "is a folder"),
                         (lambda p: os.symlink("/dev/zero", p), "is a character device"),
-                        (lambda p: os.symlink("/nowhere/at/all", p), "mount the disk")):  # fmt: skip
+                        (lambda p: os.symlink("/nowhere/at/all", p), "mount its disk")):  # fmt: skip
         path.rmdir() if path.is_dir() else path.unlink()
         make(path)
         with pytest.raises(GalleryError, match=match):
@@ -183,7 +183,7 @@ def test_what_is_no_file_is_named(tmp_path, batch):
 
 def test_any_flipped_byte_is_noticed_by_the_file_itself(tmp_path, batch):
     """Without the checksums of a manifest."""
-    good = stream_of(batch, "shard-000000.arrow")
+    good = to_bytes(batch, "shard-000000.arrow")
     for place in range(0, len(good), 7):
         data = bytearray(good)
         data[place] ^= 16

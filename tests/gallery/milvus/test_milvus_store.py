@@ -96,7 +96,7 @@ def test_a_collection_of_something_else_is_refused(place):
     client = MilvusClient(place.where)
     client.create_collection("gallery", dimension=4)
     client.close()
-    with pytest.raises(GalleryError, match="is no gallery: something else is kept there"):
+    with pytest.raises(GalleryError, match="is not a gallery: something else is kept there"):
         open_store(place.where, MODEL, LAYOUT)
 
 
