@@ -84,7 +84,7 @@ class PixelPreparation:
 
     def __init__(self, image_processor: Any, backend: str = "auto") -> None:
         if backend not in BACKENDS:
-            raise ValueError(f"image_backend={backend!r}: expected one of {', '.join(BACKENDS)}.")
+            raise ValueError(f"image_backend must be one of {', '.join(BACKENDS)}, got {backend!r}.")
         if backend == "torchvision" and torchvision_io() is None:
             raise ValueError(
                 "image_backend='torchvision' needs torchvision, which is not installed or was built for another "
@@ -94,7 +94,7 @@ class PixelPreparation:
         size, self.resample = image_processor.size, image_processor.resample
         if not (size["height"] and size["width"]):
             raise ValueError(
-                f"image_processor.size={dict(size)}: expected height and width, as TBPSImageProcessor has."
+                f"image_processor.size must have height and width, as in TBPSImageProcessor, got {dict(size)}."
             )
         self.height, self.width = int(size["height"]), int(size["width"])
         self.mean, self.deviation = (

@@ -300,7 +300,7 @@ def test_a_corpus_that_is_not_whole_is_refused(tmp_path: Path, folder: Path) -> 
         Corpus(tmp_path)
     index = json.loads((tmp_path / "corpus.json").read_text())
     (tmp_path / "corpus.json").write_text(json.dumps({**index, "complete": False}))
-    with pytest.raises(CorpusError, match=r"is not complete\. Run its `tbps data shard` again"):
+    with pytest.raises(CorpusError, match=r"is not complete\. Run the same `tbps data shard` again"):
         Corpus(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match="is damaged"):

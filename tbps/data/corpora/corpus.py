@@ -30,7 +30,7 @@ class Corpus:
         self.folder = Path(folder)
         index = read_index(self.folder)
         if not index.complete:
-            raise CorpusError(f"{folder} is not complete. Run its `tbps data shard` again, it continues.")
+            raise CorpusError(f"{folder} is not complete. Run the same `tbps data shard` again: it continues.")
         if not index.rows:
             raise CorpusError(
                 f"{folder} has no images according to {INDEX}. Run `tbps data shard` into another folder."

@@ -95,11 +95,11 @@ def find_faults(folder: Path) -> Iterator[str]:
     """
     index = read_index(folder)
     if not index.complete:
-        yield f"{folder} is not complete: run the same `tbps data shard` again, it continues after the last shard"
+        yield f"{folder} is not complete: run the same `tbps data shard` again to continue after the last shard"
     for shard in index.shards:
         path = folder / shard.file
         if not path.is_file():
-            yield f"{path} is missing: copy it again, or run the same `tbps data shard`, which writes it again"
+            yield f"{path} is missing: copy it again, or run the same `tbps data shard` to write it again"
         elif not shard.exists_in(folder) or file_checksum(path) != shard.checksum:
             yield f"{path} is damaged: its bytes have changed. Delete it, then copy it again or run `tbps data shard`"
         elif pq.read_metadata(path).num_rows != shard.rows:

@@ -104,7 +104,7 @@ def write_corpus(
         raise CorpusError(f"entries_per_shard (--entries-per-shard) must be 1 or more, got {entries_per_shard}.")
     files, out, images = [Path(source) for source in sources], local_path(out), Path(images)
     if not images.is_dir():
-        raise CorpusError(f"{images} is not a folder: expected the one that paths in {files[0].name} are relative to.")
+        raise CorpusError(f"{images} is not a folder: expected the folder that holds the images of {files[0].name}.")
     entries = read_corpus(name, files)
     with locked_output(out):
         index = resume_index(out, CorpusIndex(conversion_settings(name, files, images, entries_per_shard)), skip_bad)
