@@ -6,17 +6,15 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbps.cli.listing import add_list, add_remove
-from tbps.cli.options import WHERE, add_benchmark, check_output, load, load_splits, token
+from tbps.cli.options import WHERE, add_benchmark, check_output, load, load_splits, open_gallery, token
 from tbps.cli.parser import Commands, add_command, add_group, path, positive, rename_option
-from tbps.cli.terminal import show, show_error
+from tbps.cli.terminal import show, warnings_shown
 
 if TYPE_CHECKING:
-    from tbps.gallery.folder.manifest import Manifest
-    from tbps.gallery.folder.store import FolderStore
+    from tbps.gallery.store import FileInfo, IndexInfo
 
 
 def repair(options: argparse.Namespace) -> None:
@@ -42,114 +40,88 @@ def repair(options: argparse.Namespace) -> None:
             show(f"{what}: {line}")
 
 
-def folder(options: argparse.Namespace) -> "FolderStore":
-    """The gallery in a folder that the command names.
-
-    Raises:
-        GalleryError: it is in Milvus, or none, or damaged.
-    """
-    from tbps.gallery.checks import GalleryError
-    from tbps.gallery.folder.store import FolderStore
-    from tbps.gallery.open_store import place_of
-
-    place = place_of(options.gallery)
-    if isinstance(place, str):
-        raise GalleryError(f"{options.gallery} is in Milvus, which does this by itself: name a gallery in a folder.")
-    return FolderStore.read(place)
-
-
 def info(options: argparse.Namespace) -> None:
     """`tbps gallery info`"""
-    from tbps.gallery.folder.store import FolderStore
-    from tbps.gallery.open_store import open_existing
-
-    store = open_existing(options.gallery, token())
-    layout = store.layout
+    found = open_gallery(options).info()
+    layout = found.layout
     facts = {
-        "images": store.count(),
-        "model": store.model.name,
-        "revision": store.model.revision,
-        "fingerprint": store.model.fingerprint,
+        "images": found.images,
+        "model": found.model,
+        "revision": found.revision,
+        "fingerprint": found.fingerprint,
         "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
     }
-    if isinstance(store, FolderStore):
-        facts |= file_facts(store.manifest)
+    if found.files is not None:
+        facts |= file_facts(found.files, found.images)
     if options.json:
         show(json.dumps(facts))
-        return
+    else:
+        show_facts(facts)
+
+
+def show_facts(facts: dict[str, Any]) -> None:
+    """Print a line for each fact."""
     for name, fact in facts.items():
         show(f"{name:24}{'none' if fact is None else fact}")
 
 
-def file_facts(manifest: "Manifest") -> dict[str, Any]:
-    """What only a folder has."""
-    size = sum(entry.size for entry in (*manifest.shards, manifest.index) if entry is not None)
+def file_facts(files: "FileInfo", images: int) -> dict[str, Any]:
+    """Name the facts about the files of a folder."""
     return {
-        "removed, until compact": sum(len(shard.removed) for shard in manifest.shards),
-        "files": len(manifest.files()),
-        "bytes": size,
-        "bytes an image": round(size / manifest.rows) if manifest.rows else None,
-        **index_facts(manifest),
-        "made by": f"tbps {manifest.tbps_version}",
+        "removed, until compact": files.removed,
+        "files": files.files,
+        "bytes": files.bytes,
+        "bytes an image": round(files.bytes / images) if images else None,
+        **index_facts(files.index),
+        "made by": f"tbps {files.tbps_version}",
     }
 
 
-def index_facts(manifest: "Manifest") -> dict[str, Any]:
-    """What is known of an approximate index."""
-    from tbps.gallery.folder.faiss_index import is_worthwhile
-
-    entry = manifest.index
-    if entry is None:
+def index_facts(index: "IndexInfo | None") -> dict[str, Any]:
+    """Name the facts about an approximate index."""
+    if index is None:
         return {"index": None}
-    used = "" if is_worthwhile(entry, manifest.live_indexed) else "; mode index searches exactly, which is better here"
+    used = "" if index.is_used else "; mode index searches exactly, which is better here"
     return {
-        "index": f"{entry.held} images in {entry.lists} lists, of which a search reads {entry.probes}{used}",
-        "index recall@10": round(entry.recall, 4),
-        "index target": entry.target_recall,
-        "index measured with": f"{entry.queries} altered vectors of the gallery's images; sentences may find fewer",
+        "index": f"{index.images} images in {index.nlist} lists, of which a search reads {index.nprobe}{used}",
+        "index recall@10": round(index.recall, 4),
+        "index target": index.target_recall,
+        "index measured with": f"{index.queries} altered vectors of the gallery's images; sentences may find fewer",
     }
 
 
 def check(options: argparse.Namespace) -> None:
     """`tbps gallery check`"""
-    store = folder(options)
-    store.check()
-    show(f"{options.gallery}: {store.count()} images, all files as they were written")
+    gallery = open_gallery(options)
+    gallery.check()
+    show(f"{options.gallery}: {gallery.count()} images, all files as they were written")
 
 
 def compact(options: argparse.Namespace) -> None:
     """`tbps gallery compact`"""
-    from tbps.gallery.folder.leftovers import not_erased
-
-    store = folder(options)
-    with store.writing():
-        store.compact(options.rows_per_file)
-    show(f"{options.gallery}: {store.count()} images in {len(store.manifest.shards)} files")
-    if left := not_erased(Path(store.where)):
-        show_error(left)
+    gallery = open_gallery(options)
+    with warnings_shown():
+        gallery.compact(options.rows_per_file)
+        files = gallery.info().files
+        show(f"{options.gallery}: {gallery.count()} images in {files.files if files else 0} files")
 
 
 def build_index(options: argparse.Namespace) -> None:
     """`tbps gallery build-index`"""
-    store = folder(options)
-    with store.writing():
-        store.build_index(options.nlist, options.target_recall)
-    for name, fact in index_facts(store.manifest).items():
-        show(f"{name:24}{fact}")
-    entry = store.manifest.index
-    if entry is not None and entry.recall < entry.target_recall:
-        show_error("with all lists the index misses its target: mode index searches exactly")
+    gallery = open_gallery(options)
+    with warnings_shown():
+        gallery.build_index(options.nlist, target_recall=options.target_recall)
+        files = gallery.info().files
+        show_facts(index_facts(files.index if files else None))
 
 
 def export(options: argparse.Namespace) -> None:
     """`tbps gallery export` and, the other way round, `tbps gallery import`"""
-    from tbps.gallery.copy import copy_rows
-    from tbps.gallery.open_store import open_existing, open_store
+    from tbps.gallery import Gallery
 
     where, to = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
-    source = open_existing(where, token())
-    target = open_store(to, source.model, source.layout, token())
-    show(f"{copy_rows(source, target)} images copied, {target.count()} in {to}")
+    copied = Gallery.open(where, token=token()).export(to, token=token())
+    show(f"{copied} images copied, {Gallery.open(to, token=token()).count()} in {to}")
 
 
 def calibrate(options: argparse.Namespace) -> None:

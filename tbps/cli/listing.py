@@ -5,96 +5,87 @@ import json
 from typing import TYPE_CHECKING
 
 from tbps.cli.filters import add_filter_options, filter_of
-from tbps.cli.options import WHERE, token
+from tbps.cli.options import WHERE, open_gallery
 from tbps.cli.parser import Commands, add_command, text
 from tbps.cli.terminal import show, show_error
 
 if TYPE_CHECKING:
+    from tbps.gallery import Gallery
     from tbps.gallery.filters import Filter
-    from tbps.gallery.store import VectorStore
 
 _COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp")
 
 
 def list_images(options: argparse.Namespace) -> None:
     """`tbps gallery list`"""
-    from tbps.gallery.open_store import open_existing
-    from tbps.gallery.values import select_rows, values_of
-
     columns = options.columns.split(",")
     unknown = [name for name in columns if name not in _COLUMNS]
     if unknown:
         raise ValueError(f"--columns: {unknown[0]!r} is none; expected some of {','.join(_COLUMNS)}.")
-    view, where = open_existing(options.gallery, token()).snapshot(), filter_of(options)
+    gallery, where = open_gallery(options), filter_of(options)
     if options.count:
-        show(str(view.count(where)))
+        show(str(gallery.count(where)))
     elif options.values:
-        for value, count in values_of(view, options.values, where):
+        for value, count in gallery.values(options.values, where):
             line = f"{count:8}  {json.dumps(value, ensure_ascii=False)}"
             show(json.dumps({"value": value, "count": count}) if options.json else line)
     else:
-        for row in select_rows(view, where, columns):
+        for row in gallery.rows(where, columns):
             texts = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in row.values())
             show(json.dumps(row) if options.json else "  ".join(texts))
 
 
 def remove(options: argparse.Namespace) -> None:
     """`tbps gallery remove`"""
-    from tbps.gallery.open_store import open_existing
-
-    store, where = open_existing(options.gallery, token()), filter_of(options)
+    gallery, where = open_gallery(options), filter_of(options)
     if bool(options.ids) == (where is not None):
         raise ValueError("Which images? Give IDs, or a filter such as --until 30d, and not both.")
     if where is not None:
-        _remove_where(store, where, options)
+        _remove_where(gallery, where, options)
     else:
-        _remove_ids(store, list(dict.fromkeys(options.ids)), options)
+        _remove_ids(gallery, list(dict.fromkeys(options.ids)), options)
 
 
-def _remove_where(store: "VectorStore", where: "Filter", options: argparse.Namespace) -> None:
-    """Nothing is removed before its number was seen, or `--yes` says that it need not be."""
-    from tbps.gallery.listing import check_asks, remove_where
+def _remove_where(gallery: "Gallery", where: "Filter", options: argparse.Namespace) -> None:
+    """Remove the images that meet a filter, with `--yes`; otherwise only print their number."""
+    from tbps.gallery.filters import check_restricts
 
-    check_asks(where)
+    check_restricts(where)
     if not (options.yes or options.dry_run):
         raise ValueError(
-            f"{store.count(where)} of {store.count()} images meet the filter; none was removed. Repeat the command "
+            f"{gallery.count(where)} of {gallery.count()} images meet the filter; none was removed. Repeat the command "
             "with --yes to remove them."
         )
     if options.dry_run:
-        count = store.count(where)
-        text = f"{count} of {store.count()} images would be removed"
+        count = gallery.count(where)
+        text = f"{count} of {gallery.count()} images would be removed"
     else:
-        with store.writing():
-            count = remove_where(store, where)
-        text = f"{count} images removed, {store.count()} left"
+        count = gallery.remove(where=where)
+        text = f"{count} images removed, {gallery.count()} left"
     show(json.dumps({"removed": 0 if options.dry_run else count, "found": count}) if options.json else text)
-    _show_timeless(store, where)
+    _show_without_timestamp(gallery, where)
 
 
-def _show_timeless(store: "VectorStore", where: "Filter") -> None:
-    """Images without a timestamp are never old enough."""
+def _show_without_timestamp(gallery: "Gallery", where: "Filter") -> None:
+    """Warn of images that meet no `--until` because they have no timestamp."""
     from tbps.gallery.filters import Filter
-    from tbps.gallery.moments import FIRST
+    from tbps.gallery.timestamps import FIRST
 
-    if any(one.end is not None for one in where.flat) and (count := store.count(Filter(none_of=[Filter(since=FIRST)]))):
-        show_error(f"{count} images have no timestamp, and stay whatever --until says.")
+    if any(one.end is not None for one in where.flat):
+        count = gallery.count(Filter(none_of=[Filter(since=FIRST)]))
+        if count:
+            show_error(f"{count} images have no timestamp, and stay whatever --until says.")
 
 
-def _remove_ids(store: "VectorStore", ids: list[str], options: argparse.Namespace) -> None:
-    if options.dry_run:
-        known = store.known(ids)
-        count = 0
-    else:
-        with store.writing():
-            known = store.known(ids)
-            count = store.remove(known)
+def _remove_ids(gallery: "Gallery", ids: list[str], options: argparse.Namespace) -> None:
+    known = gallery.known(ids)
+    count = 0 if options.dry_run else gallery.remove(known)
     unknown = [id for id in ids if id not in known]
     if options.json:
         show(json.dumps({"removed": count, "unknown": unknown}))
     elif known:
-        done = f"{count} images removed, {store.count()} left"
-        show(f"{len(known)} of {store.count()} images would be removed" if options.dry_run else done)
+        done = f"{count} images removed, {gallery.count()} left"
+        show(f"{len(known)} of {gallery.count()} images would be removed" if options.dry_run else done)
     if not known:
         raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` gives ids.")
     if unknown:

@@ -13,6 +13,7 @@ from tbps.data.paths import checkpoint_name
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+    from tbps.gallery import Gallery
     from tbps.modeling_tbps import TBPSModel
     from tbps.processing_tbps import TBPSProcessor
 
@@ -25,6 +26,13 @@ WHERE = f"folder of the gallery, or an address of Milvus (token in ${TOKEN_VARIA
 def token() -> str | None:
     """The token of a Milvus server, from the environment: other users of a machine can read command lines."""
     return os.environ.get(TOKEN_VARIABLE)
+
+
+def open_gallery(options: argparse.Namespace) -> "Gallery":
+    """Open the gallery that the command names, without a model."""
+    from tbps.gallery import Gallery
+
+    return Gallery.open(options.gallery, token=token())
 
 
 def check_output(option: str, path: Path | None, gallery: str | None = None) -> None:

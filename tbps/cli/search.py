@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tbps.cli.filters import add_filter_options, filter_of, show_no_match
-from tbps.cli.options import WHERE, check_output, load, token
+from tbps.cli.options import WHERE, check_output, load, open_gallery, token
 from tbps.cli.parser import Commands, add_command, path, positive, rename_option, text
 from tbps.cli.queries import has_several_queries, read_queries
 from tbps.cli.terminal import show, show_error
@@ -34,7 +34,7 @@ def search(options: argparse.Namespace) -> int:
     if options.png or options.html:
         import tbps.report  # noqa: F401 - a missing extra is reported before the search, not after it
     queries = read_queries(options)
-    gallery = open_gallery(options)
+    gallery = open_with_model(options)
     arguments = search_arguments(options, gallery)
     reported: list[tuple[str | None, list[Hit]]] = []
     found, failed = 0, 0
@@ -58,12 +58,11 @@ def search(options: argparse.Namespace) -> int:
     return 0 if found else NO_MATCH
 
 
-def open_gallery(options: argparse.Namespace) -> "Gallery":
+def open_with_model(options: argparse.Namespace) -> "Gallery":
     """Open the gallery, which must exist, with the model that made it."""
     from tbps.gallery import Gallery
-    from tbps.gallery.open_store import open_existing
 
-    open_existing(options.gallery, token())  # before the model is loaded; Gallery.open would create a gallery
+    open_gallery(options)  # before the model is loaded; with a model, Gallery.open would create a gallery
     return Gallery.open(options.gallery, *load(options.model), roots=options.roots, token=token())
 
 

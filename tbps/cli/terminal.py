@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -25,6 +26,16 @@ def show_error(text: str) -> None:
     lines = [f"tbps: {first}", *(line if line.startswith(" ") else f"  {line}" for line in others)]
     for line in lines:
         show(line, sys.stderr)
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Print the warnings of this block on standard error when it ends, each as a message."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for one in caught:
+        show_error(str(one.message))
 
 
 @contextmanager

@@ -1,11 +1,20 @@
-"""A persistent gallery of person crops that is searched by sentences."""
+"""A persistent gallery of person crops, searched by text."""
 
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Filter
 from tbps.gallery.gallery import Gallery
-from tbps.gallery.ingest import UpdateResult
 from tbps.gallery.queries import Query
-from tbps.gallery.results import AddResult, Hit
+from tbps.gallery.results import AddResult, GalleryInfo, Hit, UpdateResult
 from tbps.gallery.syncing import SyncResult
 
-__all__ = ["AddResult", "Filter", "Gallery", "GalleryError", "Hit", "Query", "SyncResult", "UpdateResult"]
+__all__ = [
+    "AddResult",
+    "Filter",
+    "Gallery",
+    "GalleryError",
+    "GalleryInfo",
+    "Hit",
+    "Query",
+    "SyncResult",
+    "UpdateResult",
+]

@@ -1,4 +1,4 @@
-"""What an image and its box look like where the gallery is one of person crops."""
+"""Check that images and their boxes look like crops of people."""
 
 import logging
 from collections.abc import Sequence
@@ -8,64 +8,69 @@ from tbps.data.images import BadImageError
 
 logger = logging.getLogger(__name__)
 
-# Height by width. A person who stands is 2 to 4 times as high as wide in a tight crop, one who sits or is cut off at
-# the waist a little over once; beyond both ends lie full frames, squares (logos, things) and strips. The bounds are
-# chosen so, not measured.
-LEAST_SHAPE, MOST_SHAPE = 1.1, 6.0
+# Height divided by width. In a tight crop, a standing person is 2 to 4 times as high as wide; one who sits, or is cut
+# off at the waist, a little over once. Full frames, squares (logos, objects) and strips lie outside of the bounds. The
+# bounds are a choice, not a measurement.
+MIN_ASPECT, MAX_ASPECT = 1.1, 6.0
 ORDER = "left, top, right, bottom (of x, y, width, height it is x, y, x + width, y + height)"
-_FURTHEST = 2**31  # pixels
+_MAX_COORDINATE = 2**31  # pixels
 _NAMED = 3  # images that the warning names
 
 
 def is_crop_shaped(size: tuple[int, int]) -> bool:
-    """Whether an image of (width, height) is shaped like the crop of a person."""
-    return LEAST_SHAPE <= size[1] / size[0] <= MOST_SHAPE
+    """Whether an image of size (width, height) is shaped like the crop of a person."""
+    return MIN_ASPECT <= size[1] / size[0] <= MAX_ASPECT
 
 
 def warn_of_shapes(names: Sequence[str], total: int) -> None:
-    """Say in the log which images are not shaped like crops of people, if there are some."""
+    """Log a warning that names the images that are not shaped like crops of people."""
     if names:
         more = ", ..." if len(names) > _NAMED else ""
         logger.warning(
             "%d of %d new images are not shaped like crops of one person (%g to %g times as high as wide): %s%s. "
-            "Scores of full frames and of other things mean little: detect and crop people first.",
-            *(len(names), total, LEAST_SHAPE, MOST_SHAPE, ", ".join(names[:_NAMED]), more),
+            "Scores of full frames and of objects mean little: detect and crop people first.",
+            *(len(names), total, MIN_ASPECT, MAX_ASPECT, ", ".join(names[:_NAMED]), more),
         )
 
 
 def check_box(where: str, box: Any) -> None:
     """
-    Refuse a box that is none, or whose sides are in another order.
+    Refuse an invalid box, or one whose sides are in another order.
+
+    Args:
+        where: the name of the metadata in error messages.
 
     Raises:
-        TypeError: it is not four numbers. ValueError: it is empty, turned over, or in shares of the image.
+        TypeError: not four numbers.
+        ValueError: the box is empty or flipped, or is given in fractions of the image.
     """
     if box is None:
         return
     sides = box if isinstance(box, list | tuple) else ()
     plain = all(isinstance(side, int | float) and not isinstance(side, bool) for side in sides)
-    if len(sides) != 4 or not plain or not all(abs(side) <= _FURTHEST for side in sides):
+    if len(sides) != 4 or not plain or not all(abs(side) <= _MAX_COORDINATE for side in sides):
         raise TypeError(f"{where}: box={box!r}, expected four numbers: {ORDER}.")
     left, top, right, bottom = sides
     if left >= right or top >= bottom:
         raise ValueError(f"{where}: box={box!r} has no area: expected {ORDER}.")
     if all(0 <= side <= 1 for side in sides):
         raise ValueError(
-            f"{where}: box={box!r} lies within one pixel: expected {ORDER}, in pixels. Where these are shares of the "
+            f"{where}: box={box!r} lies within one pixel: expected {ORDER}, in pixels. If these are fractions of the "
             "image, multiply them by its width and height."
         )
 
 
 def check_box_fits(name: str, box: Sequence[float] | None, size: tuple[int, int]) -> None:
     """
-    Refuse a box that is neither within its image nor of its size, as the place is that a crop was cut from.
+    Refuse a box that neither lies within its image nor has the image's size, as that of a crop in its frame has.
 
     Args:
-        size: (width, height) of the upright image, in pixels. One pixel more or less is rounding; so are two, and two
-            in a hundred, between a crop and its place in the frame.
+        name: the name of the image in error messages.
+        size: (width, height) of the upright image, in pixels. The tolerance for rounding is one pixel within the image,
+            and two pixels or 2 % between the sizes of a crop and of its box.
 
     Raises:
-        BadImageError: it is neither.
+        BadImageError: the box does not match the image.
     """
     if box is None:
         return
@@ -75,6 +80,6 @@ def check_box_fits(name: str, box: Sequence[float] | None, size: tuple[int, int]
     if not within and not all(abs(side - pixels) <= max(2, 0.02 * pixels) for side, pixels in sides):
         raise BadImageError(
             f"{name}: box={list(box)} is neither within this image of {size[0]} x {size[1]} pixels nor of its size. "
-            f"Expected {ORDER}, of a person in the image, or of the image in the frame that it was cut from; where it "
-            "was resized since, keep the box under another name."
+            f"Expected {ORDER}, of a person in the image, or of the image in the frame that it was cut from. If the "
+            "image was resized since, store the box under another name."
         )

@@ -1,7 +1,4 @@
-"""Filters on what is known of an image: typed, so that every store means the same by them.
-
-Conditions on single names of metadata: one of some values, or a range.
-"""
+"""Filters on the metadata and paths of images. They are typed, so that they mean the same in every store."""
 
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,9 +8,9 @@ from os import PathLike
 from typing import Any
 
 from tbps.gallery.checks import shown
-from tbps.gallery.moments import Moment, seconds
 from tbps.gallery.paths import full_path
 from tbps.gallery.scalars import Scalar, name_of, plain, same, scalar
+from tbps.gallery.timestamps import Timestamp, seconds
 
 Asked = Scalar | Collection[Scalar] | Mapping[str, Scalar]
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -27,9 +24,10 @@ _RANGE = "expected a range as {'>=': 2, '<': 5}, of " + ", ".join(COMPARISONS)
 
 @dataclass(frozen=True)
 class Condition:
-    """What is asked of a metadata name: to have one of `values`, or, where that is None, to lie within all `bounds`.
+    """
+    A condition on a metadata name: it has one of `values`; or, if that is None, its value lies within all `bounds`.
 
-    A number is compared with numbers, text with text, by the order of its characters; no truth value is in a range.
+    Numbers compare with numbers, and text with text, in the order of its characters. A boolean is in no range.
     """
 
     name: str
@@ -37,7 +35,7 @@ class Condition:
     bounds: tuple[tuple[str, int | float | str], ...] = ()
 
     def fits(self, metadata: Mapping[str, Any]) -> bool:
-        """Whether the metadata of an image meet it; without the name they do not."""
+        """Whether an image's metadata meet the condition. Metadata without the name do not."""
         if self.name not in metadata:
             return False
         stored = metadata[self.name]
@@ -54,10 +52,10 @@ def _within(stored: Any, sign: str, bound: int | float | str) -> bool:
 
 def condition(name: Any, asked: Any) -> Condition:
     """
-    What a filter says of a metadata name.
+    Make the condition that a filter gives for a metadata name.
 
     Raises:
-        TypeError, ValueError: a name that is no text, a value of another kind, no range.
+        TypeError, ValueError: the name is not text, or the value is not a scalar, a list of scalars or a range.
     """
     name = plain(name)
     if not isinstance(name, str):
@@ -70,10 +68,11 @@ def condition(name: Any, asked: Any) -> Condition:
 
 
 def several(what: str, asked: Any) -> list[Any]:
-    """One value, or the values of a list, tuple, set or array.
+    """
+    List one value, or the values of a list, tuple, set or array.
 
     Raises:
-        TypeError: a mapping, bytes, an iterator, anything else whose elements are not values.
+        TypeError: a mapping, bytes, an iterator, or anything else whose elements are not values.
     """
     if hasattr(asked, "tolist") and getattr(asked, "ndim", 0) == 1:  # an array, a column of a table
         return list(asked.tolist())
@@ -88,7 +87,7 @@ def _bounds(what: str, asked: Mapping[Any, Any]) -> tuple[tuple[str, int | float
     bounds = []
     for sign, value in asked.items():
         if sign not in COMPARISONS:
-            raise ValueError(f"{what}: {shown(sign)} is no comparison; {_RANGE}.")
+            raise ValueError(f"{what}: {shown(sign)} is not a comparison; {_RANGE}.")
         bound = scalar(f"{what} {sign}", value)
         if isinstance(bound, bool):
             raise TypeError(f"{what} {sign} {bound!r}: expected a number or text.")
@@ -99,44 +98,47 @@ def _bounds(what: str, asked: Mapping[Any, Any]) -> tuple[tuple[str, int | float
         raise TypeError(f"{what}={shown(dict(asked))} has a number and a text as bounds: expected two of a kind.")
     least, most = (_those(bounds, side) for side in "><")
     if least and most and max(least) > min(most):
-        raise ValueError(f"{what}={shown(dict(asked))} ends before it begins: no image could fit.")
+        raise ValueError(f"{what}={shown(dict(asked))} ends before it begins: no image could meet it.")
     return tuple(bounds)
 
 
 def _those(bounds: list[tuple[str, int | float | str]], side: str) -> list[Any]:
-    """The lower or the upper bounds of a range."""
+    """Return the lower or the upper bounds of a range."""
     return [bound for sign, bound in bounds if sign.startswith(side)]
 
 
 PathText = str | PathLike[str]
 
-_DEEPEST = 16  # filters within filters; an expression of Milvus has twice as many brackets
+_MAX_DEPTH = 16  # of nested filters; an expression of Milvus has twice as many brackets
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Images that meet all of the conditions given; one that lacks what is asked for does not meet them.
+    """
+    Conditions on images. An image meets a filter if it meets all of its conditions; one without the metadata that a
+    condition asks for does not.
 
     Args:
-        camera: one camera or several. Numbers that are equal are one camera, and 3 and "3" are one.
+        camera: one camera or several. Equal numbers are one camera, and 3 and "3" are the same.
         source: one source (a file, a video, a track) or several.
-        since, until: timestamps from `since` on and before `until`: `datetime`, `date`, ISO 8601 text, or seconds
-            since 1970. Without a time zone UTC is meant.
-        metadata: for each name the value that the image's metadata has there (text, number or truth value), a list of
-            values of which it has one, or a range, as {"floor": {">=": 2, "<": 5}}.
-        path: of a file, or of a folder that the file lies below; or several.
-        all_of, any_of, none_of: filters, of which the image meets all, one at least, none.
+        since, until: timestamps at or after `since` and before `until`: `datetime`, `date`, ISO 8601 text, or seconds
+            since 1970. Without a time zone they are UTC.
+        metadata: for each name, a value (text, number or boolean), a list of values of which the image has one, or a
+            range, as {"floor": {">=": 2, "<": 5}}.
+        path: the path of a file, or of a folder that the file lies below; or several.
+        all_of, any_of, none_of: filters of which the image meets all, at least one, or none.
 
-    An empty list of cameras, values or `any_of` is met by no image.
+    No image meets an empty list of cameras, values or `any_of`.
 
     Raises:
-        TypeError, ValueError: a value of another kind, a text that is no time or no Unicode, `since` after `until`.
+        TypeError, ValueError: a value of another type, text that is not a time or not valid Unicode, or `since` after
+            `until`.
     """
 
     camera: Scalar | Collection[Scalar] | None = None
     source: Scalar | Collection[Scalar] | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
     metadata: Mapping[str, Asked] = field(default_factory=dict)
     path: PathText | Collection[PathText] | None = None
     all_of: Sequence["Filter"] = ()
@@ -146,23 +148,23 @@ class Filter:
     def __post_init__(self) -> None:
         for name in ("all_of", "any_of", "none_of"):  # a list could change later
             object.__setattr__(self, name, _filters(name, getattr(self, name)))
-        if self.depth > _DEEPEST:
-            raise ValueError(f"A filter has others within others more than {_DEEPEST} deep: make it flatter.")
+        if self.depth > _MAX_DEPTH:
+            raise ValueError(f"Filters are nested more than {_MAX_DEPTH} deep: make it flatter.")
         if not isinstance(self.metadata, Mapping):
             raise TypeError(f"metadata={shown(self.metadata)}: expected a dict, as Filter(metadata={{'floor': 2}}).")
-        _ = self.cameras, self.sources, self.paths, self.conditions  # each looks at what was given
+        _ = self.cameras, self.sources, self.paths, self.conditions  # each checks its arguments
         begin, end = self.begin, self.end
         if begin is not None and end is not None and begin > end:
-            raise ValueError(f"since={shown(self.since)} is after until={shown(self.until)}: no image could fit.")
+            raise ValueError(f"since={shown(self.since)} is after until={shown(self.until)}: no image could meet it.")
 
     @cached_property
     def cameras(self) -> list[str] | None:
-        """As text; None where any will do."""
+        """The cameras as text; None if any will do."""
         return _names("camera", self.camera)
 
     @cached_property
     def sources(self) -> list[str] | None:
-        """None where any will do."""
+        """The sources as text; None if any will do."""
         return _names("source", self.source)
 
     @cached_property
@@ -177,12 +179,12 @@ class Filter:
 
     @cached_property
     def paths(self) -> list[str] | None:
-        """Full paths; None where any will do."""
+        """The full paths; None if any will do."""
         return None if self.path is None else [full_path("path", path) for path in several("path", self.path)]
 
     @cached_property
     def conditions(self) -> list[Condition]:
-        """What is asked of the metadata."""
+        """The conditions on the metadata."""
         return [condition(name, asked) for name, asked in self.metadata.items()]
 
     @property
@@ -192,17 +194,17 @@ class Filter:
 
     @property
     def flat(self) -> list["Filter"]:
-        """This one, and all within it however deep."""
+        """This filter and all nested ones, at any depth."""
         return [self, *(one for part in self.parts for one in part.flat)]
 
     @cached_property
     def depth(self) -> int:
-        """1, and more where there are filters within filters."""
+        """The depth of nesting; 1 without nested filters."""
         return 1 + max((part.depth for part in self.parts), default=0)
 
     @property
     def is_empty(self) -> bool:
-        """Whether every image meets it, as nothing is asked."""
+        """Whether the filter has no condition, so that every image meets it."""
         asked = self.cameras, self.sources, self.begin, self.end, self.paths, self.conditions or None
         if any(one is not None for one in asked) or self.none_of:
             return False
@@ -211,35 +213,47 @@ class Filter:
 
 
 def check_filter(where: Any) -> None:
-    """Refuse what is neither a filter nor None.
+    """
+    Refuse what is neither a filter nor None.
 
     Raises:
-        TypeError: as a text or a dict.
+        TypeError: a value of another type, such as text or a dict.
     """
     if where is not None and not isinstance(where, Filter):
         raise TypeError(f"where={shown(where)}: expected a Filter, as Filter(camera='c1').")
 
 
-def filter_of(described: Any, deepest: int = _DEEPEST) -> Filter:
+def check_restricts(where: Filter) -> None:
     """
-    The filter that a JSON object describes, whose names are those of `Filter`; filters within it are objects too.
+    Refuse a filter without conditions: a variable that is empty by mistake must not empty the gallery.
 
     Raises:
-        TypeError, ValueError: no object, a name that a filter does not have, or as `Filter`.
+        ValueError: every image meets the filter.
+    """
+    if where.is_empty:
+        raise ValueError("The filter has no conditions, so every image would be removed: name what to remove.")
+
+
+def filter_of(described: Any, depth: int = _MAX_DEPTH) -> Filter:
+    """
+    Make a filter of a JSON object, whose names are those of `Filter`. Nested filters are objects too.
+
+    Raises:
+        TypeError, ValueError: not an object, a name that a filter does not have, or as `Filter`.
     """
     names = [one.name for one in fields(Filter)]
     if not isinstance(described, Mapping):
-        raise TypeError(f'{shown(described)} is no filter: expected a JSON object, as {{"camera": "c1"}}.')
+        raise TypeError(f'{shown(described)} is not a filter: expected a JSON object, as {{"camera": "c1"}}.')
     unknown = [name for name in described if name not in names]
     if unknown:
         raise ValueError(f"A filter has no {shown(unknown[0])}: expected {', '.join(names)}.")
-    if not deepest:
-        raise ValueError(f"A filter has others within others more than {_DEEPEST} deep: make it flatter.")
+    if not depth:
+        raise ValueError(f"Filters are nested more than {_MAX_DEPTH} deep: make it flatter.")
     inner: dict[str, Any] = {}
     for name in {"all_of", "any_of", "none_of"} & described.keys():
         if not isinstance(described[name], list | tuple):
             raise TypeError(f"{name}={shown(described[name])}: expected a list of filters.")
-        inner[name] = [filter_of(one, deepest - 1) for one in described[name]]
+        inner[name] = [filter_of(one, depth - 1) for one in described[name]]
     return Filter(**{**described, **inner})
 
 

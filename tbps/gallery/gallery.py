@@ -1,4 +1,4 @@
-"""Gallery: add images once, search them by sentences ever after."""
+"""Gallery: add images once, search them by text from then on."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
@@ -8,41 +8,56 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm.auto import tqdm
 
 from tbps.evaluation.distributed import is_main_process, wait_for_everyone
 from tbps.evaluation.fingerprint import identify
-from tbps.gallery.checks import check_positive
+from tbps.gallery.checks import GalleryError, check_positive, refuse_renamed
 from tbps.gallery.crops import warn_of_shapes
 from tbps.gallery.filters import Filter
 from tbps.gallery.ingest import Ingestor
-from tbps.gallery.listing import Listing
-from tbps.gallery.open_store import check_dtype, check_stored_dtype, open_by_model
+from tbps.gallery.maintenance import Maintenance
+from tbps.gallery.open_store import check_dtype, check_stored_dtype, open_by_model, open_existing
 from tbps.gallery.queries import Query, as_query, query_vectors
+from tbps.gallery.records import Records
 from tbps.gallery.results import AddResult, Hit
-from tbps.gallery.searching import Options, check_k, find
+from tbps.gallery.searching import SearchOptions, check_k, find
 from tbps.gallery.sources import expand_folder, read_items
 from tbps.gallery.store import Dtype, Mode, VectorStore, View
 from tbps.gallery.stored_image import real_roots
-from tbps.gallery.upkeep import Upkeep
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
 _DEFAULT_K = 10
 
 
-class Gallery(Listing, Upkeep):
+class Gallery(Records, Maintenance):
     """
-    Images of people, searched by sentences, in a folder or in a Milvus collection.
+    Images of people, searched by text, in a folder or in a Milvus collection.
 
-    In a folder: there from its first image on; a process may be killed at any moment and the gallery opens with all
-    that was committed. Opening checks the lengths of files; their contents are verified when they are first read.
-    Search is exact and walks over a memory map, so the gallery may be larger than memory. One process may write while
-    others search; those see what was there when they opened.
+    A folder is created with its first images. A process may be killed at any moment: the gallery then opens with
+    everything that was committed. Opening checks the lengths of the files, and their contents are verified when they
+    are first read. Search is exact and reads a memory map, so the gallery may be larger than memory. One process may
+    write while others search; they see the state at their opening until they `refresh`.
+
+    Example:
+        ```python
+        gallery = Gallery.open("people", model, processor, roots=["crops"])
+        gallery.add("crops")
+        for hit in gallery.search("a woman in a red coat", k=5):
+            print(hit.score, hit.path)
+
+        Gallery.open("people").remove(where=Filter(until="2026-05-01"))  # needs no model
+        ```
     """
 
     def __init__(
-        self, store: VectorStore, model: TBPSModel, processor: TBPSProcessor, roots: Sequence[Path] = ()
+        self,
+        store: VectorStore,
+        model: TBPSModel | None = None,
+        processor: TBPSProcessor | None = None,
+        roots: Sequence[Path] = (),
     ) -> None:
         self._store = store
         self._model = model
@@ -53,40 +68,56 @@ class Gallery(Listing, Upkeep):
     def open(
         cls,
         where: str | Path,
-        model: TBPSModel,
-        processor: TBPSProcessor,
+        model: TBPSModel | None = None,
+        processor: TBPSProcessor | None = None,
         *,
         dtype: Dtype | None = None,
         roots: Sequence[str | Path] = (),
         token: str | None = None,
     ) -> "Gallery":
         """
-        The gallery at `where`, or a new one. A folder is made when the first images are added, a collection at once.
+        Open the gallery at an address, or create it.
+
+        A gallery opened without a model must exist. It can do everything but `add` images and search by text or image.
 
         Args:
             where: a folder; or an address of Milvus: a file that ends in `.db` (Milvus Lite), or
                 `http(s)://host:port/collection`. Milvus needs `pip install tbps[milvus]`.
-            dtype: how a new gallery in a folder keeps vectors: float32 (if None), float16 (half the room) or int8 (a
-                quarter). Milvus keeps float32.
-            roots: folders below which images of hits may be opened to be shown. What a gallery says of paths is only
-                text, which could point anywhere.
-            token: of the Milvus server, as `user:password` or an API key.
+            model: the model that encodes images and text. It must be the one that made the gallery.
+            processor: its processor.
+            dtype: how a new gallery in a folder stores vectors: float32 (if None), float16 (half the space) or int8 (a
+                quarter). Milvus stores float32.
+            roots: folders below which the images of hits may be opened. Paths in a gallery are only text and could
+                point anywhere.
+            token: the token of the Milvus server: `user:password` or an API key.
 
         Raises:
-            GalleryError: it is damaged, was made with another model or dtype, or the folder holds something else.
-            ValueError: an unknown dtype, a root that is no folder.
+            GalleryError: the gallery is damaged, or was made with another model or dtype; the folder holds something
+                else; or there is no gallery, and no model to create one.
+            TypeError: a model without a processor, or the reverse.
+            ValueError: an unknown dtype, or a root that is not a folder.
             ImportError: Milvus's client is not installed.
         """
         check_dtype(dtype)
-        store = open_by_model(where, model, processor, dtype, token)
+        if model is not None and processor is not None:
+            store = open_by_model(where, model, processor, dtype, token)
+        elif model is None and processor is None:
+            store = open_existing(where, token)
+        else:
+            raise TypeError("Gallery.open takes a model and its processor, or neither of them: give both.")
         check_stored_dtype(store, dtype)
         return cls(store, model, processor, real_roots(roots))
 
     @property
     def fingerprint(self) -> str:
-        """That of the model which makes the vectors, by the present rule."""
+        """
+        The fingerprint of the model that makes the vectors.
+
+        Raises:
+            GalleryError: the gallery was converted from format 2 and was opened without a model.
+        """
         made_by = self._store.model
-        return made_by.fingerprint if made_by.traits else identify(self._model, self._processor).fingerprint
+        return made_by.fingerprint if made_by.traits else identify(*self._encoder("fingerprint")).fingerprint
 
     def add(
         self,
@@ -101,80 +132,142 @@ class Gallery(Listing, Upkeep):
         progress: bool = True,
     ) -> AddResult:
         """
-        Encode images and keep them; those whose id is there already are skipped, so a run cut short can be repeated.
-        The processes of a launch (accelerate, torchrun) share the work, where all call this with the same arguments.
+        Encode images and store their vectors. Images that the gallery holds are skipped, so an interrupted run can be
+        repeated.
 
-        An image's id is a hash of its content: of a file's bytes, or of the pixels of a picture in memory. The same
-        file under two names is one image, with the first one's path and metadata; adding it again changes nothing,
-        unless `update` is set.
+        The processes of a launch (accelerate, torchrun) share the work if all of them call this with the same
+        arguments.
+
+        An image's id is a hash of its content: of a file's bytes, or of the pixels of an image in memory. The same file
+        under two names is one image, with the path and the metadata of the first.
 
         Args:
-            images: a folder (with all below it), a list of files or PIL images, or a `datasets.Dataset` with a column
-                `image`, whose other columns but captions become metadata.
-            metadata: one dict for each image (of a folder: in sorted order), returned with the hits. Of its names,
-                `camera`, `timestamp` (datetime, ISO 8601 or seconds since 1970), `source` and `box` have a
-                fixed meaning; the first three can be filtered by. A box is left, top, right, bottom in pixels: of the
-                person in the image, or of the image in the frame that it was cut from; any other is a bad image.
-            skip_bad: go on after an image that cannot be read; the result names them.
-            thumbnails: also keep a small JPEG of each image, for reports without the files.
-            update: of an image that is there already take up the path and the metadata given here, as `update` does,
-                and a thumbnail if it has none; it is not encoded again.
-            batch_size: images encoded at once.
-            commit_every: images after which those encoded are on disk; each commit makes one file.
+            images: a folder (with its sub-folders), a list of files or PIL images, or a `datasets.Dataset` with a
+                column `image`. Its other columns, except captions, become metadata.
+            metadata: one dict for each image (of a folder: in sorted order), returned with the hits. The names
+                `camera`, `source`, `timestamp` (datetime, ISO 8601 or seconds since 1970) and `box` have a fixed
+                meaning. A box is left, top, right, bottom in pixels: of the person in the image, or of the image in the
+                frame that it was cut from. Any other box makes it a bad image.
+            skip_bad: continue after an image that cannot be read; the result names it.
+            thumbnails: also store a small JPEG of each image, for reports without the files.
+            update: for images that the gallery holds, take over the path and the metadata given here, and add a missing
+                thumbnail. They are not encoded again.
+            batch_size: the number of images encoded at once.
+            commit_every: the number of images after which the encoded ones are written; each commit makes one file.
+            progress: show a progress bar.
 
         Returns:
-            The ids added and updated, in order; how many were there already; what was skipped, and why; what is not
-            shaped like the crop of a person (the log warns of those once); what has moved since it was added.
+            What was added, updated, unchanged or skipped.
 
         Raises:
             BadImageError: an image cannot be read; those before it have been added.
-            GalleryError: another process is writing to this gallery.
-            TypeError, ValueError, FileNotFoundError: arguments that do not fit; nothing has been added.
+            GalleryError: another process is writing to this gallery, or the gallery was opened without a model.
+            TypeError, ValueError, FileNotFoundError: invalid arguments; nothing has been added.
         """
         check_positive("batch_size", batch_size)
         check_positive("commit_every", commit_every)
+        model, processor = self._encoder("add")
         images, left_out = expand_folder(images)
         count, items = read_items(images, metadata)
         writing = self._store.writing() if is_main_process() else nullcontext()
         with writing, tqdm(total=count, desc="images", disable=not progress) as bar:
-            intake = Ingestor(self._store, self._model, self._processor, batch_size, skip_bad, thumbnails, update, bar)
+            ingestor = Ingestor(self._store, model, processor, batch_size, skip_bad, thumbnails, update, bar)
             while block := list(islice(items, commit_every)):
-                intake.add(block)
+                ingestor.add(block)
         wait_for_everyone()  # process 0 may still be writing
         self.refresh()
-        intake.result.skipped += left_out
+        ingestor.result.skipped += left_out
         if is_main_process():
-            warn_of_shapes(intake.result.not_crops, len(intake.result.added))
-        return intake.result
+            warn_of_shapes(ingestor.result.not_crops, len(ingestor.result.added))
+        return ingestor.result
 
     @overload
-    def search(self, query: str | Query | Path, k: int | None = None, **options: Any) -> list[Hit]: ...
+    def search(
+        self,
+        query: str | Path | Image.Image | Query,
+        k: int | None = None,
+        *,
+        where: Filter | None = None,
+        exclude: Collection[str] = (),
+        exclude_similar: float | None = None,
+        group_by: str | None = None,
+        min_score: float | None = None,
+        mode: Mode = "exact",
+        candidates: int | None = None,
+        nprobe: int | None = None,
+    ) -> list[Hit]: ...
     @overload
-    def search(self, query: list[Any], k: int | None = None, **options: Any) -> list[list[Hit]]: ...
-    def search(self, query: Any, k: int | None = None, **options: Any) -> list[Hit] | list[list[Hit]]:
+    def search(
+        self,
+        query: list[Any] | tuple[Any, ...],
+        k: int | None = None,
+        *,
+        where: Filter | None = None,
+        exclude: Collection[str] = (),
+        exclude_similar: float | None = None,
+        group_by: str | None = None,
+        min_score: float | None = None,
+        mode: Mode = "exact",
+        candidates: int | None = None,
+        nprobe: int | None = None,
+    ) -> list[list[Hit]]: ...
+    @refuse_renamed(exclude_alike="exclude_similar", one_per="group_by", probes="nprobe")
+    def search(
+        self,
+        query: Any,
+        k: int | None = None,
+        *,
+        where: Filter | None = None,
+        exclude: Collection[str] = (),
+        exclude_similar: float | None = None,
+        group_by: str | None = None,
+        min_score: float | None = None,
+        mode: Mode = "exact",
+        candidates: int | None = None,
+        nprobe: int | None = None,
+    ) -> list[Hit] | list[list[Hit]]:
         """
-        The k images that fit best, best first; of equal scores the image added first comes first.
+        Find the k images that match a query best, best first. Of equal scores the image added first comes first.
 
         Args:
-            query: a sentence; an image (`Path` or PIL image); a `Query` of both; or a list of such, which gives a list
-                of hits for each.
-            k: from 1 to `count()`; None is 10, or all of a smaller gallery. Fewer come where fewer fit the options.
-            options: of `search_embeddings`.
+            query: a text; an image (`Path` or PIL image); a `Query` of both; or a list of them.
+            k: the number of hits, from 1 to `count()`; None is 10, or all images of a smaller gallery. A search returns
+                fewer if fewer qualify.
+            where: only images that meet this `Filter`. It applies before ranking, so it loses no hit.
+            exclude: ids of images to leave out.
+            exclude_similar: also leave out images whose vector has at least this cosine similarity to that of an
+                excluded image: "not this person". `Calibration.same_person` is a measured value.
+            group_by: at most one hit, the best, for each value of this metadata name, such as "source". Images without
+                the name are all kept.
+            min_score: drop hits that score below this; an empty list means that nobody matches. See `Calibration` for
+                text queries. Queries with an image score on another scale.
+            mode: "exact"; or a faster first pass over 8-bit codes ("int8"), the global embeddings ("global") or an
+                approximate index ("index"), after which the best `candidates` are ranked by their full vectors. In
+                Milvus every mode is exact.
+            candidates: the number of candidates; None is 10 k, and at least 100.
+            nprobe: the number of index lists to read; None is as many as were measured to be enough.
+
+        Returns:
+            The hits; for a list of queries, a list of hits for each.
 
         Raises:
-            ValueError: a sentence without words, or k out of range.
-            TypeError: a query or k of another type.
-            BadImageError: an image of a query cannot be read.
-            GalleryError: the gallery is empty.
+            ValueError: a text without words, k out of range, or an invalid option.
+            TypeError: a query, k or option of another type.
+            BadImageError: the image of a query cannot be read.
+            GalleryError: the gallery is empty, has no index, does not hold an excluded id, or was opened without a
+                model.
         """
         several = isinstance(query, list | tuple)
-        asked = [as_query(one) for one in (query if several else [query])]
-        view, chosen = self._store.snapshot(), Options(**options)
+        queries = [as_query(one) for one in (query if several else [query])]
+        options = SearchOptions(where, exclude, exclude_similar, group_by, min_score, mode, candidates, nprobe)
+        encoder = self._encoder("search by text or image")
+        view = self._store.snapshot()
         k = min(_DEFAULT_K, max(1, view.count())) if k is None else k
         check_k(view, k)
-        hits = self._hits(view, query_vectors(self._model, self._processor, asked), k, chosen)
+        hits = self._hits(view, query_vectors(*encoder, queries), k, options)
         return hits if several else hits[0]
 
+    @refuse_renamed(exclude_alike="exclude_similar", one_per="group_by", probes="nprobe")
     def search_embeddings(
         self,
         queries: torch.Tensor,
@@ -190,39 +283,40 @@ class Gallery(Listing, Upkeep):
         nprobe: int | None = None,
     ) -> list[list[Hit]]:
         """
-        As `search`, for retrieval vectors (Q, E).
+        Search with retrieval vectors. This needs no model.
 
         Args:
-            where: only images that meet this `Filter`; recall among them is as without it.
-            exclude: ids of images that are not wanted.
-            exclude_similar: also drop images whose cosine similarity to one of those is at least
-                this: "not this person". `Calibration.same_person` is one that was measured.
-            group_by: at most one hit, the best, for each value of this metadata name, such as "source" or "track";
-                images without it are all kept.
-            min_score: leave out hits below; an empty list means that nobody fits. See `Calibration`, for sentences;
-                scores of queries with an image are of another scale.
-            mode: "exact"; or "int8", "global" or "index", which look at 8-bit codes, at the global embedding or into
-                an approximate index first and at the whole vectors of the best `candidates` after that. A Milvus store
-                has its own index instead.
-            candidates: default 10 k, at least 100. nprobe: lists of an index that are read, default
-                as many as were measured to be enough when it was made.
+            queries: (Q, E) retrieval vectors.
+            k: the number of hits, from 1 to `count()`.
+            where, exclude, exclude_similar, group_by, min_score, mode, candidates, nprobe: as for `search`.
+
+        Returns:
+            A list of hits for each query.
 
         Raises:
-            ValueError: queries of another shape or not finite, k out of range, an unknown mode.
+            ValueError: queries of another shape or not finite, k out of range, or an invalid option.
             TypeError: an option of another type.
-            GalleryError: the gallery is empty, has no index, or an excluded id is not in it.
+            GalleryError: the gallery is empty, has no index, or does not hold an excluded id.
         """
-        options = Options(where, exclude, exclude_similar, group_by, min_score, mode, candidates, nprobe)
+        options = SearchOptions(where, exclude, exclude_similar, group_by, min_score, mode, candidates, nprobe)
         view = self._store.snapshot()
         check_k(view, k)
         return self._hits(view, self._checked(queries), k, options)
 
-    def _hits(self, view: View, queries: np.ndarray, k: int, options: Options) -> list[list[Hit]]:
+    def _hits(self, view: View, queries: np.ndarray, k: int, options: SearchOptions) -> list[list[Hit]]:
         found = find(view, queries, k, options)
         return [[self._hit(row, query) for row in rows] for query, rows in zip(queries, found, strict=True)]
 
     def _checked(self, queries: torch.Tensor) -> np.ndarray:
-        width = self._model.config.embedding_dim
+        width = self._store.model.embedding_dim
         if queries.ndim != 2 or queries.shape[1] != width:
             raise ValueError(f"queries have the shape {tuple(queries.shape)}: expected (Q, {width}).")
         return queries.detach().float().cpu().numpy()
+
+    def _encoder(self, what: str) -> tuple[TBPSModel, TBPSProcessor]:
+        if self._model is None or self._processor is None:
+            raise GalleryError(
+                f"{what} needs a model, and the gallery {self._store.where} was opened without one: use "
+                "Gallery.open(where, model, processor)."
+            )
+        return self._model, self._processor

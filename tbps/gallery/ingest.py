@@ -1,12 +1,7 @@
-"""From items to committed rows: open, encode, append, and lose nothing when something goes wrong half-way.
-
-Small pictures kept beside vectors, for reports without the files.
-
-Other metadata for images that are in a gallery already; their vectors are kept.
-"""
+"""Adding images: open, encode and commit them in batches, and lose nothing when an error comes half-way."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
@@ -20,54 +15,28 @@ from tbps.evaluation.distributed import broadcast_from_main, gather_shards, is_m
 from tbps.evaluation.encoding import batches, encode_images
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.crops import is_crop_shaped
-from tbps.gallery.metadata import changed_row, metadata_of
+from tbps.gallery.metadata import changed_row, metadata_of, update_rows
 from tbps.gallery.results import AddResult, Skipped
 from tbps.gallery.sources import Item
 from tbps.gallery.store import Row, VectorStore
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
-_SIZE = (96, 192)  # pixels at most
+_THUMBNAIL_SIZE = (96, 192)  # pixels at most
 
 
-def thumbnail(picture: Image.Image) -> bytes:
-    """A JPEG file of a few kilobytes; it holds nothing of what the original says of place and time."""
-    small = picture.copy()
-    small.thumbnail(_SIZE)
+def thumbnail(image: Image.Image) -> bytes:
+    """Make a JPEG file of a few kilobytes, without the time and place that the original may carry."""
+    small = image.copy()
+    small.thumbnail(_THUMBNAIL_SIZE)
     file = BytesIO()
     small.save(file, format="JPEG", quality=80)
     return file.getvalue()
 
 
-@dataclass
-class UpdateResult:
-    """What an update did: the ids of those that are different now, and the ids that are not in the gallery."""
-
-    updated: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-
-
-def update_rows(store: VectorStore, ids: Sequence[str], change: Callable[[int, Row], Row]) -> UpdateResult:
-    """
-    Put changed rows in the place of rows of a store that is open for writing, in one commit.
-
-    Args:
-        ids: of rows, each once; those that are not there are left out.
-        change: the new row, of the place among the ids and the row that is there.
-    """
-    rows = store.get(ids)
-    there = [(place, found) for place, found in enumerate(rows) if found is not None]
-    changed = [(change(place, found.row), found.row) for place, found in there]
-    new = [row for row, old in changed if row != old]
-    if new:
-        store.replace(new)
-    unknown = [id for id, found in zip(ids, rows, strict=True) if found is None]
-    return UpdateResult([row.id for row in new], unknown)
-
-
 @dataclass(frozen=True)
 class LookedUp:
-    """Of a block: the places of the items to encode, and the ids of those updated and of those moved."""
+    """What a block of items needs: the positions of the items to encode, the ids of updated and of moved images."""
 
     new: list[int]
     updated: list[str]
@@ -76,20 +45,31 @@ class LookedUp:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch's rows, their vectors (n, E) float32, the images that cannot be read, and those that are no crops."""
+    """
+    A batch of images.
+
+    Args:
+        rows: their rows. vectors: (n, E) float32.
+        bad: the images that cannot be read.
+        not_crops: the names, by id, of images that are not shaped like the crop of a person.
+    """
 
     rows: list[Row]
     vectors: np.ndarray
     bad: list[Skipped]
-    not_crops: dict[str, str]  # names by ids
+    not_crops: dict[str, str]
 
 
 @dataclass
 class Ingestor:
-    """Adds blocks of items to a store that is open for writing, in one process or in all of a launch together: each
-    encodes its share of the batches, and process 0 writes.
+    """
+    Adds blocks of items to a store that is open for writing.
 
-    `bar` is told how many items are done, `result` holds what became of them.
+    The processes of a launch share the work: each encodes some of the batches, and the main process writes.
+
+    Args:
+        bar: a progress bar that counts the items done.
+        result: the outcome so far.
     """
 
     store: VectorStore
@@ -101,15 +81,15 @@ class Ingestor:
     update: bool
     bar: Any
     result: AddResult = field(default_factory=AddResult)
-    _seen: set[str] = field(default_factory=set)  # by process 0: of an image that comes twice the first one counts
+    _seen: set[str] = field(default_factory=set)  # in the main process; of an image that comes twice, the first counts
 
     def add(self, block: Sequence[Item]) -> None:
         """
-        Commit those of a block that are new, or that are there and differ; also when it ends in an error, what was
-        encoded before it.
+        Commit the items that are new, and update those that differ. If an error ends the block, what was encoded before
+        it is committed.
 
         Raises:
-            BadImageError: an image cannot be read, unless those are skipped.
+            BadImageError: an image cannot be read, and bad images are not skipped.
         """
         found = broadcast_from_main(lambda: self._look_up(block))
         new = [block[place] for place in found.new]
@@ -130,39 +110,39 @@ class Ingestor:
         self._report([bad for one in encoded for bad in one.bad])
 
     def _look_up(self, block: Sequence[Item]) -> LookedUp:
-        """What is new of a block, of each id the first; of the others those that differ are updated, if that is
-        asked."""
+        """Find the new items of a block, the first of each id. With `update`, also update stored items that differ."""
         known = self.store.known([item.row.id for item in block])
         first: dict[str, int] = {}
         for place, item in enumerate(block):
             first.setdefault(item.row.id, place)
         new = [place for id, place in first.items() if id not in known]
-        there = [block[place] for id, place in first.items() if id in known and id not in self._seen]
+        stored = [block[place] for id, place in first.items() if id in known and id not in self._seen]
         self._seen.update(first if self.update else ())
         if not self.update:
-            return LookedUp(new, [], self._moved(there))
-        ids = [item.row.id for item in there]
-        return LookedUp(new, update_rows(self.store, ids, lambda n, row: self._changed(there[n], row)).updated, [])
+            return LookedUp(new, [], self._moved(stored))
+        ids = [item.row.id for item in stored]
+        updated, _ = update_rows(self.store, ids, lambda place, row: self._changed(stored[place], row))
+        return LookedUp(new, updated, [])
 
-    def _moved(self, there: Sequence[Item]) -> list[str]:
-        """The ids of items that are in the store under a path which is gone."""
-        ids = [item.row.id for item in there if item.row.path is not None]
+    def _moved(self, stored: Sequence[Item]) -> list[str]:
+        """Return the ids of items whose stored path leads to no file."""
+        ids = [item.row.id for item in stored if item.row.path is not None]
         rows = [found.row for found in self.store.get(ids) if found is not None]
         return [row.id for row in rows if row.path is not None and not os.path.exists(name_on_disk(row.path))]
 
     def _changed(self, item: Item, row: Row) -> Row:
         changed = changed_row(row, item.row.path, metadata_of(item.row))
-        pictured = row.thumbnail is not None or not self.thumbnails
-        if pictured and (item.box is None or changed.metadata == row.metadata):
+        has_thumbnail = row.thumbnail is not None or not self.thumbnails
+        if has_thumbnail and (item.box is None or changed.metadata == row.metadata):
             return changed
-        opened = item.open()  # which checks the box, too
+        opened = item.open()  # this checks the box, too
         if opened.row.id != row.id:
-            return row  # the file is another one by now
-        return changed if pictured else replace(changed, thumbnail=thumbnail(opened.picture))
+            return row  # the file was overwritten
+        return changed if has_thumbnail else replace(changed, thumbnail=thumbnail(opened.image))
 
     def _commit(self, encoded: Sequence[Encoded], asked: set[str]) -> None:
-        """Keep what was encoded. Files that were overwritten since they were looked up have other ids than those asked
-        for, which may be there already."""
+        """Commit what was encoded. A file that was overwritten after the look-up has another id, which the store may
+        already hold."""
         rows = [row for one in encoded for row in one.rows]
         places = list(range(len(rows)))
         ids = {row.id for row in rows}
@@ -177,7 +157,7 @@ class Ingestor:
         self.result.not_crops += [names[row.id] for row in kept if row.id in names]
 
     def _unknown(self, rows: Sequence[Row]) -> list[int]:
-        """The places of rows that are not in the store, of each id the first."""
+        """Return the positions of rows that the store does not hold, the first of each id."""
         known = self.store.known([row.id for row in rows])
         first: dict[str, int] = {}
         for place, row in enumerate(rows):
@@ -185,10 +165,8 @@ class Ingestor:
         return [place for id, place in first.items() if id not in known]
 
     def _encode(self, batch: Sequence[Item]) -> Encoded:
-        encoded, pictures = self._open(batch)
-        vectors = encode_images(
-            self.model, self.processor, pictures, batch_size=self.batch_size, progress=False
-        ).numpy()
+        encoded, images = self._open(batch)
+        vectors = encode_images(self.model, self.processor, images, batch_size=self.batch_size, progress=False).numpy()
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             row = encoded.rows[int(finite.argmin())]
@@ -197,9 +175,9 @@ class Ingestor:
         return replace(encoded, vectors=vectors)
 
     def _open(self, batch: Sequence[Item]) -> tuple[Encoded, list[Image.Image]]:
-        """What is known of a batch before its vectors, and its pictures, each in the size that the model reads: whole
-        ones would take gigabytes. Where bad images are not skipped, the first of them ends it."""
-        pictures: list[Image.Image] = []
+        """Open the images of a batch, shrunk to the size that the model reads: full images would take gigabytes. Unless
+        bad images are skipped, the first of them ends the batch."""
+        images: list[Image.Image] = []
         encoded = Encoded([], np.empty(0), [], {})
         for item in batch:
             try:
@@ -209,12 +187,12 @@ class Ingestor:
                 if not self.skip_bad:
                     break
                 continue
-            row, picture = opened.row, opened.picture
-            encoded.rows.append(replace(row, thumbnail=thumbnail(picture)) if self.thumbnails else row)
-            pictures.append(self.processor.image_processor.shrink(picture))
-            if not is_crop_shaped(picture.size):
+            row, image = opened.row, opened.image
+            encoded.rows.append(replace(row, thumbnail=thumbnail(image)) if self.thumbnails else row)
+            images.append(self.processor.image_processor.shrink(image))
+            if not is_crop_shaped(image.size):
                 encoded.not_crops[row.id] = item.name
-        return encoded, pictures
+        return encoded, images
 
     def _report(self, bad: list[Skipped]) -> None:
         if bad and not self.skip_bad:

@@ -1,10 +1,7 @@
-"""What a gallery can keep of an image besides its vector.
-
-Rows from metadata, and metadata from rows.
-"""
+"""Metadata of images: check what a user gave, make rows of it, read it back, change it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -13,48 +10,49 @@ import numpy as np
 
 from tbps.gallery.checks import GalleryError, shown
 from tbps.gallery.crops import check_box
-from tbps.gallery.moments import seconds
 from tbps.gallery.scalars import check_digits, name_of, plain
-from tbps.gallery.store import Row
+from tbps.gallery.store import Row, VectorStore
+from tbps.gallery.timestamps import seconds
 
-_DEEPEST = 32  # lists and dicts within each other
+_MAX_DEPTH = 32  # of nested lists and dicts
 
 
 def checked(where: str, entry: Any) -> dict[str, Any]:
     """
-    Metadata of an image, with moments as text and NumPy's scalars as Python's.
+    Check the metadata of an image, and convert timestamps to text and NumPy scalars to Python's.
 
     Args:
-        where: what messages call it. entry: what a user gave.
+        where: the name of the metadata in error messages.
+        entry: what the user gave.
 
     Raises:
-        TypeError: it is no dict of what JSON can hold, or a name with a fixed meaning has another type.
-        ValueError: a timestamp that is no time, a box without area, a number of too many digits, lists and dicts too
-            deep in each other.
+        TypeError: it is not a dict of what JSON can hold, or a name with a fixed meaning has another type.
+        ValueError: an invalid timestamp, a box without area, a number of too many digits, or lists and dicts nested too
+            deep.
     """
     if not isinstance(entry, Mapping):
         raise TypeError(f"{where} is a {type(entry).__name__}: expected a dict.")
-    kept: dict[str, Any] = _as_json(where, entry, _DEEPEST)
+    metadata: dict[str, Any] = _as_json(where, entry, _MAX_DEPTH)
     try:
-        json.dumps(kept, allow_nan=False, ensure_ascii=False).encode()  # half surrogates are no text
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()  # fails for half surrogates
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{where} cannot be kept as JSON ({error}): use text, finite numbers, truth values, lists and dicts."
+            f"{where} cannot be stored as JSON ({error}): use text, finite numbers, booleans, lists and dicts."
         ) from error
-    seconds(f"{where}: timestamp", kept.get("timestamp"))
+    seconds(f"{where}: timestamp", metadata.get("timestamp"))
     for name in ("camera", "source"):
-        if kept.get(name) is not None:
-            name_of(f"{where}: {name}", kept[name])
-    check_box(where, kept.get("box"))
-    return kept
+        if metadata.get(name) is not None:
+            name_of(f"{where}: {name}", metadata[name])
+    check_box(where, metadata.get("box"))
+    return metadata
 
 
 def parsed(text: str, id: str | None = None) -> dict[str, Any]:
     """
-    The metadata that a row keeps as text.
+    Parse the metadata of a row.
 
     Raises:
-        GalleryError: somebody else wrote it, and it is no JSON object.
+        GalleryError: it is not a JSON object, so another program wrote it.
     """
     try:
         found = json.loads(text)
@@ -62,27 +60,28 @@ def parsed(text: str, id: str | None = None) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         whose = f"The metadata {shown(text)}" if id is None else f"The metadata of the image {id!r}"
-        raise GalleryError(f"{whose} is no JSON object: remove that image.")
+        raise GalleryError(f"{whose} is not a JSON object: remove that image.")
     return found
 
 
-def _as_json(where: str, value: Any, deeper: int) -> Any:
-    """A value as JSON has it; what JSON has nothing for stays, and is refused by its writer.
+def _as_json(where: str, value: Any, depth: int) -> Any:
+    """
+    Convert a value to what JSON has. A value of any other type stays, and the JSON encoder refuses it.
 
     Raises:
-        TypeError: a name that is no text: 1 and "1" would become one name.
+        TypeError: a name is not text; 1 and "1" would become one name.
     """
     value = value.item() if isinstance(value, np.datetime64) and value.dtype == "datetime64[D]" else value
     value = value.astype("datetime64[us]").item() if isinstance(value, np.datetime64) else plain(value)
-    if isinstance(value, Mapping | list | tuple) and not deeper:
-        raise ValueError(f"{where} holds lists or dicts more than {_DEEPEST} deep in each other: make it flatter.")
+    if isinstance(value, Mapping | list | tuple) and not depth:
+        raise ValueError(f"{where} holds lists or dicts more than {_MAX_DEPTH} deep in each other: make it flatter.")
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
                 raise TypeError(f"{where}: the name {shown(name)} is a {type(name).__name__}, expected text.")
-        return {str.__str__(name): _as_json(where, one, deeper - 1) for name, one in value.items()}
+        return {str.__str__(name): _as_json(where, one, depth - 1) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(where, one, deeper - 1) for one in value]
+        return [_as_json(where, one, depth - 1) for one in value]
     if isinstance(value, int) and not isinstance(value, bool):
         check_digits(f"{where}: a value", value)
     return value.isoformat() if isinstance(value, date) else value
@@ -92,18 +91,20 @@ _TYPED: dict[str, Callable[[str, Any], Any]] = {"camera": name_of, "source": nam
 
 
 def make_row(id: str, path: str | None, metadata: Mapping[str, Any]) -> Row:
-    """A row whose typed fields are those that its metadata has."""
+    """Make a row, whose camera, source and timestamp are those of its metadata."""
     facts = {name: read(name, metadata[name]) for name, read in _TYPED.items() if metadata.get(name) is not None}
     return Row(id, path, json.dumps(metadata), **facts)
 
 
 def stored_row(id: str, path: str | None, metadata: str) -> Row:
     """
-    The row of metadata that are there already. An earlier version or a stranger may have written them: a camera, source
-    or timestamp that would be refused today cannot be asked for, and all of it stays as it is.
+    Make a row of stored metadata, which stay as they are.
+
+    An earlier version or another program may have written them. A camera, source or timestamp that would be refused
+    today cannot be filtered by.
 
     Raises:
-        GalleryError: they are no JSON object.
+        GalleryError: the metadata are not a JSON object.
     """
     facts = {name: _fact(name, value) for name, value in parsed(metadata, id).items() if name in _TYPED}
     return Row(id, path, metadata, **facts)
@@ -117,20 +118,25 @@ def _fact(name: str, value: Any) -> Any:
 
 
 def metadata_of(row: Row) -> dict[str, Any]:
-    """The metadata of a row.
+    """
+    Parse the metadata of a row.
 
     Raises:
-        GalleryError: somebody else wrote it, and it is no JSON object.
+        GalleryError: it is not a JSON object, so another program wrote it.
     """
     return parsed(row.metadata, row.id)
 
 
 def changed_row(row: Row, path: str | None, changes: Mapping[str, Any]) -> Row:
-    """The row with a path, if there is one, and with some names of its metadata set, or taken out where the value is
-    None. Its other names and its thumbnail stay.
+    """
+    Change the path and the metadata of a row. Its thumbnail and all other metadata stay.
+
+    Args:
+        path: the new path; None keeps the old one.
+        changes: metadata to set. A value of None deletes the name.
 
     Raises:
-        GalleryError: of what stays, an earlier version or somebody else wrote what is refused.
+        GalleryError: the metadata that stay would be refused today; an earlier version or another program wrote them.
     """
     metadata = {**metadata_of(row), **changes}
     kept = {name: value for name, value in metadata.items() if value is not None or name not in changes}
@@ -139,3 +145,24 @@ def changed_row(row: Row, path: str | None, changes: Mapping[str, Any]) -> Row:
     except (TypeError, ValueError) as error:
         raise GalleryError(f"The metadata of the image {shown(row.id)}: {error} Change that too.") from error
     return replace(changed, thumbnail=row.thumbnail)
+
+
+def update_rows(
+    store: VectorStore, ids: Sequence[str], change: Callable[[int, Row], Row]
+) -> tuple[list[str], list[str]]:
+    """
+    Change rows of a store that is open for writing, in one commit.
+
+    Args:
+        ids: the ids of the rows, each once.
+        change: returns the new row, given the position among the ids and the stored row.
+
+    Returns:
+        The ids of rows that changed, and the ids that the store does not hold.
+    """
+    rows = store.get(ids)
+    held = [(place, found.row) for place, found in enumerate(rows) if found is not None]
+    new = [row for row, old in ((change(place, row), row) for place, row in held) if row != old]
+    if new:
+        store.replace(new)
+    return [row.id for row in new], [id for id, found in zip(ids, rows, strict=True) if found is None]

@@ -1,4 +1,4 @@
-"""Paths of images as text: which folders one lies in. A gallery may have been made on a machine of another kind."""
+"""Paths of images as text, and the folders that they lie in. Another operating system may have made the gallery."""
 
 import os
 from typing import Any
@@ -9,10 +9,14 @@ from tbps.gallery.checks import check_text, shown
 
 def full_path(what: str, path: Any) -> str:
     """
-    A path as a gallery keeps it, without a separator at its end.
+    Make a path absolute, in the form in which a gallery stores it: without a separator at the end.
+
+    Args:
+        what: the name of the value in error messages.
 
     Raises:
-        TypeError: no path. ValueError: it is empty or no Unicode text.
+        TypeError: the value is not a path.
+        ValueError: the path is empty or not valid Unicode.
     """
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise TypeError(f"{what}={shown(path)}: expected a path, or several of them.")
@@ -24,17 +28,17 @@ def full_path(what: str, path: Any) -> str:
 
 
 def separator(path: str) -> str:
-    """What a folder's path ends with before the names in it."""
+    """Return the separator between the names of a path."""
     return "\\" if _is_windows(path) else "/"
 
 
 def places_of(path: str) -> list[str]:
-    """A file's path, and those of all folders that it lies in."""
+    """Return a file's path and those of all folders that it lies in."""
     sign = separator(path)
     ends = [place for place, letter in enumerate(path) if letter == sign]
     return [path, *(path[:end] for end in ends if end), *(["/"] if path.startswith("/") else [])]
 
 
 def _is_windows(path: str) -> bool:
-    r"""Whether it is absolute on Windows: C:\people or \\server\people."""
+    r"""Whether a path is absolute on Windows: C:\people or \\server\people."""
     return path.startswith("\\\\") or (path[:1].isalpha() and path[1:3] in (":", ":\\"))

@@ -1,7 +1,4 @@
-"""What a search gives: images found, each with what its parts contribute, and a picture where one may be shown.
-
-What became of the images that were to be added.
-"""
+"""What a gallery returns: hits, the outcome of adding and updating images, and facts about the gallery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,14 +10,19 @@ from PIL import Image
 
 from tbps.data.images import BadImageError, open_image
 from tbps.gallery.metadata import metadata_of
-from tbps.gallery.store import Layout, StoredHit
+from tbps.gallery.store import FileInfo, Layout, StoredHit
 from tbps.gallery.stored_image import FileState, StoredImage
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that could not be added: its file or its place among the images, as text, and the reason, which names
-    it too."""
+    """
+    An image that could not be added.
+
+    Args:
+        name: its file, or its place among the images, as text.
+        reason: why; it names the image too.
+    """
 
     name: str
     reason: str
@@ -29,13 +31,17 @@ class Skipped:
 @dataclass
 class AddResult:
     """
-    What `Gallery.add` did with each image.
+    The outcome of `Gallery.add`.
 
-    `added` are the ids of the new ones, in order; `updated` the ids of those whose path, metadata or thumbnail changed,
-    with `update`; `unchanged` is the number of those that were in the gallery already, or came twice; `skipped` are
-    those that could not be added, with `skip_bad`, and what a folder holds of images in formats that cannot be opened.
-    `not_crops` are names of those added that are not shaped like the crop of a person; `moved` the ids of those that
-    are in the gallery under the path of a file that is gone, and whose path here `update` would take up.
+    Args:
+        added: the ids of new images, in order.
+        updated: the ids of images whose path, metadata or thumbnail changed (with `update=True`).
+        unchanged: the number of images that were in the gallery already, or came twice.
+        skipped: images that could not be added (with `skip_bad=True`), and files of a folder in image formats that
+            cannot be opened.
+        not_crops: names of added images that are not shaped like the crop of a person.
+        moved: the ids of images whose stored path leads to no file any more, while the content is at the path given
+            now. `update=True` takes over the new path.
     """
 
     added: list[str] = field(default_factory=list)
@@ -46,11 +52,40 @@ class AddResult:
     moved: list[str] = field(default_factory=list)
 
 
+@dataclass
+class UpdateResult:
+    """The outcome of `Gallery.update`: the ids of images that changed, and the ids that the gallery does not hold."""
+
+    updated: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """
+    Facts about a gallery.
+
+    Args:
+        images: the number of images.
+        model: the name of the model that made the vectors. revision: its revision on the Hub.
+        fingerprint: the model's fingerprint, as stored in the gallery.
+        layout: the layout of the vectors.
+        files: the files of a gallery in a folder; None in Milvus.
+    """
+
+    images: int
+    model: str
+    revision: str | None
+    fingerprint: str
+    layout: Layout
+    files: FileInfo | None
+
+
 _GIVEN = "_image"
 
 
 class _ImageField:
-    """The field `image`: of a gallery's hits it is found when it is asked for, as that reads the file."""
+    """The field `image`. A gallery's hit reads the file each time that the field is read."""
 
     @overload
     def __get__(self, hit: None, owner: type) -> None: ...
@@ -61,19 +96,25 @@ class _ImageField:
         return given.shown() if isinstance(given, StoredImage) else given
 
     def __set__(self, hit: "Hit", given: "Path | bytes | StoredImage | _ImageField | None") -> None:
-        # the field's default, where no image is given, is this descriptor
+        # without an image, `given` is the field's default: this descriptor
         vars(hit)[_GIVEN] = None if isinstance(given, _ImageField) else given
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An image found.
+    """
+    An image that a search found.
 
-    `score` is the inner product of the retrieval vectors; `parts` (K + 1,) are what the global embedding and each part
-    contribute to it, they sum to the score. `path` is the file as it was added, None where it is none: text from the
-    gallery, not to be opened unchecked. `image` may be shown: the path, if it is within the roots given to
-    `Gallery.open` and the file there is still the one that was added, else the thumbnail, if one was kept, else None.
-    It is looked for each time that it is asked for.
+    Args:
+        id: the image's id, a hash of its content.
+        score: the inner product of the retrieval vectors of query and image.
+        path: the file as it was added; None if the image was not a file. This is text from the gallery: do not open it
+            unchecked.
+        metadata: the image's metadata.
+        parts: (K + 1,) the contributions of the global embedding and of each part to the score, which is their sum.
+        image: an image that is safe to show. It is the path, if that lies below the `roots` given to `Gallery.open` and
+            the file still is the image that was added; otherwise the thumbnail, if there is one; otherwise None. It is
+            looked up each time.
     """
 
     id: str
@@ -85,13 +126,13 @@ class Hit:
 
     @property
     def file_state(self) -> FileState | None:
-        """Whether the file at `path` is still the image that was added: "unchanged", "changed", "gone", "unreadable";
-        None where it is outside of the roots, or no file was added."""
+        """Whether the file at `path` is still the image that was added: "unchanged", "changed", "gone" or "unreadable".
+        None if it lies outside of the roots, or the image was not a file."""
         given = vars(self)[_GIVEN]
         return given.file_state() if isinstance(given, StoredImage) else None
 
     def load_image(self) -> tuple[Image.Image | None, str]:
-        """The picture to show, RGB, and a remark where there is none or where the file is no longer that image."""
+        """Load the image to show, RGB, and a remark if there is none or if the file has changed."""
         given = vars(self)[_GIVEN]
         if isinstance(given, StoredImage):
             return given.load_image()
@@ -102,7 +143,7 @@ class Hit:
 
 
 def make_hit(found: StoredHit, query: np.ndarray, layout: Layout, roots: Sequence[Path]) -> Hit:
-    """The hit of a row found for a query (E,)."""
+    """Make the hit of a stored row for a query (E,)."""
     row = found.row
     products = np.multiply(query, found.vector, dtype=np.float64)
     parts = (products[: layout.prefix_dim].sum(), *products[layout.prefix_dim :].reshape(layout.num_parts, -1).sum(1))

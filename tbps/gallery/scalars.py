@@ -1,4 +1,4 @@
-"""Text, numbers and truth values of metadata, and when two of them are the same."""
+"""Scalar metadata values (text, numbers, booleans), and when two of them are equal."""
 
 import math
 from typing import Any
@@ -9,31 +9,31 @@ from tbps.gallery.checks import check_text, shown
 
 Scalar = str | int | float | bool
 
-MOST_DIGITS = 640  # the least to which Python's own limit for reading a number can be set
+MOST_DIGITS = 640  # the lowest limit that Python can be set to for reading an integer
 
 
 def plain(value: Any) -> Any:
-    """A scalar of NumPy as Python's; anything else as it is."""
+    """Convert a NumPy scalar to Python's; leave anything else."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def scalar(what: str, value: Any) -> Scalar:
     """
-    A value that can be asked for.
+    Check a value that a filter asks for.
 
     Args:
-        what: what messages call it.
+        what: the name of the value in error messages.
 
     Raises:
-        TypeError: neither text nor number nor truth value. ValueError: half surrogates, a number that is not finite
-            or has more than 640 digits.
+        TypeError: not text, a number or a boolean.
+        ValueError: text that is not valid Unicode, or a number that is not finite or has more than 640 digits.
     """
     value = plain(value)
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
         check_text(what, value)
-        return str.__str__(value)  # of a subclass, as an enumeration, what is stored of it
+        return str.__str__(value)  # of a subclass, such as an enumeration, what JSON stores
     if isinstance(value, int):
         check_digits(what, value)
         return int(value)
@@ -41,24 +41,24 @@ def scalar(what: str, value: Any) -> Scalar:
         if not math.isfinite(value):
             raise ValueError(f"{what}={shown(value)}: expected a finite number.")
         return float(value)
-    raise TypeError(f"{what}={shown(value)}: expected text, a number or a truth value.")
+    raise TypeError(f"{what}={shown(value)}: expected text, a number or a boolean.")
 
 
 def check_digits(what: str, number: int) -> None:
-    """Refuse a number that some readers of JSON could not read."""
+    """Refuse an integer that some JSON readers cannot read."""
     if abs(number) >= 10**MOST_DIGITS:
         raise ValueError(f"{what} is a number of more than {MOST_DIGITS} digits: give it as text.")
 
 
 def one_form(value: Scalar) -> Scalar:
-    """One form for numbers that are equal: 1.0 as 1; True stays a truth value."""
+    """Give equal numbers one form: 1.0 becomes 1. True stays a boolean."""
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return int(value)
     return value
 
 
 def written_alike(value: Any) -> Any:
-    """A value of JSON in which all numbers have one form, within lists and objects too."""
+    """Give all numbers in a JSON value one form, within lists and objects too."""
     if isinstance(value, list):
         return [written_alike(one) for one in value]
     if isinstance(value, dict):
@@ -68,10 +68,13 @@ def written_alike(value: Any) -> Any:
 
 def name_of(what: str, value: Any) -> str:
     """
-    A camera or source as text: numbers that are equal are one, and 3 is "3".
+    Convert a camera or source to text. Equal numbers are one camera, and 3 is "3".
+
+    Args:
+        what: the name of the value in error messages.
 
     Raises:
-        TypeError, ValueError: as `scalar`; or it is a truth value.
+        TypeError, ValueError: as `scalar`, or the value is a boolean.
     """
     found = scalar(what, value)
     if isinstance(found, bool):
@@ -80,5 +83,5 @@ def name_of(what: str, value: Any) -> str:
 
 
 def same(stored: Any, asked: Scalar) -> bool:
-    """Equality of JSON values: True is not 1, while 1 and 1.0 are the same number."""
+    """Compare two JSON values: 1 and 1.0 are the same number, and True is not 1."""
     return isinstance(stored, bool) == isinstance(asked, bool) and bool(stored == asked)

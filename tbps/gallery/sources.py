@@ -1,4 +1,4 @@
-"""What users have (a folder, paths, pictures, a dataset) as items to be encoded one after the other."""
+"""Turn what users give (a folder, paths, images, a dataset) into items to encode one by one."""
 
 import os
 import sys
@@ -22,23 +22,28 @@ from tbps.gallery.stored_image import content_id, open_content
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# sentences that come with an image describe it for training; they are not facts about it
+# captions describe an image for training; they are not metadata
 _CAPTION_COLUMNS = frozenset({"caption", "captions", "text", "texts", "sentence", "sentences", "description"})
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture, RGB, and the row of it: under the id of the bytes that were read."""
+    """An image, RGB, and its row, whose id is the hash of the bytes that were read."""
 
     row: Row
-    picture: Image.Image
+    image: Image.Image
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image not yet opened, and what is to be kept of it; `name` is what an error calls it, as text.
+    """
+    An image that is not opened yet.
 
-    `source` gives the image each time that it is asked for, so that thousands of items hold none of them.
+    Args:
+        row: the row to store.
+        source: returns the image each time it is called, so that thousands of items hold no image in memory.
+        name: the name of the image in error messages.
+        box: the box in its metadata, if it has one.
     """
 
     row: Row
@@ -48,28 +53,33 @@ class Item:
 
     def open(self) -> Opened:
         """
-        The picture as it is now. Where it has changed since the item was made, its row has the id of what is there.
+        Open the image. If its file has changed since the item was made, the row has the id of the new content.
 
         Raises:
-            BadImageError: it cannot be read, its file's name cannot be stored, or its box is none of this image; the
-                message names it.
+            BadImageError: the image cannot be read, its file name cannot be stored, or its box does not match it; the
+                message names the image.
         """
         path = self.row.path
         if path is not None and not is_text(path):
             raise BadImageError(f"{self.name}: this name is not UTF-8 and cannot be stored. Rename the file.")
         try:
-            id, picture = open_content(self.source(), self.name)
+            id, image = open_content(self.source(), self.name)
         except BadImageError as error:
             raise BadImageError(str(error) if path else f"{self.name}: {error}") from error
-        check_box_fits(self.name, self.box, picture.size)
-        return Opened(replace(self.row, id=id), picture)
+        check_box_fits(self.name, self.box, image.size)
+        return Opened(replace(self.row, id=id), image)
 
 
 def expand_folder(images: Any) -> tuple[Any, list[Skipped]]:
-    """A folder as its files, and what cannot be opened of it; anything else as it is.
+    """
+    List the files of a folder; leave anything else as it is.
+
+    Returns:
+        The files, and those that cannot be opened.
 
     Raises:
-        FileNotFoundError, BadImageError: as `find_images`. ValueError: a blank path, or an address that is no file's.
+        FileNotFoundError, BadImageError: as `find_images`.
+        ValueError: a blank path, or an address that is not that of a file.
     """
     if isinstance(images, str | Path):
         place = local_path(images)
@@ -81,16 +91,15 @@ def expand_folder(images: Any) -> tuple[Any, list[Skipped]]:
 
 def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tuple[int, Iterator[Item]]:
     """
-    The number of images and, lazily, the items.
+    Count the images, and iterate over their items lazily.
 
     Args:
-        images: an image file, a picture, a sequence of files and pictures, or a `datasets.Dataset` with a
-            column `image`.
-        metadata: one dict for each image, of what JSON can hold; laid over what a dataset says.
+        images: an image file, an image, a sequence of files and images, or a `datasets.Dataset` with a column `image`.
+        metadata: one dict of JSON values for each image. They override the columns of a dataset.
 
     Raises:
-        TypeError: images of another kind, or metadata that JSON cannot hold.
-        ValueError: another number of dicts than of images, or a dataset without images.
+        TypeError: images of another type, or metadata that JSON cannot hold.
+        ValueError: the numbers of dicts and images differ, or a dataset without images.
     """
     if _is_dataset(images):
         count, make = len(images), _dataset_maker(images)
@@ -102,7 +111,8 @@ def read_items(images: Any, metadata: Sequence[Mapping[str, Any]] | None) -> tup
 
 
 def _is_dataset(images: Any) -> bool:
-    """Whoever has one has imported `datasets`, which takes a second: a search should not."""
+    """Whether the images are a `datasets.Dataset`. Importing `datasets` takes a second, and a caller who has one has
+    imported it."""
     return "datasets" in sys.modules and isinstance(images, sys.modules["datasets"].Dataset)
 
 
@@ -121,7 +131,7 @@ def _as_list(images: Any) -> list[Any]:
 
 
 def _list_maker(images: list[Any]) -> Callable[[int, dict[str, Any]], Item]:
-    """Checks every element before the first is encoded."""
+    """Check every element before the first is encoded."""
     for position, image in enumerate(images):
         if not isinstance(image, str | Path | Image.Image):
             raise TypeError(f"Image {position} is a {type(image).__name__}: expected a path or a PIL image.")
@@ -139,36 +149,42 @@ def _dataset_maker(dataset: "Dataset") -> Callable[[int, dict[str, Any]], Item]:
         raise ValueError(f"The dataset has the columns {dataset.column_names}: expected one called 'image'; rename it.")
     # undecoded, so that a bad image is an error of ours, and one already known is never decoded
     dataset = dataset.cast_column("image", ImageColumn(decode=False))
-    pictures = dataset.select_columns("image")
+    image_column = dataset.select_columns("image")
 
     def make(position: int, metadata: dict[str, Any]) -> Item:
         row = dataset[position]
         cell = row.pop("image") or {}
         source = cell.get("bytes") or cell.get("path") or b""
-        again = partial(_cell, pictures, position) if isinstance(source, bytes) else None
+        again = partial(_cell, image_column, position) if isinstance(source, bytes) else None
         return _item(source, f"row {position} of the dataset", {**_facts(row, position), **metadata}, again)
 
     return make
 
 
 def _facts(row: Mapping[str, Any], position: int) -> dict[str, Any]:
-    """What a dataset's row says of its image; captions and what is None are left out."""
-    said = {name: value for name, value in row.items() if value is not None and name.lower() not in _CAPTION_COLUMNS}
-    return checked(f"row {position} of the dataset", said)
+    """Return the metadata of a dataset's row, without captions and None."""
+    facts = {name: value for name, value in row.items() if value is not None and name.lower() not in _CAPTION_COLUMNS}
+    return checked(f"row {position} of the dataset", facts)
 
 
-def _cell(pictures: "Dataset", position: int) -> bytes:
-    """The bytes in a dataset's row, read again."""
-    return bytes(pictures[position]["image"]["bytes"] or b"")
+def _cell(image_column: "Dataset", position: int) -> bytes:
+    """Read the bytes of a dataset's row again."""
+    return bytes(image_column[position]["image"]["bytes"] or b"")
 
 
 def _item(
     source: ImageSource, name: str, metadata: dict[str, Any], again: Callable[[], ImageSource] | None = None
 ) -> Item:
-    """`name` is what an image that is no file is called; `again` gives the source where it should not be held."""
+    """
+    Make the item of an image.
+
+    Args:
+        name: the name, in error messages, of an image that is not a file.
+        again: reads the source again if it should not stay in memory.
+    """
     path = name_as_text(os.path.abspath(source)) if isinstance(source, str | Path) else None
     id = content_id(source) if path is None or is_text(path) else None
-    # what has no content, or no name, is never stored: opening it fails where bad images are dealt with
+    # without content or a valid name, it is never stored: opening it fails where bad images are handled
     row = make_row(id or name, path, metadata)
     return Item(row, again or (lambda: source), shown(path) if path else name, metadata.get("box"))
 

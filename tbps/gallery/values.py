@@ -1,4 +1,4 @@
-"""What rows say, without their vectors: one after the other, or counted by value."""
+"""Read rows without their vectors: one by one, counted by value, or as an explanation of a filter without matches."""
 
 import json
 from collections import Counter
@@ -14,23 +14,23 @@ from tbps.gallery.scalars import written_alike
 from tbps.gallery.store import View
 
 COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp", "thumbnail")
-_MOST_VALUES = 100_000  # of one name: further ones are left out, so that memory is bounded
+_MAX_VALUES = 100_000  # of one name: further ones are left out, so that memory is bounded
 _SHOWN = 12  # values in a message
-_LETTERS = 40  # of a value in a message
+_MAX_LETTERS = 40  # of a value in a message
 
 
 def select_rows(view: View, where: Filter | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """
-    Fields of the rows that meet a filter, with metadata as a dict.
+    Iterate over some columns of the rows that meet a filter, with metadata as a dict.
 
     Raises:
-        TypeError, ValueError: columns that there are not.
+        TypeError, ValueError: unknown columns, or none.
     """
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise TypeError(f"columns={shown(columns)}: expected a list of {', '.join(COLUMNS)}.")
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown or not columns:
-        what = f"{shown(unknown[0])} is no column" if unknown else "there are none"
+        what = f"{shown(unknown[0])} is not a column" if unknown else "there are none"
         raise ValueError(f"columns={shown(list(columns))}: {what}; expected some of {', '.join(COLUMNS)}.")
     return _read(view, where, list(dict.fromkeys(columns)))
 
@@ -45,12 +45,12 @@ def _read(view: View, where: Filter | None, columns: list[str]) -> Iterator[dict
 
 def values_of(view: View, name: str, where: Filter | None = None) -> list[tuple[Any, int]]:
     """
-    The values of a metadata name and the number of rows that have each, the most frequent first.
+    List the values of a metadata name, each with the number of its rows, the most frequent first.
 
     Cameras and sources are text, as filters compare them.
 
     Raises:
-        TypeError, ValueError: a name that is no text.
+        TypeError, ValueError: the name is not text.
     """
     if not isinstance(name, str):
         raise TypeError(f"name={shown(name)}: expected the name of a metadata value, as text.")
@@ -60,14 +60,19 @@ def values_of(view: View, name: str, where: Filter | None = None) -> list[tuple[
     for row in _read(view, where, [name if is_column else "metadata"]):
         value = row[name] if is_column else row["metadata"].get(name)
         text = json.dumps(written_alike(value), sort_keys=True)
-        if value is not None and (text in counts or len(counts) < _MOST_VALUES):
+        if value is not None and (text in counts or len(counts) < _MAX_VALUES):
             counts[text] += 1
     return [(json.loads(text), count) for text, count in counts.most_common()]
 
 
 def why_none(view: View, where: Filter) -> str | None:
-    """Where no row meets a filter: that, and a line for each name that it asks for, with the values that there are.
-    None where a row meets it."""
+    """
+    Explain why no row meets a filter.
+
+    Returns:
+        A text with a line for each name that the filter uses, which lists the values that exist; None if a row meets
+        the filter.
+    """
     if view.count(where):
         return None
     filters = where.flat
@@ -85,11 +90,11 @@ def why_none(view: View, where: Filter) -> str | None:
 
 
 def _some(values: list[tuple[Any, int]]) -> str:
-    """Values as they are written in a filter: text is in quotes, so that 12 and "12" can be told apart."""
+    """Format values as a filter has them. Text is in quotes, so that 12 and "12" look different."""
     texts = []
     for value, count in values[:_SHOWN]:
         text = json.dumps(value, ensure_ascii=False)
-        texts.append(f"{text if len(text) <= _LETTERS else text[:_LETTERS] + '...'} ({count})")
+        texts.append(f"{text if len(text) <= _MAX_LETTERS else text[:_MAX_LETTERS] + '...'} ({count})")
     more = [f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else []
     return ", ".join([*texts, *more]) or "on no image"
 
@@ -100,13 +105,13 @@ def _times(view: View) -> str:
 
 
 def _paths(view: View) -> str:
-    """The first and the last in the order of their letters, which shows where they lie."""
+    """Format the first and the last path in alphabetical order, which shows where the images lie."""
     found = _extremes(view, "path")
     return "{} to {} ({})".format(*found) if found else "on no image"
 
 
 def _extremes(view: View, column: str) -> tuple[Any, Any, int] | None:
-    """The least and the greatest value of a column, and how many there are; None where there is none."""
+    """Return the smallest and the largest value of a column, and the number of values; None if there are none."""
     found: tuple[Any, Any, int] | None = None
     for row in _read(view, None, [column]):
         value = row[column]
@@ -116,9 +121,9 @@ def _extremes(view: View, column: str) -> tuple[Any, Any, int] | None:
     return found
 
 
-def _written(moment: float) -> str:
-    """As ISO 8601, but for what an earlier version took for a moment."""
+def _written(timestamp: float) -> str:
+    """Format a timestamp as ISO 8601, unless an earlier version stored one that is out of range."""
     try:
-        return datetime.fromtimestamp(moment, UTC).isoformat()
+        return datetime.fromtimestamp(timestamp, UTC).isoformat()
     except (ValueError, OverflowError, OSError):
-        return f"{moment:.0f} seconds since 1970"
+        return f"{timestamp:.0f} seconds since 1970"

@@ -12,9 +12,9 @@ from tiny import SENTENCES
 from tbps.evaluation.fingerprint import ModelIdentity
 from tbps.gallery import Filter, Gallery
 from tbps.gallery.folder.shards import Shard
-from tbps.gallery.listing import remove_where
 from tbps.gallery.metadata import make_row
 from tbps.gallery.open_store import open_store
+from tbps.gallery.records import remove_where
 from tbps.gallery.store import Layout
 from tbps.gallery.values import select_rows, values_of
 

@@ -14,8 +14,7 @@ import torch
 from handmade_gallery import WIDTH, append, new_store, number_of, numbers_in, row, vector, vectors
 
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.grouping import same_person
-from tbps.gallery.searching import Options, find
+from tbps.gallery.searching import SearchOptions, find, same_person
 from tbps.gallery.store import SearchRequest
 
 
@@ -150,7 +149,7 @@ def test_threads_that_search_while_others_write_get_hits_that_fit_together(tmp_p
         view = store.snapshot()
         assert view.known([row(n).id for n in range(50)]) == {row(n).id for n in range(50)}
         assert_fits_together(view.get([row(n).id for n in range(50)]), np.zeros(WIDTH))
-        assert len(find(view, queries, view.count(), Options())[0]) == view.count()
+        assert len(find(view, queries, view.count(), SearchOptions())[0]) == view.count()
         assert same_person(view, [row(1).id], 1e9) == {row(1).id}
         assert sum(len(rows) for rows, _ in view.scan()) == view.count()
 

@@ -1,19 +1,32 @@
-"""The methods of `Gallery` that maintain it: compact, index, check, copy."""
+"""The methods of `Gallery` that maintain it: info, compact, index, check, copy."""
 
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from tbps.gallery.checks import GalleryError, check_finite, check_positive
+from tbps.gallery.checks import GalleryError, check_finite, check_positive, refuse_renamed
 from tbps.gallery.copy import copy_rows
 from tbps.gallery.open_store import check_dtype, check_stored_dtype, open_existing, open_store
+from tbps.gallery.results import GalleryInfo
 from tbps.gallery.store import ROWS_PER_FILE, TARGET_RECALL, Dtype, FileStore, VectorStore
 
 
-class Upkeep:
+class Maintenance:
     """Maintenance of a gallery. None of it needs a model."""
 
     _store: VectorStore
+
+    def info(self) -> GalleryInfo:
+        """Return facts about the gallery: its model, its layout, its size and its index."""
+        store = self._store
+        return GalleryInfo(
+            images=store.count(),
+            model=store.model.name,
+            revision=store.model.revision,
+            fingerprint=store.model.fingerprint,
+            layout=store.layout,
+            files=store.info() if isinstance(store, FileStore) else None,
+        )
 
     def compact(self, rows_per_file: int = ROWS_PER_FILE, progress: bool = True) -> None:
         """
@@ -35,6 +48,7 @@ class Upkeep:
         if left := store.set_aside():
             warnings.warn(left, stacklevel=2)
 
+    @refuse_renamed(lists="nlist")
     def build_index(
         self, nlist: int | None = None, progress: bool = True, *, target_recall: float = TARGET_RECALL
     ) -> None:
@@ -68,7 +82,7 @@ class Upkeep:
                 f"With all lists the index finds {index.recall:.3f} of the ten best images, and target_recall="
                 f"{target_recall} was asked for: the best are too much alike for its 8-bit codes. mode='index' "
                 "searches exactly.",
-                stacklevel=2,
+                stacklevel=3,  # the decorator is a frame
             )
 
     def check(self, progress: bool = True) -> None:
