@@ -101,7 +101,7 @@ def refuse_renamed_fields(**names: str) -> Callable[[type[R]], type[R]]:
     """Decorate a class so that an argument with a former name is refused with its present name."""
 
     def decorate(kind: type[R]) -> type[R]:
-        kind.__init__ = refuse_renamed(**names)(kind.__init__)  # type: ignore[misc]
+        kind.__init__ = refuse_renamed(**names)(kind.__init__)  # type: ignore[method-assign]
         return kind
 
     return decorate

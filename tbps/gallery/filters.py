@@ -149,7 +149,7 @@ class Filter:
         for name in ("all_of", "any_of", "none_of"):  # a list could change later
             object.__setattr__(self, name, _filters(name, getattr(self, name)))
         if self.depth > _MAX_DEPTH:
-            raise ValueError(f"Filters are nested more than {_MAX_DEPTH} deep: make it flatter.")
+            raise ValueError(f"Filters are nested more than {_MAX_DEPTH} deep: make them flatter.")
         if not isinstance(self.metadata, Mapping):
             raise TypeError(f"metadata={shown(self.metadata)}: expected a dict, as Filter(metadata={{'floor': 2}}).")
         _ = self.cameras, self.sources, self.paths, self.conditions  # each checks its arguments
@@ -248,7 +248,7 @@ def filter_of(described: Any, depth: int = _MAX_DEPTH) -> Filter:
     if unknown:
         raise ValueError(f"A filter has no {shown(unknown[0])}: expected {', '.join(names)}.")
     if not depth:
-        raise ValueError(f"Filters are nested more than {_MAX_DEPTH} deep: make it flatter.")
+        raise ValueError(f"Filters are nested more than {_MAX_DEPTH} deep: make them flatter.")
     inner: dict[str, Any] = {}
     for name in {"all_of", "any_of", "none_of"} & described.keys():
         if not isinstance(described[name], list | tuple):

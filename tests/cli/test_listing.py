@@ -82,7 +82,7 @@ def test_removal_by_a_filter_counts_first_and_needs_a_word(people, capsys):
     assert main(["gallery", "remove", people, "id4", "--dry-run"]) == 0
     assert capsys.readouterr().out == "1 of 1 images would be removed\n"
     for wrong, said in (([], "Give IDs, or a filter"), (["id4", "--camera", "c1", "--yes"], "Give IDs, or a filter"),
-                        (["--where", "{}", "--yes"], "asks for nothing")):  # fmt: skip
+                        (["--where", "{}", "--yes"], "has no conditions")):  # fmt: skip
         assert main(["gallery", "remove", people, *wrong]) == 2
         assert said in capsys.readouterr().err
     assert main(["gallery", "list", people, "--count"]) == 0

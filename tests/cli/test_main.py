@@ -48,7 +48,7 @@ def test_toy_data_then_check_then_evaluate(
         (["search", "MODEL", "TMP/nowhere", "a man"], "is not a gallery: it holds no gallery.json"),
         (["search", "MODEL", "TMP/nowhere/none.db", "a man"], "is not a gallery"),
         (["search", "MODEL", "TMP/gallery", " "], "' '"),
-        (["search", "MODEL", "TMP/gallery", "a \udcff man"], "no Unicode text"),
+        (["search", "MODEL", "TMP/gallery", "a \udcff man"], "not Unicode text"),
         (["search", "MODEL", "TMP/gallery", "a man", "--metadata", "floor=null"], "floor"),
         (["search", "MODEL", "TMP/gallery", "--image", "TMP/x", "--calibration", "TMP/c"], "give --min-score too"),
         (["search", "MODEL", "TMP/gallery", "a man", "--k", "13"], "k=13 is more than the 12 images"),

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tbps.data.images import BadImageError
 from tbps.gallery import Gallery
-from tbps.gallery.crops import LEAST_SHAPE, MOST_SHAPE, check_box
+from tbps.gallery.crops import MAX_ASPECT, MIN_ASPECT, check_box
 
 SENTENCE = "a person with a red coat"
 
@@ -88,9 +88,9 @@ def test_a_box_set_by_id_is_compared_with_the_file_below_a_root(tmp_path, tiny_m
 
 def test_images_that_are_no_crops_are_counted_and_named_once(tmp_path, tiny_model, tiny_processor, caplog):
     gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
-    shapes = [(48, 24), (24, 24), (20, 23), (20, 20 * MOST_SHAPE + 1), (192, 108), (20, 60)]
+    shapes = [(48, 24), (24, 24), (20, 23), (20, 20 * MAX_ASPECT + 1), (192, 108), (20, 60)]
     images = [Image.new("RGB", (round(width), round(height)), (n, 9, 9)) for n, (width, height) in enumerate(shapes)]
-    expected = [f"image {n} of the list" for n, (w, h) in enumerate(shapes) if not LEAST_SHAPE <= h / w <= MOST_SHAPE]
+    expected = [f"image {n} of the list" for n, (w, h) in enumerate(shapes) if not MIN_ASPECT <= h / w <= MAX_ASPECT]
     result = gallery.add(images, batch_size=2, commit_every=2, progress=False)
     assert result.not_crops == expected
     assert len(expected) == 4

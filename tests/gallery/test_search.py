@@ -151,11 +151,11 @@ def test_refuses_what_it_cannot_answer(gallery, query, options, error, match):
 
 @pytest.mark.parametrize(
     ("options", "error", "match"),
-    [({}, ValueError, "asks for nothing"), ({"text": "a", "text_weight": 2}, ValueError, "from 0 to 1"),
+    [({}, ValueError, "is empty: give a text"), ({"text": "a", "text_weight": 2}, ValueError, "from 0 to 1"),
      ({"text": "a", "text_weight": "0.5"}, TypeError, "from 0 to 1"),
      ({"text": "a", "text_weight": None}, TypeError, "from 0 to 1"),
      ({"text": "a", "text_weight": True}, TypeError, "from 0 to 1"),
-     ({"text": 3}, TypeError, "expected a sentence"), ({"text": "a \udcff man"}, ValueError, "no Unicode text")],
+     ({"text": 3}, TypeError, "expected text"), ({"text": "a \udcff man"}, ValueError, "not Unicode text")],
 )  # fmt: skip
 def test_a_query_says_what_it_lacks(options, error, match):
     with pytest.raises(error, match=match):
@@ -173,7 +173,7 @@ def test_only_files_within_the_roots_are_shown(tmp_path, crops, pictures, tiny_m
     assert shown == {str(crops / "00.png"): crops / "00.png", str(outside): None, str(link): None,
                      str(crops / "01.png"): crops / "01.png"}  # fmt: skip
     assert {hit.image for hit in open_().search(SENTENCE, k=4)} == {None}
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         open_(roots=[outside])
 
 
@@ -197,8 +197,8 @@ def test_a_reader_takes_up_what_was_written_when_it_is_told_to(tmp_path, gallery
 
 @pytest.mark.parametrize(
     ("entry", "match"),
-    [({"timestamp": "noon"}, r"metadata\[0\]: timestamp='noon' is no time"), ({"box": [1, 2]}, r"box=\[1, 2\]"),
-     ({"camera": ["a"]}, r"camera=\['a'\]"), ({"camera": "\ud800"}, r"metadata\[0\] cannot be kept.*surrogates")],
+    [({"timestamp": "noon"}, r"metadata\[0\]: timestamp='noon' is not a time"), ({"box": [1, 2]}, r"box=\[1, 2\]"),
+     ({"camera": ["a"]}, r"camera=\['a'\]"), ({"camera": "\ud800"}, r"metadata\[0\] cannot be stored.*surrogates")],
 )  # fmt: skip
 def test_metadata_of_fixed_meaning_is_checked(gallery, pictures, entry, match):
     with pytest.raises((TypeError, ValueError), match=match):
@@ -260,7 +260,7 @@ def test_what_somebody_else_wrote_into_a_gallery_breaks_no_search_unnamed(tmp_pa
     with store.writing():
         store.append([Row("odd metadata", None, "zzz")], vectors[:1])
     gallery.refresh()
-    with pytest.raises(GalleryError, match="metadata of the image 'odd metadata' is no JSON object"):
+    with pytest.raises(GalleryError, match="metadata of the image 'odd metadata' is not a JSON object"):
         gallery.search(SENTENCE, k=14)
 
 

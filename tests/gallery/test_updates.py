@@ -58,10 +58,10 @@ def test_names_are_set_or_taken_out_and_others_stay(gallery):
 def test_what_cannot_be_kept_changes_nothing(gallery):
     [one, two] = [hit.id for hit in gallery.search(SENTENCE, k=2)]
     before = metadata(gallery)
-    for entry, error in (({"x": object()}, "cannot be kept as JSON"), ({"camera": []}, "camera="), ("b", "is a str")):
+    for entry, error in (({"x": object()}, "cannot be stored as JSON"), ({"camera": []}, "camera="), ("b", "is a str")):
         with pytest.raises(TypeError, match=rf"metadata\['{two}'\].*{error}"):
             gallery.update({one: {"camera": "b"}, two: entry})
-    with pytest.raises(ValueError, match="'noon' is no time"):
+    with pytest.raises(ValueError, match="'noon' is not a time"):
         gallery.update({one: {"timestamp": "noon"}})
     with FolderStore.read(Path(gallery._store.where)).writing(), pytest.raises(GalleryError, match="Another process"):
         gallery.update({one: {"camera": "b"}})

@@ -197,7 +197,7 @@ def test_what_an_earlier_version_took_is_read_as_far_as_it_can_be(store, tmp_pat
     assert row == Row("a", None, kept, "3", None, None)
     for filter, count in ((Filter(camera=3), 1), (Filter(since=0), 0), (Filter(metadata={"floor": {">": 1}}), 1)):
         assert store.count(filter) == count
-    with pytest.raises(GalleryError, match="The metadata of the image 'a': timestamp=1777645800000: expected a moment"):
+    with pytest.raises(GalleryError, match="The metadata of the image 'a': timestamp=1777645800000: expected a time"):
         changed_row(row, None, {"floor": 3, "source": "x"})
     assert changed_row(row, None, {"timestamp": 1777645800, "source": None}).timestamp == 1777645800
 
