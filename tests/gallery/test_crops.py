@@ -54,7 +54,7 @@ def test_x_y_width_height_is_refused_wherever_it_can_be_told(box):
     .filter(lambda box: box[0] < box[2] and box[1] < box[3])
 )
 def test_shares_of_the_image_are_no_pixels(box):
-    with pytest.raises(ValueError, match=r"in pixels\. Where these are shares of the image"):
+    with pytest.raises(ValueError, match=r"in pixels\. If these are fractions of the image"):
         check_box("metadata[0]", box)
 
 
