@@ -106,5 +106,5 @@ def test_a_range_over_text_is_met_or_refused_by_name(varied):
         return
     for use in (varied.count, lambda filter: list(varied.iter_rows(["id"], filter)),
                 lambda filter: varied.search(QUERIES[:1], SearchRequest(3, filter=filter))):  # fmt: skip
-        with pytest.raises(GalleryError, match="'x' > 'a': Milvus compares numbers only"):
+        with pytest.raises(GalleryError, match="'x' > 'a' compares text, and Milvus compares numbers only"):
             use(asked)

@@ -1,8 +1,4 @@
-"""One collection behind Milvus's client: reads that are no staler than a gallery may be, and errors that say what to do
-but never the token.
-
-Addresses of Milvus collections.
-"""
+"""A Milvus collection through Milvus's client, and its address. No error message contains the token."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +10,29 @@ from urllib.parse import urlsplit
 
 from tbps.gallery.checks import GalleryError
 
+_CONNECT_SECONDS = 10
+_LITE_ADVICE = (
+    "Only one process at a time can open a Milvus Lite file: close it elsewhere. Was it made by Milvus Lite 3?"
+)
+_SERVER_ADVICE = "Check that the server runs, its address, and the token ('user:password' or an API key)."
+_STRONG = {"consistency_level": "Strong"}  # waits for the next tick of the server's clock, some tenths of a second
+_BOUNDED = {"consistency_level": "Bounded"}  # with one replica, sees at least what an earlier strong read saw
 _LITE_COLLECTION = "gallery"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_EXPECTED = "expected https://host:port/collection (or /database/collection), or a file that ends in .db"
+_EXPECTED = "https://host:port/collection, https://host:port/database/collection, or a file that ends in .db"
 
 
 @dataclass(frozen=True)
 class Address:
-    """A server (or a file of Milvus Lite), a database of it ("" for the usual one) and a collection there."""
+    """
+    The address of a collection.
+
+    Args:
+        uri: the server, or the file of Milvus Lite.
+        database: the database on the server; "" is the default one.
+        collection: the collection in the database.
+        is_lite: whether it is a file of Milvus Lite.
+    """
 
     uri: str
     database: str
@@ -31,44 +42,43 @@ class Address:
 
 def parse_address(where: str) -> Address:
     """
-    What an address names.
+    Parse an address.
 
     Raises:
-        GalleryError: it is none, names no collection, or holds a password.
+        GalleryError: the address is invalid, names no collection, or contains a password.
     """
     if "://" not in where:
         return Address(str(Path(where).absolute()), "", _LITE_COLLECTION, is_lite=True)
     parts = urlsplit(where)
-    if "@" in parts.netloc:  # not repeated in the message
-        raise GalleryError("The address of Milvus holds a password: leave it out and give it as token='user:password'.")
+    if "@" in parts.netloc:  # the message must not repeat it
+        raise GalleryError("The Milvus address contains a password. Remove it, and pass it as token='user:password'.")
     names = [name for name in parts.path.split("/") if name]
     if not parts.netloc or len(names) not in (1, 2) or parts.query or parts.fragment:
-        raise GalleryError(f"The address {where}: {_EXPECTED}.")
+        raise GalleryError(f"The Milvus address must be {_EXPECTED}, got {where}.")
     for name in names:
         if not _NAME.fullmatch(name):
-            raise GalleryError(f"The address {where}: {name!r} is no name in Milvus; use letters, digits and _.")
+            raise GalleryError(
+                f"The address {where} has a name that Milvus does not allow, {name!r}. Use letters, digits and _."
+            )
     return Address(f"{parts.scheme}://{parts.netloc}", names[0] if len(names) == 2 else "", names[-1])
 
 
-_CONNECT_SECONDS = 10
-_LITE_ADVICE = "One process at a time may have a file of Milvus Lite open: has another? Was it made by Milvus Lite 3?"
-_SERVER_ADVICE = "Check that the server runs, its address, and the token ('user:password' or an API key)."
-_STRONG = {"consistency_level": "Strong"}  # waits for the next tick of the server's clock, some tenths of a second
-_BOUNDED = {"consistency_level": "Bounded"}  # sees at least what a strong read before it saw, if there is one replica
-
-
 class Collection:
-    """A collection that may not be there yet.
+    """A collection, which need not exist yet.
 
-    Raises, as all methods do:
-        GalleryError: the server cannot be reached, refuses the token or the request.
+    Args:
+        address: the address of the collection.
+        token: the token that the server requires, if any.
+
+    Raises:
+        GalleryError: the server cannot be reached, or refuses the token or a request. All methods raise it.
         ImportError: the client is not installed.
     """
 
     def __init__(self, address: Address, token: str | None) -> None:
         milvus_client = _client_class(address.is_lite)
         self._address, self._token = address, token or ""
-        self._behind = True
+        self._is_stale = True
         if address.is_lite:
             Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
         with self._errors(_LITE_ADVICE if address.is_lite else _SERVER_ADVICE):
@@ -77,29 +87,29 @@ class Collection:
             )
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """A method of the client, on this collection."""
+        """Call a method of the client on this collection."""
         with self._errors():
             return getattr(self.client, name)(self._address.collection, **arguments)
 
     def read(self, name: str, **arguments: Any) -> Any:
-        """`call` for a query or a search: sees what this program has written, and all others before `catch_up`."""
-        level = _STRONG if self._behind else _BOUNDED
-        self._behind = False
+        """`call` for queries and searches. They see what this process has written, and others before `catch_up`."""
+        level = _STRONG if self._is_stale else _BOUNDED
+        self._is_stale = False
         return self.call(name, **arguments, **level)
 
     def write(self, name: str, **arguments: Any) -> Any:
-        """`call` for what changes rows."""
+        """`call` for a method that changes rows."""
         try:
             return self.call(name, **arguments)
         finally:
-            self._behind = True
+            self._is_stale = True
 
     def catch_up(self) -> None:
-        """From the next read on see what others have written until then."""
-        self._behind = True
+        """Make the next read see everything that others have written."""
+        self._is_stale = True
 
     def create(self, schema: Any, properties: dict[str, str]) -> None:
-        """Make it; of two processes that do so at once, one does."""
+        """Create the collection. Two processes may try at the same time; one succeeds, and both continue."""
         try:
             self.call("create_collection", schema=schema, properties=properties, **_STRONG)
         except GalleryError:
@@ -107,7 +117,7 @@ class Collection:
                 raise
 
     def load(self, vectors: str) -> None:
-        """Make it ready for search, with an index that is exact under every filter (a graph loses rows there)."""
+        """Prepare a search with a flat index, which is exact; graph indexes miss rows under filters."""
         if not self.call("list_indexes", field_name=vectors):
             index = self.client.prepare_index_params()
             index.add_index(vectors, index_type="FLAT", metric_type="IP")
@@ -115,7 +125,7 @@ class Collection:
         self.call("load_collection")
 
     def settle(self) -> None:
-        """After writing. Servers index rows by themselves; Milvus Lite walks over those of its log one by one."""
+        """Call this after writing: Milvus Lite scans unflushed rows one by one. Servers need no call."""
         if self._address.is_lite:
             self.call("flush")
 
@@ -127,9 +137,9 @@ class Collection:
         try:
             yield
         except (MilvusException, grpc.RpcError) as error:
-            said = str(getattr(error, "message", "") or error)
-            said = said.replace(self._token, "(token)") if self._token else said
-            raise GalleryError(f"Milvus, {self._address.uri}: {said.rstrip('.')}. {advice}".rstrip()) from None
+            text = str(getattr(error, "message", "") or error)
+            text = text.replace(self._token, "(token)") if self._token else text
+            raise GalleryError(f"Milvus, {self._address.uri}: {text.rstrip('.')}. {advice}".rstrip()) from None
 
 
 def _client_class(is_lite: bool) -> Any:
@@ -138,5 +148,7 @@ def _client_class(is_lite: bool) -> Any:
             import milvus_lite  # noqa: F401
         from pymilvus import MilvusClient
     except ImportError as error:
-        raise ImportError(f"A gallery in Milvus needs its client ({error}): pip install 'tbps[milvus]'.") from error
+        raise ImportError(
+            f"A gallery in Milvus needs the Milvus client ({error}). Install it: pip install 'tbps[milvus]'."
+        ) from error
     return MilvusClient

@@ -1,8 +1,8 @@
-"""Filters as expressions of Milvus, without a single character of what users wrote.
+"""Filters as Milvus expressions, without any text from users.
 
-A row carries a digest of each of its facts (`milvus_tags`). A filter asks for digests, so nothing has to be escaped,
-text from outside can never become part of an expression, and the meaning is that of a mask on every version of the
-server: how servers compare JSON differs between them.
+A row stores a digest of each of its values (see `tags`), and an expression compares digests. So nothing has to be
+escaped, and no text can inject an expression. A filter also means the same on every version of the server; versions
+differ in how they compare JSON.
 """
 
 import json
@@ -12,25 +12,29 @@ from collections.abc import Collection, Sequence
 
 from tbps.gallery.checks import GalleryError
 from tbps.gallery.filters import Condition, Filter
-from tbps.gallery.milvus.tags import beginnings, digest
+from tbps.gallery.milvus.tags import digest, prefixes
 
-NO_TIME = -sys.float_info.max  # in place of a timestamp: old servers know no missing values
+NO_TIME = -sys.float_info.max  # stands for a missing timestamp: old servers have no null values
 ID_LENGTH = 256
 _ID = re.compile(rf"[\w.:/-]{{1,{ID_LENGTH}}}", re.ASCII)
 _NOTHING = 'id == ""'
 
 
 def is_id(text: str) -> bool:
-    """Whether a text may be an id in Milvus: what needs no quoting. The ids of `Gallery.add` are hexadecimal."""
+    """Whether a text can be an id in Milvus: it needs no quoting. The ids of `Gallery.add` are hexadecimal."""
     return _ID.fullmatch(text) is not None
 
 
 def expression(filter: Filter | None, excluded: Collection[str] = ()) -> str:
     """
-    What Milvus is to keep of the rows; empty for all of them.
+    Translate a filter into an expression; "" selects all rows.
+
+    Args:
+        filter: the filter, if any.
+        excluded: ids of rows to leave out.
 
     Raises:
-        GalleryError: a range over text, which no expression can say.
+        GalleryError: the filter has a range over text, which expressions do not support.
     """
     parts = [] if filter is None else _conditions(filter)
     known = sorted(filter_ids(excluded))
@@ -40,12 +44,12 @@ def expression(filter: Filter | None, excluded: Collection[str] = ()) -> str:
 
 
 def filter_ids(ids: Collection[str]) -> list[str]:
-    """Those that may be there: no other text is ever stored as an id."""
+    """Return the ids that can exist: no other text is stored as an id."""
     return [one for one in ids if is_id(one)]
 
 
 def id_list(ids: Collection[str]) -> str:
-    """Ids as a list in an expression."""
+    """Format ids as a list for an expression."""
     return json.dumps(list(ids))
 
 
@@ -86,10 +90,10 @@ def _of_metadata(condition: Condition) -> list[str]:
     for sign, bound in condition.bounds:
         if isinstance(bound, str):
             raise GalleryError(
-                f"metadata filter {name!r} {sign} {bound!r}: Milvus compares numbers only. Ask for values, or, of a "
-                "timestamp, by since and until."
+                f"The metadata filter {name!r} {sign} {bound!r} compares text, and Milvus compares numbers only. List "
+                "the values, or filter timestamps by since and until."
             )
-        parts.append(_tagged([digest("range", name, start) for start in beginnings(sign, bound)]))
+        parts.append(_tagged([digest("range", name, start) for start in prefixes(sign, bound)]))
     return parts
 
 

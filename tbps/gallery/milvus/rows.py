@@ -1,4 +1,4 @@
-"""A gallery's rows as entities of a Milvus collection, in terms that servers from 2.3 on and Milvus Lite know."""
+"""Rows as entities of a Milvus collection, with field types that Milvus 2.3 and later and Milvus Lite support."""
 
 import base64
 import json
@@ -16,19 +16,19 @@ from tbps.gallery.store import Row
 
 VECTOR = "vector"
 _TEXTS = ("path", "metadata", "thumbnail")
-STORED = ("id", "number", *_TEXTS, VECTOR)  # the others are only searched, and made from the metadata
-_TEXT_BYTES = 65535  # the most that Milvus allows, of a text
-_MOST_TAGS = 4096  # of an array
+STORED = ("id", "number", *_TEXTS, VECTOR)  # the other fields serve filters, and are derived from the metadata
+_TEXT_BYTES = 65535  # the limit of Milvus for a text
+_MAX_TAGS = 4096  # the limit of Milvus for an array
 
 
 def fields_for(columns: Sequence[str]) -> list[str]:
-    """What has to be asked of the server for some fields of rows."""
+    """Return the entity fields that contain some fields of rows."""
     made = {"camera": "metadata", "source": "metadata", "timestamp": "metadata"}
     return sorted({"id", "number", *(made.get(name, name) for name in columns)})
 
 
 def make_schema(client: Any, width: int) -> Any:
-    """The fields of a collection of vectors (E,). `number` orders rows by insertion."""
+    """Make the schema of a collection for vectors (E,), E = `width`. The field `number` orders rows by insertion."""
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -39,7 +39,7 @@ def make_schema(client: Any, width: int) -> Any:
     schema.add_field("timestamp", DataType.DOUBLE)
     for name in ("camera_digest", "source_digest"):
         schema.add_field(name, DataType.VARCHAR, max_length=DIGEST_LENGTH)
-    schema.add_field("tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=_MOST_TAGS,
+    schema.add_field("tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=_MAX_TAGS,
                      max_length=DIGEST_LENGTH)  # fmt: skip
     schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=width)
     return schema
@@ -47,14 +47,19 @@ def make_schema(client: Any, width: int) -> Any:
 
 def to_entity(row: Row, vector: np.ndarray, number: int) -> dict[str, Any]:
     """
-    What is stored of a row: texts that may be missing as JSON, the thumbnail in base 64.
+    Convert a row to an entity. A path, which may be None, becomes JSON, and a thumbnail base 64.
+
+    Args:
+        row: the row.
+        vector: its vector (E,).
+        number: its number in the order of insertion.
 
     Raises:
-        GalleryError: an id, a text or the number of metadata entries that Milvus cannot hold.
+        GalleryError: Milvus does not allow the id, the length of a text, or the number of metadata entries.
     """
     if not is_id(row.id):
-        raise GalleryError(f"The id {row.id!r}: expected 1 to {ID_LENGTH} letters, digits and _.:/- of ASCII.")
-    row = replace(stored_row(row.id, row.path, row.metadata), thumbnail=row.thumbnail)  # as it will be read
+        raise GalleryError(f"An id in Milvus must be 1 to {ID_LENGTH} ASCII letters, digits and _.:/-, got {row.id!r}.")
+    row = replace(stored_row(row.id, row.path, row.metadata), thumbnail=row.thumbnail)  # as it will be read back
     entity: dict[str, Any] = {
         "id": row.id,
         "number": number,
@@ -71,22 +76,22 @@ def to_entity(row: Row, vector: np.ndarray, number: int) -> dict[str, Any]:
         size = len(entity[name].encode())
         if size > _TEXT_BYTES:
             raise GalleryError(
-                f"The {name} of {row.path or row.id} has {size} bytes: Milvus holds {_TEXT_BYTES} at most. Shorten it."
+                f"The {name} of {row.path or row.id} has {size} bytes. Milvus stores at most {_TEXT_BYTES}: shorten it."
             )
-    if len(entity["tags"]) > _MOST_TAGS:
+    if len(entity["tags"]) > _MAX_TAGS:
         raise GalleryError(
-            f"The metadata of {row.path or row.id} have too many entries: Milvus holds {_MOST_TAGS} in all, of which a "
-            "number counts for seventeen. Leave some out."
+            f"The metadata of {row.path or row.id} have too many entries. Milvus stores at most {_MAX_TAGS} tags, and "
+            "a number takes seventeen of them: leave some entries out."
         )
     return entity
 
 
 def to_row(entity: Mapping[str, Any]) -> Row:
     """
-    The row that was stored; where only some of it was asked for, the rest is missing.
+    Convert an entity to a row. Fields that the entity lacks stay empty.
 
     Raises:
-        GalleryError: somebody else wrote it, and its metadata is no JSON object, or its path no text.
+        GalleryError: tbps did not write the entity: its metadata are not a JSON object, or its path is not text.
     """
     entity = {"path": "null", "metadata": "{}", "thumbnail": "", **entity}
     try:
@@ -94,10 +99,12 @@ def to_row(entity: Mapping[str, Any]) -> Row:
     except (ValueError, RecursionError):
         path, thumbnail = 0, b""
     if not isinstance(path, str | None):
-        raise GalleryError(f"The image {entity['id']!r} has a path or a thumbnail that tbps did not write: remove it.")
+        raise GalleryError(
+            f"The image {entity['id']!r} has a path or a thumbnail that tbps did not write. Remove the image."
+        )
     return replace(stored_row(entity["id"], path, entity["metadata"]), thumbnail=thumbnail or None)
 
 
 def _digest(name: str, value: str | None) -> str:
-    """What filters ask of a row's camera or source; empty where it has none."""
+    """Return the digest of a camera or a source for filters; "" if there is none."""
     return "" if value is None else digest("row", name, value)

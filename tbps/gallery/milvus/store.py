@@ -26,41 +26,43 @@ from tbps.gallery.vectors import as_stored, cosines, row_scores
 
 _PROPERTY = "tbps.gallery"
 _FORMAT = 2
-_EARLIER = 1  # whose rows cannot be asked for by range or by path, and have cameras 3 and "3.0"
-_AT_ONCE = 1000  # rows in one message: a few megabytes; servers refuse more than some tens
-_QUERIES_AT_ONCE = 100
-_MOST_HITS = 16384  # of one search, a server's limit
-_SPARE = 16  # hits asked for beyond k, to see whether rows of equal score lie behind the k-th
-_NOISE = 1e-5  # by which two computations of a product with a unit vector may differ, generously
-_NUMBERS = (1 << 63) - 1  # clocks count nanoseconds, to the year 2262
+_OLD_FORMAT = 1  # its rows have no tags for ranges and paths, and distinguish cameras 3 and "3.0"
+_BATCH = 1000  # rows per message: a few megabytes; servers refuse messages above some tens of megabytes
+_QUERY_BATCH = 100
+_MAX_HITS = 16384  # the limit of servers for one search
+_EXTRA = 16  # hits requested beyond k, to see whether more rows score like the k-th
+_TOLERANCE = 1e-5  # between two computations of a product with a unit vector, generously
+_LAST_NUMBER = (1 << 63) - 1  # the clock in nanoseconds reaches it in the year 2262
 
-Entity = Mapping[str, Any]  # a row as the server gives it
+Entity = Mapping[str, Any]  # a row as the server returns it
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class MilvusStore:
-    """A `VectorStore` in a collection. Vectors are float32 and the index is flat, so every search is exact.
+    """
+    A `VectorStore` in a Milvus collection. Vectors are float32 and the index is flat, so every search is exact.
 
-    Rows are numbered by the clock of the machine that adds them, so that several machines may add at once; where two
-    add the same image at the same time, it is there once.
+    Rows are numbered by the clock of the machine that adds them, so several machines may add at the same time. If two
+    of them add the same image, it is stored once.
     """
 
     def __init__(
-        self, where: str, collection: Collection, model: ModelIdentity, layout: Layout, is_earlier: bool
+        self, where: str, collection: Collection, model: ModelIdentity, layout: Layout, is_old_format: bool
     ) -> None:
         self._where = where
         self._collection = collection
         self.model, self.layout = model, layout
         self._next = 0
-        self._is_earlier = is_earlier
+        self._is_old_format = is_old_format
 
     @classmethod
     def open(cls, where: str, model: ModelIdentity, layout: Layout, token: str | None) -> "MilvusStore":
         """
-        The store at an address, made with this layout if it is new.
+        Open the store at an address, or create it with this layout.
 
         Raises:
-            GalleryError: another model's, no gallery, or a server that cannot be used.
+            GalleryError: the store belongs to another model, the collection is not a gallery, or the server cannot be
+                used.
             ImportError: Milvus's client is not installed.
         """
         collection = Collection(parse_address(where), token)
@@ -75,14 +77,15 @@ class MilvusStore:
     @classmethod
     def read(cls, where: str, token: str | None) -> "MilvusStore":
         """
-        The store at an address, which must be there.
+        Open an existing store without a model.
 
         Raises:
-            GalleryError: there is none, or the server cannot be used. ImportError: Milvus's client is not installed.
+            GalleryError: the store does not exist, or the server cannot be used.
+            ImportError: Milvus's client is not installed.
         """
         address = parse_address(where)
-        if address.is_lite and not Path(address.uri).exists():  # connecting would make it
-            raise GalleryError(f"{where} is not a gallery: it is not there. `tbps index` makes one.")
+        if address.is_lite and not Path(address.uri).exists():  # connecting would create it
+            raise GalleryError(f"{where} is not a gallery: the file does not exist. `tbps index` creates a gallery.")
         collection = Collection(address, token)
         if not collection.call("has_collection"):
             raise GalleryError(f"{where} is not a gallery: there is no collection {address.collection!r}.")
@@ -91,16 +94,16 @@ class MilvusStore:
     @classmethod
     def _of(cls, where: str, collection: Collection) -> "MilvusStore":
         described = collection.call("describe_collection").get("properties", {})
-        format, model, layout = _made_by(where, described)
+        format, model, layout = _read_description(where, described)
         collection.load(VECTOR)
-        return cls(where, collection, model, layout, format == _EARLIER)
+        return cls(where, collection, model, layout, format == _OLD_FORMAT)
 
     def _check_format(self) -> None:
-        """An earlier format can only be read as a whole, which is what copying it needs."""
-        if self._is_earlier:
+        """Refuse a store of the old format, which can only be scanned, for copying."""
+        if self._is_old_format:
             raise GalleryError(
-                f"{self._where} has format {_EARLIER}, which is no longer searched or changed: `tbps gallery export "
-                f"{self._where} OTHER` copies it into a folder or another collection. Nothing is encoded again."
+                f"{self._where} has format {_OLD_FORMAT}, which can no longer be searched or changed. Copy it into a "
+                f"folder or another collection by `tbps gallery export {self._where} OTHER`. No image is encoded again."
             )
 
     @property
@@ -109,11 +112,11 @@ class MilvusStore:
         return self._where
 
     def snapshot(self) -> "MilvusStore":
-        """Itself: a server keeps no states."""
+        """Return the store itself: Milvus has no snapshots."""
         return self
 
     def count(self, filter: Filter | None = None) -> int:
-        """The number of rows, or of those that meet a filter."""
+        """Count the rows, or those that meet a filter."""
         return self._count(self._expression(filter))
 
     def _expression(self, filter: Filter | None) -> str:
@@ -125,16 +128,16 @@ class MilvusStore:
         return int(self._collection.read("query", filter=filter, output_fields=["count(*)"])[0]["count(*)"])
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are there."""
+        """Return the ids that the store holds."""
         return {entity["id"] for entity in self._entities(ids, ["id"])}
 
     def _entities(self, ids: Several[str], fields: Sequence[str]) -> Iterator[Entity]:
-        for batch in batches(filter_ids(ids), _AT_ONCE):
+        for batch in batches(filter_ids(ids), _BATCH):
             yield from self._collection.read("query", filter=f"id in {id_list(batch)}", output_fields=list(fields))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keeps nobody out, since the server lets several write; takes up what they did before."""
+        """Enclose changes. Several processes may write to a server at once; see first what they have written."""
         self._check_format()
         self.refresh()
         try:
@@ -143,66 +146,67 @@ class MilvusStore:
             self._collection.settle()
 
     def refresh(self) -> None:
-        """Take up what others have written; they may see it sooner, on a cluster of several replicas a little later."""
+        """Make the next read see what others have written. A cluster of several replicas may show it a little later."""
         self._collection.catch_up()
 
     @property
     def steps(self) -> None:
-        """Vectors are kept whole."""
+        """None, because vectors are float32."""
 
     def append(self, rows: Sequence[Row], vectors: np.ndarray, steps: np.ndarray | None = None) -> None:
         """
-        Commit N rows and their vectors (N, E), some at a time: what a killed process has committed stays.
+        Commit N new rows and their vectors (N, E) float32 in batches. Committed batches survive a kill.
 
         Raises:
-            GalleryError: a row that Milvus cannot hold, a vector that is not finite; none is committed then.
+            GalleryError: Milvus cannot store a row, or a vector is not finite; then nothing is committed.
         """
         first = max(self._next, time.time_ns())
         self._next = first + len(rows)
         numbers = range(first, self._next)
         stored = as_stored(rows, vectors, "float32")
         entities = [to_entity(*one) for one in zip(rows, stored, numbers, strict=True)]
-        for batch in batches(entities, _AT_ONCE):
-            self._collection.write("upsert", data=batch)  # insert would keep a row twice that two machines add
+        for batch in batches(entities, _BATCH):
+            self._collection.write("upsert", data=batch)  # insert would store a row twice if two machines add it
 
     def replace(self, rows: Sequence[Row]) -> None:
-        """Commit N known rows in the place of what is there, some at a time; their vectors stay. A row that another
-        machine has taken out in the meantime stays out."""
+        """Replace N rows by others of the same ids, in batches; their vectors stay. A row that another machine has
+        removed in the meantime stays removed."""
         vectors = {entity["id"]: entity[VECTOR] for entity in self._entities([row.id for row in rows], ["id", VECTOR])}
-        there = [row for row in rows if row.id in vectors]
-        if there:
-            self.append(there, np.array([vectors[row.id] for row in there], np.float32))
+        existing = [row for row in rows if row.id in vectors]
+        if existing:
+            self.append(existing, np.array([vectors[row.id] for row in existing], np.float32))
 
     def remove(self, ids: Several[str]) -> int:
-        """Take rows out; the number of those that were there."""
+        """Remove rows and return how many of them there were."""
         known = sorted(self.known(list(ids)))
-        for batch in batches(known, _AT_ONCE):
+        for batch in batches(known, _BATCH):
             self._collection.write("delete", filter=f"id in {id_list(batch)}")
         return len(known)
 
     def get(self, ids: Sequence[str]) -> list[StoredHit | None]:
-        """The row and the vector of each id, with a score of 0; None where it is not there."""
+        """Return the row and the vector of each id, with a score of 0; None if the store does not hold it."""
         by_id = {entity["id"]: entity for entity in self._entities(ids, STORED)}
-        return [_found(by_id[one], 0.0) if one in by_id else None for one in ids]
+        return [_hit(by_id[id], 0.0) if id in by_id else None for id in ids]
 
     def scan(self) -> Iterator[tuple[list[Row], np.ndarray]]:
-        """All rows and vectors, at most a thousand at a time, in order of insertion."""
-        for entities in self._pieces("", STORED):
+        """Iterate over all rows and vectors (n, E) float32, in batches and in order of insertion."""
+        for entities in self._batches("", STORED):
             vectors = np.array([entity[VECTOR] for entity in entities], np.float32)
             yield [to_row(entity) for entity in entities], vectors
 
     def iter_rows(self, columns: Sequence[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
-        """Some fields of the rows that meet a filter, at most a thousand at a time, in order of insertion."""
-        for entities in self._pieces(self._expression(filter), fields_for(columns)):
+        """Iterate over some fields of the rows that meet a filter, in batches and in order of insertion."""
+        for entities in self._batches(self._expression(filter), fields_for(columns)):
             rows = [to_row(entity) for entity in entities]
             yield [{name: getattr(row, name) for name in columns} for row in rows]
 
-    def _pieces(self, filter: str, fields: Sequence[str]) -> Iterator[list[Entity]]:
-        """Servers give rows in an order of their own, so ranges of numbers are halved until they hold few enough."""
-        ranges = [(0, _NUMBERS, self._count(filter))]
+    def _batches(self, filter: str, fields: Sequence[str]) -> Iterator[list[Entity]]:
+        """Iterate over entities in order of insertion. Milvus cannot sort, so ranges of numbers are halved until they
+        fit into one batch."""
+        ranges = [(0, _LAST_NUMBER, self._count(filter))]
         while ranges:
             start, stop, count = ranges.pop()
-            if count > _AT_ONCE and stop - start > 1:
+            if count > _BATCH and stop - start > 1:
                 middle = (start + stop) // 2
                 below = self._count(_between(start, middle, filter))
                 ranges += [(middle, stop, count - below), (start, middle, below)]
@@ -212,21 +216,21 @@ class MilvusStore:
 
     def search(self, queries: np.ndarray, request: SearchRequest) -> list[list[StoredHit]]:
         """
-        The best rows for each query; every mode is exact here. Of rows that are not of unit length, as those of models
-        are, ranking by the cosine may miss some.
+        Return the best rows for each query (Q, E) float32. Every mode is exact.
 
-        Where more than 16,384 rows are candidates for the last place, those of equal score may come in another order.
+        Ranking by cosine may miss rows if vectors do not have unit length; those of models do. If more than 16,384 rows
+        score like the last hit, the order among equal scores may differ.
 
         Raises:
-            GalleryError: k is more than a server gives.
+            GalleryError: k is larger than the limit of Milvus.
         """
-        if request.k > _MOST_HITS:
+        if request.k > _MAX_HITS:
             raise GalleryError(
-                f"{request.k} hits were asked of {self._where}: Milvus gives at most {_MOST_HITS}. Ask for fewer, or "
-                "narrow the search by a filter."
+                f"k must be at most {_MAX_HITS} for {self._where} (a limit of Milvus), got {request.k}. Use a smaller "
+                "k, or narrow the search by a filter."
             )
         filter = expression(request.filter, request.excluded)
-        parts = [queries[start : start + _QUERIES_AT_ONCE] for start in range(0, len(queries), _QUERIES_AT_ONCE)]
+        parts = [queries[start : start + _QUERY_BATCH] for start in range(0, len(queries), _QUERY_BATCH)]
         score = cosines if request.cosine else row_scores
         return [found for part in parts for found in self._search(part, request.k, filter, score)]
 
@@ -240,37 +244,42 @@ class MilvusStore:
         ]
 
     def _candidates(self, queries: np.ndarray, k: int, filter: str) -> tuple[list[list[str]], dict[str, Entity]]:
-        """For each query the ids of all rows that may be among the k best, whatever the server's rounding; and such
-        of these rows as came along, which saves a second wait for the server where they are few."""
+        """
+        Find all rows that may be among the k best, whatever the server's rounding.
+
+        Returns:
+            For each query the ids; and, if they are few, the entities, which saves a second request.
+        """
         found: dict[int, list[str]] = {}
         entities: dict[str, Entity] = {}
         limit = k
         while len(found) < len(queries):
-            limit = min(2 * limit if found else limit + _SPARE, _MOST_HITS)
-            pending = [place for place in range(len(queries)) if place not in found]
-            fields = list(STORED) if limit * len(pending) <= _AT_ONCE else []
+            limit = min(2 * limit if found else limit + _EXTRA, _MAX_HITS)
+            pending = [number for number in range(len(queries)) if number not in found]
+            fields = list(STORED) if limit * len(pending) <= _BATCH else []
             answers = self._collection.read(
                 "search", data=list(queries[pending]), filter=filter, limit=limit, anns_field=VECTOR,
                 output_fields=fields,
             )  # fmt: skip
-            for place, hits in zip(pending, answers, strict=True):
-                least = hits[k - 1]["distance"] - _NOISE * np.linalg.norm(queries[place]) if len(hits) >= k else -np.inf
-                if len(hits) < limit or hits[-1]["distance"] < least or limit == _MOST_HITS:
-                    found[place] = [hit["id"] for hit in hits if hit["distance"] >= least]
+            for number, hits in zip(pending, answers, strict=True):
+                tolerance = _TOLERANCE * np.linalg.norm(queries[number])
+                least = hits[k - 1]["distance"] - tolerance if len(hits) >= k else -np.inf
+                if len(hits) < limit or hits[-1]["distance"] < least or limit == _MAX_HITS:
+                    found[number] = [hit["id"] for hit in hits if hit["distance"] >= least]
                 if fields:
                     entities |= {hit["id"]: {**hit["entity"], "id": hit["id"]} for hit in hits}
-        return [found[place] for place in range(len(queries))], entities
+        return [found[number] for number in range(len(queries))], entities
 
 
 def _best(query: np.ndarray, entities: Sequence[Entity], k: int, score: Score) -> list[StoredHit]:
-    """The k best of some entities, scored anew: equal vectors get equal scores."""
+    """Return the k best of some entities. They are scored here, so that equal vectors have equal scores."""
     ordered = sorted(entities, key=_order)
     vectors = np.array([entity[VECTOR] for entity in ordered], np.float32).reshape(-1, len(query))
     scores = score(vectors, query)
-    return [_found(ordered[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")[:k]]
+    return [_hit(ordered[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:k]]
 
 
-def _found(entity: Entity, score: float) -> StoredHit:
+def _hit(entity: Entity, score: float) -> StoredHit:
     return StoredHit(to_row(entity), score, np.array(entity[VECTOR], np.float32))
 
 
@@ -283,22 +292,25 @@ def _between(start: int, stop: int, filter: str) -> str:
 
 
 def _description(model: ModelIdentity, layout: Layout) -> str:
-    kept = {"format": _FORMAT, "tbps_version": VERSION, "model": asdict(model)}
-    return json.dumps({**kept, "layout": asdict(replace(layout, dtype="float32"))})
+    described = {"format": _FORMAT, "tbps_version": VERSION, "model": asdict(model)}
+    return json.dumps({**described, "layout": asdict(replace(layout, dtype="float32"))})
 
 
-def _made_by(where: str, properties: Mapping[str, str]) -> tuple[int, ModelIdentity, Layout]:
+def _read_description(where: str, properties: Mapping[str, str]) -> tuple[int, ModelIdentity, Layout]:
+    """Return the format, the model and the layout in a collection's properties."""
     if _PROPERTY not in properties:
-        raise GalleryError(f"{where} is not a gallery: something else is kept there. Choose another collection.")
+        raise GalleryError(f"{where} is not a gallery: the collection holds other data. Choose another collection.")
     try:
         described = dict(parse_json(properties[_PROPERTY].encode()))
         format = described.get("format")
-        if format not in (_FORMAT, _EARLIER):
-            raise ValueError(f"it has format {format!r}, made by tbps {described.get('tbps_version')!r}; expected "
-                             f"format {_FORMAT}")  # fmt: skip
+        if format not in (_FORMAT, _OLD_FORMAT):
+            raise ValueError(f"format must be {_FORMAT}, got {format!r}, made by tbps "
+                             f"{described.get('tbps_version')!r}")  # fmt: skip
         model = described.get("model")
-        if format == _EARLIER and isinstance(model, dict):
-            model = {**model, "traits": {}}  # which identities did not have then
+        if format == _OLD_FORMAT and isinstance(model, dict):
+            model = {**model, "traits": {}}  # added to identities later
         return format, build_dataclass(ModelIdentity, model), build_dataclass(Layout, described.get("layout"))
     except (TypeError, ValueError) as error:
-        raise GalleryError(f"{where} cannot be used by this tbps ({error}): use the one that made it.") from error
+        raise GalleryError(
+            f"{where} cannot be used by this version of tbps ({error}). Use the version that made it."
+        ) from error

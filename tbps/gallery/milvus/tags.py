@@ -1,8 +1,8 @@
-"""What a row in Milvus can be asked for: digests of its facts, kept as an array of its tags.
+"""Tags: digests of a row's values, stored as an array that filters in Milvus compare.
 
-A number also has tags for the ranges that it lies in. It is written as text whose order is that of the numbers, and
-each beginning of that text is a tag; a range is met by whatever begins in one of a few ways. So a range, too, is a
-question of which tags are there, which every version of the server answers alike; how they compare JSON differs.
+A number also has tags for ranges. It is written as hexadecimal text that sorts like the number, and each prefix of that
+text is a tag. A range is a short list of prefixes. So filters by range only test for tags too, with the same result on
+every version of the server; versions differ in how they compare JSON.
 """
 
 import json
@@ -20,21 +20,21 @@ from tbps.gallery.store import Row
 DIGEST_LENGTH = 24
 _DIGITS = "0123456789abcdef"
 _FLOAT_DIGITS = 16
-_ALL_WHOLE = 2.0**53  # below it floats hold every whole number
+_EXACT = 2.0**53  # floats hold every integer below it
 _LARGEST = sys.float_info.max
 
 
 def digest(kind: str, name: str, value: Scalar) -> str:
-    """Of a value of a name; numbers that are equal have one digest."""
+    """Return the digest of a value under a name. Equal numbers have the same digest."""
     described = json.dumps([kind, name, type(one_form(value)).__name__, str(one_form(value))])
     return blake2b(described.encode(), digest_size=DIGEST_LENGTH // 2).hexdigest()
 
 
 def tags(row: Row) -> list[str]:
-    """What filters may ask of a row's metadata and of its path."""
+    """Return the tags of a row's metadata and path."""
     found = [digest("path", "", place) for place in places_of(row.path)] if row.path else []
     for name, value in metadata_of(row).items():
-        if isinstance(value, str | int | float) and value == value:  # lists and objects cannot be asked for
+        if isinstance(value, str | int | float) and value == value:  # filters do not compare lists and objects
             found.append(digest("metadata", name, value))
         if _is_number(value):
             text = ordered(value)
@@ -47,12 +47,14 @@ def _is_number(value: Any) -> bool:
 
 
 def ordered(number: float) -> str:
-    """A number as hexadecimal text: the texts of two numbers have the order of the numbers, and none begins another."""
+    """Write a number as hexadecimal text. The texts sort like the numbers, and none is a prefix of another."""
     nearest = _nearest(number)
     [bits] = struct.unpack(">Q", struct.pack(">d", nearest + 0.0))  # -0.0 becomes 0.0
     bits = ~bits & (1 << 64) - 1 if bits >> 63 else bits | 1 << 63
-    left = number - int(nearest) if isinstance(number, int) else 0  # what a float cannot hold of a large whole number
-    if abs(nearest) < _ALL_WHOLE:
+    left = (
+        number - int(nearest) if isinstance(number, int) else 0
+    )  # the rest of a large integer that a float cannot hold
+    if abs(nearest) < _EXACT:
         return f"{bits:0{_FLOAT_DIGITS}x}"
     digits = f"{abs(left):x}"
     rest = f"{len(digits):03x}{digits}"
@@ -62,21 +64,21 @@ def ordered(number: float) -> str:
     return f"{bits:0{_FLOAT_DIGITS}x}{sign}{rest if left else ''}"
 
 
-def beginnings(sign: str, bound: float) -> list[str]:
-    """How the texts begin of all numbers that are >=, >, <= or < a bound."""
+def prefixes(sign: str, bound: float) -> list[str]:
+    """Return the prefixes of the texts of all numbers that are >=, >, <= or < a bound."""
     text = ordered(bound)
     if sign == ">=":
-        text = text.rstrip("0")  # all that begin alike are as large or larger
-    places = list(enumerate(text))
+        text = text.rstrip("0")  # every text with this prefix is at least as large
+    digits = list(enumerate(text))
     if sign.startswith(">"):
-        found = [text[:place] + digit for place, own in places for digit in _DIGITS if digit > own]
+        found = [text[:position] + digit for position, own in digits for digit in _DIGITS if digit > own]
     else:
-        found = [text[:place] + digit for place, own in places for digit in _DIGITS if digit < own]
+        found = [text[:position] + digit for position, own in digits for digit in _DIGITS if digit < own]
     return [*found, text] if sign.endswith("=") else found
 
 
 def _nearest(number: float) -> float:
-    """The number as a finite float, rounded in a way that keeps the order."""
+    """Round a number to a finite float so that the order of numbers stays."""
     try:
         nearest = float(number)
     except OverflowError:
