@@ -105,7 +105,7 @@ def test_scikit_learn_reads_the_features(here: None) -> None:
     assert names["accuracy"] >= 0.8  # six people of other colours, one shot of each to learn from
 
 
-def test_gallery_and_filters_pages(here: None) -> None:
+def test_gallery_filters_and_maintenance_pages(here: None) -> None:
     rows = make_rows(Path("runs/demo/data/ToyPEDES/imgs/val"), people=24, first_id=100)
     entries = [{"split": "val", "file_path": f"val/{name}", "captions": captions, "id": person}
                for name, captions, person in zip(rows["file_path"], rows["captions"], rows["person_id"],
@@ -118,6 +118,8 @@ def test_gallery_and_filters_pages(here: None) -> None:
     assert names["gallery"].why_none(names["late"]).startswith("no image meets the filter, of 12; there are:")
     assert isinstance(names["best"].image, Path)
     assert names["calibration"].captions == 96
+    names = run("maintenance.md", 0)
+    assert names["gallery"].count() == 12
 
 
 def test_pretraining_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

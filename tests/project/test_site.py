@@ -16,7 +16,7 @@ import pytest
 import yaml
 from repository import ROOT
 
-from tbps import TBPSConfig
+from tbps import Gallery, TBPSConfig
 
 pytest.importorskip("mkdocs", reason="mkdocs comes with the extra 'docs'")
 
@@ -106,3 +106,10 @@ def test_the_reference_has_every_command() -> None:
 def test_the_reference_has_every_field_of_the_configuration() -> None:
     fields = hooks.fields_of("tbps/configuration_tbps.py", "TBPSConfig")
     assert set(re.findall(r"^(\w+):", fields, re.MULTILINE)) == {*inspect.get_annotations(TBPSConfig)}
+
+
+def test_the_reference_has_every_method_of_a_gallery() -> None:
+    page = (DOCS / "reference" / "gallery.md").read_text(encoding="utf-8")
+    listed = re.search(r"members: \[(.*)\]", page)
+    assert listed is not None
+    assert sorted(listed[1].split(", ")) == [name for name in dir(Gallery) if not name.startswith("_")]
