@@ -1,7 +1,4 @@
-"""`tbps gallery`: what a gallery holds, and its upkeep. None of it needs the model but calibration.
-
-`tbps gallery repair`: a gallery that was damaged, or made by an earlier version, is made usable again.
-"""
+"""`tbps gallery`: inspect and maintain a gallery. Only `calibrate` needs the model."""
 
 import argparse
 import json
@@ -17,31 +14,8 @@ if TYPE_CHECKING:
     from tbps.gallery.store import FileInfo, IndexInfo
 
 
-def repair(options: argparse.Namespace) -> None:
-    """`tbps gallery repair`"""
-    from tbps.gallery.checks import GalleryError
-    from tbps.gallery.folder.repair import repair as repair_folder
-    from tbps.gallery.open_store import place_of
-
-    place = place_of(options.gallery)
-    if isinstance(place, str):
-        raise GalleryError(f"{options.gallery} is in Milvus, which looks after its files itself: name a folder.")
-    done = repair_folder(place)
-    if options.json:
-        show(json.dumps(asdict(done)))
-        return
-    made = f", made again from {done.source}" if done.changed else ", all files as they were written"
-    show(f"{options.gallery}: {done.images} images{made}")
-    for fault in done.set_aside:
-        now = "which is missing" if fault.now is None else f"now {fault.now}: {fault.reason}"
-        show(f"not usable: {fault.file}, {now}")
-    for what, lines in (("added", done.added), ("lost", done.lost)):
-        for line in lines:
-            show(f"{what}: {line}")
-
-
 def info(options: argparse.Namespace) -> None:
-    """`tbps gallery info`"""
+    """Run `tbps gallery info`."""
     found = open_gallery(options).info()
     layout = found.layout
     facts = {
@@ -52,53 +26,50 @@ def info(options: argparse.Namespace) -> None:
         "vector": f"{layout.prefix_dim} + {layout.num_parts} x {layout.part_dim}, {layout.dtype}",
     }
     if found.files is not None:
-        facts |= file_facts(found.files, found.images)
+        facts |= _file_facts(found.files, found.images)
     if options.json:
         show(json.dumps(facts))
     else:
-        show_facts(facts)
+        _show_facts(facts)
 
 
-def show_facts(facts: dict[str, Any]) -> None:
-    """Print a line for each fact."""
-    for name, fact in facts.items():
-        show(f"{name:24}{'none' if fact is None else fact}")
-
-
-def file_facts(files: "FileInfo", images: int) -> dict[str, Any]:
-    """Name the facts about the files of a folder."""
+def _file_facts(files: "FileInfo", images: int) -> dict[str, Any]:
     return {
         "removed, until compact": files.removed,
         "files": files.files,
         "bytes": files.bytes,
         "bytes an image": round(files.bytes / images) if images else None,
-        **index_facts(files.index),
+        **_index_facts(files.index),
         "made by": f"tbps {files.tbps_version}",
     }
 
 
-def index_facts(index: "IndexInfo | None") -> dict[str, Any]:
-    """Name the facts about an approximate index."""
+def _index_facts(index: "IndexInfo | None") -> dict[str, Any]:
     if index is None:
         return {"index": None}
-    used = "" if index.is_used else "; mode index searches exactly, which is better here"
+    remark = "" if index.is_used else "; mode index searches exactly, which is faster or safer here"
     return {
-        "index": f"{index.images} images in {index.nlist} lists, of which a search reads {index.nprobe}{used}",
+        "index": f"{index.images} images in {index.nlist} lists, of which a search reads {index.nprobe}{remark}",
         "index recall@10": round(index.recall, 4),
         "index target": index.target_recall,
-        "index measured with": f"{index.queries} altered vectors of the gallery's images; sentences may find fewer",
+        "index measured with": f"{index.queries} altered vectors of the gallery's images; text queries may find fewer",
     }
 
 
+def _show_facts(facts: dict[str, Any]) -> None:
+    for name, fact in facts.items():
+        show(f"{name:24}{'none' if fact is None else fact}")
+
+
 def check(options: argparse.Namespace) -> None:
-    """`tbps gallery check`"""
+    """Run `tbps gallery check`."""
     gallery = open_gallery(options)
     gallery.check()
-    show(f"{options.gallery}: {gallery.count()} images, all files as they were written")
+    show(f"{options.gallery}: {gallery.count()} images, all checksums match")
 
 
 def compact(options: argparse.Namespace) -> None:
-    """`tbps gallery compact`"""
+    """Run `tbps gallery compact`."""
     gallery = open_gallery(options)
     with warnings_shown():
         gallery.compact(options.rows_per_file)
@@ -107,16 +78,39 @@ def compact(options: argparse.Namespace) -> None:
 
 
 def build_index(options: argparse.Namespace) -> None:
-    """`tbps gallery build-index`"""
+    """Run `tbps gallery build-index`."""
     gallery = open_gallery(options)
     with warnings_shown():
         gallery.build_index(options.nlist, target_recall=options.target_recall)
         files = gallery.info().files
-        show_facts(index_facts(files.index if files else None))
+        _show_facts(_index_facts(files.index if files else None))
+
+
+def repair(options: argparse.Namespace) -> None:
+    """Run `tbps gallery repair`. A damaged gallery cannot be opened, so this works on its files."""
+    from tbps.gallery.checks import GalleryError
+    from tbps.gallery.folder.repair import repair as repair_folder
+    from tbps.gallery.open_store import place_of
+
+    place = place_of(options.gallery)
+    if isinstance(place, str):
+        raise GalleryError(f"{options.gallery} is in Milvus, which maintains its own files: name a folder.")
+    done = repair_folder(place)
+    if options.json:
+        show(json.dumps(asdict(done)))
+        return
+    result = f"rebuilt from {done.source}" if done.changed else "all checksums match"
+    show(f"{options.gallery}: {done.images} images, {result}")
+    for fault in done.set_aside:
+        state = "missing" if fault.now is None else f"renamed to {fault.now}: {fault.reason}"
+        show(f"not usable: {fault.file}, {state}")
+    for what, lines in (("added", done.added), ("lost", done.lost)):
+        for line in lines:
+            show(f"{what}: {line}")
 
 
 def export(options: argparse.Namespace) -> None:
-    """`tbps gallery export` and, the other way round, `tbps gallery import`"""
+    """Run `tbps gallery export` or, in the other direction, `tbps gallery import`."""
     from tbps.gallery import Gallery
 
     where, to = (options.other, options.gallery) if options.inwards else (options.gallery, options.other)
@@ -125,7 +119,7 @@ def export(options: argparse.Namespace) -> None:
 
 
 def calibrate(options: argparse.Namespace) -> None:
-    """`tbps gallery calibrate`"""
+    """Run `tbps gallery calibrate`."""
     from tbps.data.splits import select_split
     from tbps.gallery import calibration
 
@@ -134,8 +128,9 @@ def calibrate(options: argparse.Namespace) -> None:
     found = calibration.calibrate(*load(options.model), rows, options.false_accept_rate)
     found.save(options.out)
     show(f"threshold {found.score:.4f} for {found.gallery_size} images, {found.growth:+.4f} for each e-fold more")
-    show(f"{100 * found.false_accept_rate:.1f} % of questions for an absent person get a hit; of {found.captions} "
-          f"captions whose person is there, {100 * found.accept_rate:.1f} % find them above the threshold")  # fmt: skip
+    show(f"{100 * found.false_accept_rate:.1f} % of queries for an absent person still get a hit; of {found.captions} "
+         f"captions whose person is present, {100 * found.accept_rate:.1f} % find that person above the threshold",
+         )  # fmt: skip
 
 
 def add_gallery(commands: Commands) -> None:

@@ -1,4 +1,4 @@
-"""`tbps gallery list` and `tbps gallery remove`: images by filters or ids, named and taken out."""
+"""`tbps gallery list` and `tbps gallery remove`: list or remove images by id or by a filter."""
 
 import argparse
 import json
@@ -17,11 +17,11 @@ _COLUMNS = ("id", "path", "metadata", "camera", "source", "timestamp")
 
 
 def list_images(options: argparse.Namespace) -> None:
-    """`tbps gallery list`"""
+    """Run `tbps gallery list`."""
     columns = options.columns.split(",")
     unknown = [name for name in columns if name not in _COLUMNS]
     if unknown:
-        raise ValueError(f"--columns: {unknown[0]!r} is none; expected some of {','.join(_COLUMNS)}.")
+        raise ValueError(f"--columns: {unknown[0]!r} is not a column: expected some of {','.join(_COLUMNS)}.")
     gallery, where = open_gallery(options), filter_of(options)
     if options.count:
         show(str(gallery.count(where)))
@@ -36,7 +36,7 @@ def list_images(options: argparse.Namespace) -> None:
 
 
 def remove(options: argparse.Namespace) -> None:
-    """`tbps gallery remove`"""
+    """Run `tbps gallery remove`."""
     gallery, where = open_gallery(options), filter_of(options)
     if bool(options.ids) == (where is not None):
         raise ValueError("Which images? Give IDs, or a filter such as --until 30d, and not both.")
@@ -67,14 +67,14 @@ def _remove_where(gallery: "Gallery", where: "Filter", options: argparse.Namespa
 
 
 def _show_without_timestamp(gallery: "Gallery", where: "Filter") -> None:
-    """Warn of images that meet no `--until` because they have no timestamp."""
+    """Report images without a timestamp: they never meet `--until`."""
     from tbps.gallery.filters import Filter
     from tbps.gallery.timestamps import FIRST
 
     if any(one.end is not None for one in where.flat):
         count = gallery.count(Filter(none_of=[Filter(since=FIRST)]))
         if count:
-            show_error(f"{count} images have no timestamp, and stay whatever --until says.")
+            show_error(f"{count} images have no timestamp and never meet --until: they stay.")
 
 
 def _remove_ids(gallery: "Gallery", ids: list[str], options: argparse.Namespace) -> None:
@@ -87,7 +87,7 @@ def _remove_ids(gallery: "Gallery", ids: list[str], options: argparse.Namespace)
         done = f"{count} images removed, {gallery.count()} left"
         show(f"{len(known)} of {gallery.count()} images would be removed" if options.dry_run else done)
     if not known:
-        raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` gives ids.")
+        raise ValueError(f"Not in {options.gallery}: {', '.join(unknown)}. `tbps search --json` prints ids.")
     if unknown:
         show_error(f"not in {options.gallery}: {', '.join(unknown)}")
 

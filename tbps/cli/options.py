@@ -47,7 +47,7 @@ def check_output(option: str, path: Path | None, gallery: str | None = None) -> 
     Raises:
         ValueError: the file is a folder or a device, its folder does not exist, or it lies in a gallery.
     """
-    from tbps.gallery.folder.manifest import MANIFEST_NAME
+    from tbps.gallery import is_gallery
 
     if path is None:
         return
@@ -59,7 +59,7 @@ def check_output(option: str, path: Path | None, gallery: str | None = None) -> 
         )
     real = Path(os.path.realpath(path))  # a link may lead into a gallery
     within = gallery is not None and real.is_relative_to(os.path.realpath(gallery))
-    if within or (real.parent / MANIFEST_NAME).exists():
+    if within or is_gallery(real.parent):
         raise ValueError(f"{option} {path} lies among the files of a gallery: choose a place outside it.")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tbps.data.paths import local_path, scheme_of
 from tbps.evaluation.fingerprint import ModelIdentity, identify
 from tbps.gallery.checks import GalleryError
+from tbps.gallery.folder.manifest import MANIFEST_NAME
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.model_identity import OlderIdentityError, old_fingerprint
 from tbps.gallery.store import DTYPES, Dtype, Layout, VectorStore
@@ -40,6 +41,11 @@ def place_of(where: str | Path) -> Path | str:
     except ValueError as error:
         raise error if isinstance(error, GalleryError) else GalleryError(str(error)) from error
     return str(path) if path.name.endswith(".db") else path
+
+
+def is_gallery(folder: Path) -> bool:
+    """Whether a folder holds a gallery, intact or not."""
+    return (folder / MANIFEST_NAME).exists()
 
 
 def open_store(where: str | Path, model: ModelIdentity, layout: Layout, token: str | None = None) -> VectorStore:

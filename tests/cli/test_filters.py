@@ -75,8 +75,8 @@ WRONG = [
     (["--until", "999999w"], "before the year 1"),
     (["--since", "2026-05-02", "--until", "2026-05-01"], "is after until="),
     (["--camera", "\udcff"], "not Unicode text"), (["--path", ""], "path='' is empty"),
-    (["--columns", "id,face"], "'face'"), (["--columns", ""], "--columns: '' is none"),
-    (["--columns", "id,thumbnail"], "'thumbnail' is none; expected some of id,path"),
+    (["--columns", "id,face"], "'face'"), (["--columns", ""], "--columns: '' is not a column"),
+    (["--columns", "id,thumbnail"], "'thumbnail' is not a column: expected some of id,path"),
 ]  # fmt: skip
 
 

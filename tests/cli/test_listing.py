@@ -70,7 +70,7 @@ def test_removal_by_a_filter_counts_first_and_needs_a_word(people, capsys):
     assert main([*command, "--dry-run"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "3 of 4 images would be removed\n"
-    assert "1 images have no timestamp, and stay" in printed.err
+    assert "1 images have no timestamp and never meet --until" in printed.err
     assert main(command) == 2
     assert "3 of 4 images meet the filter; none was removed" in capsys.readouterr().err
     assert main([*command, "--dry-run", "--json"]) == 0

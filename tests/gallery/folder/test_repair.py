@@ -284,13 +284,13 @@ def test_killed_at_any_step_it_can_be_repeated(folder, tmp_path):
 
 def test_the_command_says_what_it_did(folder, capsys):
     main(["gallery", "repair", str(folder)])
-    assert capsys.readouterr().out == f"{folder}: 36 images, all files as they were written\n"
+    assert capsys.readouterr().out == f"{folder}: 36 images, all checksums match\n"
     flip(folder / "shard-000001.arrow")
     (folder / "gallery.json").unlink()
     main(["gallery", "repair", str(folder)])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{folder}: 25 images, made again from gallery.copy.json"
-    assert any("shard-000001.arrow" in line and "now shard-000001.arrow.damaged" in line for line in lines)
+    assert lines[0] == f"{folder}: 25 images, rebuilt from gallery.copy.json"
+    assert any("shard-000001.arrow" in line and "renamed to shard-000001.arrow.damaged" in line for line in lines)
     assert any(line.startswith("lost: 11 rows of shard-000001.arrow") for line in lines)
     main(["gallery", "repair", str(folder), "--json"])
     assert json.loads(capsys.readouterr().out)["images"] == 25
