@@ -21,7 +21,7 @@ COMMANDS = dict(all_commands(build_parser()))
 # what a command calls; its parameters that are no option: objects, positional arguments under another name, and
 # settings that only programs need
 CALLS: list[tuple[str, Callable[..., Any], set[str]]] = [
-    ("search", Gallery.search_embeddings, {"queries"}),
+    ("search", Gallery.search, set()),
     ("search", Query, {"text"}),
     ("search", Gallery.open, {"where", "model", "processor", "dtype", "token"}),
     ("index", Gallery.open, {"where", "model", "processor", "roots", "token"}),
