@@ -16,6 +16,11 @@ from tbps.cli.terminal import safe_streams, show_error
 from tbps.files_tbps import VERSION
 
 INTERRUPTED, OUTPUT_CLOSED = 130, 141
+EXAMPLES = """examples:
+  tbps index model crops people
+  tbps search model people "a woman in a red coat"
+
+`tbps COMMAND --help` shows the options of a command and examples."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +67,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def build_parser() -> Parser:
     """Build the parser of all commands."""
-    parser = Parser(prog="tbps", description=wrapped(str(__doc__)))
+    parser = Parser(prog="tbps", description=wrapped(str(__doc__)), epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"tbps {VERSION}")
     commands = add_commands(parser)
     for add in (add_data, add_evaluate, add_index, add_search, add_gallery, add_push):
