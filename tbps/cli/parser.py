@@ -1,7 +1,7 @@
-"""The argument parser of `tbps`: commands with examples, errors on one line, and the kinds of values.
+"""The argument parser of `tbps`: commands with examples, errors on one line, and types of arguments.
 
-It is argparse's, not typer's: with typer a command starts more slowly, repeats the shared options in its signature,
-and shows the lines of its examples as one paragraph.
+It is based on argparse, not on typer. With typer a command starts more slowly, repeats shared options in its signature
+and joins the lines of its examples.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # returned by add_su
 
 
 def add_commands(parser: argparse.ArgumentParser) -> Commands:
-    """Make a parser require a command, and return where to add the commands."""
+    """Make a parser require a command. Add the commands to what is returned."""
     return parser.add_subparsers(required=True, metavar="COMMAND", title="commands", parser_class=Parser)
 
 
@@ -63,7 +63,7 @@ def add_command(commands: Commands, name: str, help: str, examples: str, more: s
 
 
 def wrapped(text: str) -> str:
-    """The text in lines that fit the terminal."""
+    """Wrap a text to the width of the terminal."""
     return textwrap.fill(text, shutil.get_terminal_size().columns - 4)
 
 
