@@ -1,10 +1,10 @@
-"""When to say that nobody fits: thresholds learnt from people whose captions are known.
+"""Calibration: learn from a validation split which score means that nobody in the gallery matches a text query.
 
-A gallery always has a best hit. Whether it is the person asked for is judged by its score, and how high the best of N
-wrong images scores depends on N. Measured on a validation split: every caption is asked with the images of its own
-person taken away, so that each best hit is a false one. The threshold that a share `false_accept_rate` of those best
-scores passes is fitted on random galleries of several sizes as  score + growth * ln(N / gallery_size),  which is how
-the maximum of N scores with an exponential tail grows (Gumbel); beyond the measured size it is an extrapolation.
+A gallery always has a best hit, and its score decides whether it counts as a match. How high the best of N wrong images
+scores depends on N. So every caption of the split searches a gallery without the images of its own person, where the
+best hit is always wrong. The threshold that a fraction `false_accept_rate` of those best scores exceeds is fitted on
+random galleries of several sizes as  score + growth * ln(N / gallery_size),  which is how the maximum of N scores with
+an exponential tail grows (Gumbel). Beyond the measured size it is an extrapolation.
 """
 
 import json
@@ -22,26 +22,29 @@ from tbps.files_tbps import MOST_TEXT, read_regular
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
-_SHARES = (0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25)  # of the split's people, each drawn anew: smaller galleries
-_FEWEST_PEOPLE = 20
-_HIGHEST = 1e300  # of any number in a calibration
+_FRACTIONS = (0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25)  # of the split's people, drawn at random: smaller galleries
+_MIN_PEOPLE = 20
+_MAX_NUMBER = 1e300  # of any number in a calibration
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold and what was measured.
+    """
+    A score threshold, and how it was measured.
 
     Args:
-        fingerprint: of the model. false_accept_rate: share of questions for an absent person that get a hit.
-        score: the threshold for a gallery of `gallery_size` images. growth: what it gains when the gallery is e times
-            as large.
-        accept_rate: share of captions whose own person, when there, is the best hit and above the threshold.
-        same_person: likeness of two images from which on they are taken for one person: the same share of other
-            people's images look as alike to an image's nearest.
-        captions: the number of questions that this rests on.
+        fingerprint: the fingerprint of the model.
+        false_accept_rate: the fraction of searches for an absent person that still return a hit.
+        gallery_size: the number of images that the threshold was measured with.
+        score: the threshold for a gallery of `gallery_size` images.
+        growth: how much the threshold rises when the gallery is e times as large.
+        accept_rate: the fraction of captions whose own person, if present, is the best hit and above the threshold.
+        same_person: the cosine similarity from which on two images count as one person. For a fraction
+            `false_accept_rate` of images, the most similar image of another person reaches it.
+        captions: the number of captions that this was measured with.
 
     Raises:
-        ValueError: a value of another type, or out of its range.
+        ValueError: a value of another type, or out of range.
     """
 
     fingerprint: str
@@ -59,34 +62,38 @@ class Calibration:
             value = getattr(self, entry.name)
             if not isinstance(value, kinds[entry.type]) or isinstance(value, bool):
                 raise ValueError(f"{entry.name}={value!r:.40}: expected {entry.type}")
-            if isinstance(value, int | float) and not abs(value) < _HIGHEST:  # NaN is not, either
+            if isinstance(value, int | float) and not abs(value) < _MAX_NUMBER:  # true of NaN, too
                 raise ValueError(f"{entry.name} is not finite")
         for name in ("false_accept_rate", "accept_rate"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a share between 0 and 1")
+                raise ValueError(f"{name}={getattr(self, name)}: expected a number between 0 and 1")
         if self.gallery_size < 1 or self.captions < 0:
-            raise ValueError(f"gallery_size={self.gallery_size}, captions={self.captions}: expected numbers of things")
+            raise ValueError(f"gallery_size={self.gallery_size}, captions={self.captions}: expected positive numbers")
 
     def threshold(self, count: int) -> float:
-        """`min_score` for a gallery of `count` images."""
+        """Return the `min_score` for a gallery of `count` images."""
         return self.score + self.growth * float(np.log(max(1, count) / self.gallery_size))
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON."""
+        """Write the calibration as JSON."""
         write_atomically(Path(path), json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def load(cls, path: str | Path, fingerprint: str | None = None) -> "Calibration":
         """
-        Read it, and check that it is of the model with this fingerprint.
+        Read a calibration.
+
+        Args:
+            path: the JSON file.
+            fingerprint: the fingerprint of the model that the calibration must belong to; None accepts any model.
 
         Raises:
-            ValueError: it is no calibration, or another model's.
+            ValueError: the file is not a calibration, or belongs to another model.
         """
         try:
             found = cls(**json.loads(read_regular(path, MOST_TEXT)))
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"{path} is no calibration ({error}): `tbps gallery calibrate` writes one.") from error
+            raise ValueError(f"{path} is not a calibration ({error}): `tbps gallery calibrate` writes one.") from error
         if fingerprint is not None and found.fingerprint != fingerprint:
             raise ValueError(
                 f"{path} was measured with another model (fingerprint {found.fingerprint[:12]}, here "
@@ -106,20 +113,28 @@ def calibrate(
     progress: bool = True,
 ) -> Calibration:
     """
-    Learn a threshold from a split of image, captions, person_id that the model was not trained on.
+    Learn a threshold from a split that the model was not trained on.
+
+    Args:
+        model: the model, in eval mode. processor: its processor.
+        rows: the split, with columns image, captions and person_id.
+        false_accept_rate: the fraction of searches for an absent person that may still return a hit, in (0, 1).
+        batch_size: the number of images or captions encoded at once.
+        seed: draws the people of the smaller galleries.
+        progress: show a progress bar.
 
     Raises:
-        ValueError: a rate outside (0, 1), or fewer than 20 people.
+        ValueError: a rate out of range, or fewer than 20 people.
     """
     if not 0 < false_accept_rate < 1:
-        raise ValueError(f"false_accept_rate={false_accept_rate}: expected a share between 0 and 1.")
+        raise ValueError(f"false_accept_rate={false_accept_rate}: expected a number between 0 and 1.")
     vectors = embed_split(model, processor, rows, batch_size=batch_size, progress=progress)
     texts, images, askers, owners = (tensor.numpy() for tensor in vectors)
     people = np.unique(owners)
-    if len(people) < _FEWEST_PEOPLE:
-        raise ValueError(f"The split has {len(people)} people: expected at least {_FEWEST_PEOPLE} to learn from.")
+    if len(people) < _MIN_PEOPLE:
+        raise ValueError(f"The split has {len(people)} people: expected at least {_MIN_PEOPLE} to learn from.")
     rng = np.random.default_rng(seed)
-    draws = [rng.permutation(people)[: round(share * len(people))] for share in _SHARES]
+    draws = [rng.permutation(people)[: round(fraction * len(people))] for fraction in _FRACTIONS]
     galleries = [np.isin(owners, drawn) for drawn in draws]
     smaller = [_best(texts, images[some], askers, owners[some])[0] for some in galleries]
     wrong, right = _best(texts, images, askers, owners)
@@ -140,7 +155,7 @@ def calibrate(
 
 def _best(queries: np.ndarray, gallery: np.ndarray, query_ids: np.ndarray,
           gallery_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Each query's best score among images of other people, and among its own person's, (Q,) each."""
+    """Return each query's best score among the images of other people, and among those of its own person, (Q,) each."""
     wrong, right = np.empty(len(queries)), np.empty(len(queries))
     for start in range(0, len(queries), 256):
         part = slice(start, start + 256)

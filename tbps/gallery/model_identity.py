@@ -1,7 +1,4 @@
-"""A gallery belongs to one model: vectors of two must never be compared.
-
-The fingerprint that galleries of format 2 have of their model.
-"""
+"""Check that a gallery is opened with the model that made it. Scores between vectors of two models mean nothing."""
 
 import hashlib
 import json
@@ -16,18 +13,18 @@ from tbps.gallery.checks import GalleryError
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
-# The distance of two vectors of one input, relative to their length, that rounding makes: a ViT-B/16 of random weights
-# was 3e-7 off by another number of threads, 8e-7 by another kernel, 1.5e-3 in float16, 1.4e-2 in bfloat16; a weight of
-# a part query 1e-3 off makes 1e-4 to 6e-4, which the hash of the weights tells.
-_EFFECT_OF_NOTHING = 1e-5
-_EFFECT_OF_ROUNDING = {"float32": 5e-3, "float16": 1e-2, "bfloat16": 5e-2}  # float32 on a GPU may be TF32
+# How far apart rounding takes two vectors of one input, relative to their length. For a ViT-B/16 with random weights:
+# 3e-7 with another number of threads, 8e-7 with another kernel, 1.5e-3 in float16, 1.4e-2 in bfloat16. Changing a
+# weight of a part query by 1e-3 gives 1e-4 to 6e-4, which the hash of the weights notices.
+_SAME_PRECISION = 1e-5
+_ROUNDED = {"float32": 5e-3, "float16": 1e-2, "bfloat16": 5e-2}  # float32 on a GPU may be TF32
 
 _READ_BY = {"tokenizer": "the tokenizer", "model": "the model", "sentences": "the tokenizer", "pictures": "the image "
             "processor"}  # fmt: skip
 
 
 class OlderIdentityError(GalleryError):
-    """A gallery that was converted from format 2 knows its model by the fingerprint of then."""
+    """A gallery was converted from format 2, and knows its model by the older fingerprint."""
 
 
 def check_model(where: str, made_by: ModelIdentity, opened_with: ModelIdentity) -> None:
@@ -36,10 +33,12 @@ def check_model(where: str, made_by: ModelIdentity, opened_with: ModelIdentity) 
 
     Args:
         where: the gallery's folder or address, for the message.
+        made_by: the model that made the gallery. opened_with: the model given now.
 
     Raises:
-        GalleryError: the model's weights, its settings or what it makes of the probes differ; the first difference is
-            named. OlderIdentityError: that cannot be told, as the gallery keeps a fingerprint of format 2.
+        GalleryError: the weights, the settings or the vectors of the probes differ; the message names the first
+            difference.
+        OlderIdentityError: the two cannot be compared, because the gallery has a fingerprint of format 2.
     """
     found = difference(made_by, opened_with)
     if found is None:
@@ -52,10 +51,11 @@ def check_model(where: str, made_by: ModelIdentity, opened_with: ModelIdentity) 
 
 
 def difference(made_by: ModelIdentity, opened_with: ModelIdentity) -> str | None:
-    """What first sets the vectors of two models apart, in words; None where they are the same, but for rounding.
+    """
+    Describe the first difference between two models that changes vectors; None if there is only rounding.
 
-    Weights and words must be equal, as probes cannot reach all of them: a weight may also be the other's in half
-    precision. Other settings may differ as long as they change no probe.
+    The weights and the vocabulary must be equal, because probes cannot cover all of them; weights may be in another
+    precision. Other settings may differ as long as they do not change the vector of any probe.
     """
     old, new = made_by.traits, opened_with.traits
     if made_by.embedding_dim != opened_with.embedding_dim:
@@ -68,14 +68,14 @@ def difference(made_by: ModelIdentity, opened_with: ModelIdentity) -> str | None
     if rounded is None:
         return "their weights differ"
     changes = [change for name in SETTINGS for change in _changes(name, old[name], new[name])]
-    certain = [told for told, sure in changes if sure or not (old["probes"] and new["probes"])]
+    certain = [words for words, sure in changes if sure or not (old["probes"] and new["probes"])]
     if certain:
         return certain[0]
-    return _effect(old, new, {rounded, old["precision"], new["precision"]}, [told for told, _ in changes])
+    return _effect(old, new, {rounded, old["precision"], new["precision"]}, [words for words, _ in changes])
 
 
 def _rounding(old: dict[str, str], new: dict[str, str]) -> str | None:
-    """Between equal weights "float32"; where one's are the other's rounded, to what; None where they are others."""
+    """Return "float32" for equal weights; the dtype if one model has the other's weights rounded to it; else None."""
     if old["weights"] == new["weights"]:
         return "float32"
     for dtype, name in ROUNDED.items():
@@ -85,36 +85,41 @@ def _rounding(old: dict[str, str], new: dict[str, str]) -> str | None:
 
 
 def _changes(name: str, old: str, new: str) -> list[tuple[str, bool]]:
-    """The settings of a group that differ, in words, and whether that alone makes another model: those of the tokenizer
-    do, and those of a tower that both have. A version of Transformers may know more settings than another."""
+    """
+    Describe the settings of a group that differ.
+
+    Returns:
+        For each the description, and whether it alone makes another model. Settings of the tokenizer do, and settings
+        of a tower that both models have. One version of Transformers may know more settings than another.
+    """
     before, now = json.loads(old), json.loads(new)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     return [
         (
-            f"{key:.80} of {_READ_BY[name]} {_told(before.get(key, 'not set'), now.get(key, 'not set'))}",
+            f"{key:.80} of {_READ_BY[name]} {_values(before.get(key, 'not set'), now.get(key, 'not set'))}",
             name == "tokenizer" or (name == "model" and "." in key and key in before and key in now),
         )
         for key in changed
     ]
 
 
-def _told(before: Any, now: Any) -> str:
-    """Two values of a setting, where they were short enough to be kept."""
+def _values(before: Any, now: Any) -> str:
+    """Describe two values of a setting. Long values are stored as a hash only."""
     hashed = any(isinstance(value, str) and value.startswith("#") for value in (before, now))
     return "differs" if hashed else f"is {before!s:.80} there and {now!s:.80} here"
 
 
 def _effect(old: dict[str, str], new: dict[str, str], roundings: set[str], changes: list[str]) -> str | None:
-    """What the probes say of two models of the same weights and words, but for what rounding may do."""
+    """Compare the probes of two models of equal weights and vocabulary, within the tolerance of rounding."""
     if not (old["probes"] and new["probes"]):
         return None
-    allowed = max(_EFFECT_OF_ROUNDING.get(one, _EFFECT_OF_NOTHING) for one in roundings)
-    allowed = _EFFECT_OF_NOTHING if changes else allowed
+    allowed = max(_ROUNDED.get(one, _SAME_PRECISION) for one in roundings)
+    allowed = _SAME_PRECISION if changes else allowed
     found = distance(old["probes"], new["probes"])
     if found <= allowed:
         return None
     why = changes[0] if changes else "no setting that is known here differs"
-    return f"the same pictures and sentences get vectors that are {found:.2g} apart ({why})"
+    return f"the same images and texts get vectors that are {found:.2g} apart ({why})"
 
 
 _PIXEL_SETTINGS = (
@@ -133,12 +138,16 @@ _NO_PART_OF_AN_EMBEDDING = re.compile(
     r"|.*_dropout|dtype|id2label|label2id|transformers_version|tbps_version|architectures|auto_map|_name_or_path|_.*"
     r"|use_cache"
 )
-# what had no business in it, as it is by default
+# settings that should not have been part of it, with their defaults
 _DEFAULTS = {"output_hidden_states": False, "output_attentions": False, "return_dict": True}
 
 
 def old_fingerprint(model: TBPSModel, processor: TBPSProcessor) -> str:
-    """Of weights, of most settings, and of the tokenizer's vocabulary alone; reads all weights once."""
+    """
+    Compute the fingerprint of galleries of format 2.
+
+    It covers the weights, most settings, and the vocabulary of the tokenizer. Reads all weights once.
+    """
     digest = hashlib.blake2b(digest_size=16)
     weights = {name.replace("_orig_mod.", ""): tensor for name, tensor in model.state_dict().items()}
     for name, tensor in sorted(weights.items()):

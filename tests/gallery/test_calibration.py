@@ -82,7 +82,7 @@ def test_runs_on_a_split_and_comes_back_from_its_file(tmp_path, tiny_model, tiny
     with pytest.raises(ValueError, match="measured with another model"):
         Calibration.load(tmp_path / "calibration.json", "f" * 32)
     (tmp_path / "calibration.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no calibration"):
+    with pytest.raises(ValueError, match="is not a calibration"):
         Calibration.load(tmp_path / "calibration.json")
 
 
@@ -114,7 +114,7 @@ def test_a_calibration_with_a_wrong_value_is_named(change: dict[str, Any], tmp_p
     GOOD.save(path)
     assert Calibration.load(path) == GOOD
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(ValueError, match=r"calibration\.json is no calibration"):
+    with pytest.raises(ValueError, match=r"calibration\.json is not a calibration"):
         Calibration.load(path)
 
 
