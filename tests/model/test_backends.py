@@ -15,7 +15,7 @@ ATTENTIONS = ["tokens", "both"]
 
 @pytest.fixture
 def longer(tiny_processor: TBPSProcessor) -> BatchFeature:
-    """A batch of other sizes than `batch`: six sentences, more words."""
+    """A batch of other sizes than `batch`: six texts, more words."""
     text = ["a person with a red coat and a blue coat and a bag and a red bag"] * 5 + ["a bag"]
     batch = tiny_processor(text=text, padding=True, return_tensors="pt")
     pixels = torch.randn(6, 3, 32, 16, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""What is named as a checkpoint and is none is said in one line wherever one is named; and where a model came from."""
+"""Paths that are not checkpoints give one line of error in every loader and command; the Hub commit of a checkpoint."""
 
 import json
 from collections.abc import Callable
@@ -52,7 +52,7 @@ LOADERS: list[Callable[[str], Any]] = [TBPSModel.from_pretrained, TBPSModel.from
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_no_checkpoint_is_named(case: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_checkpoint_is_named(case: str, tmp_path: Path) -> None:
     make, message = WRONG[case]
     source = str(make(tmp_path))
     for load in (*LOADERS, TBPSProcessor.from_vision_text_pretrained):
@@ -64,7 +64,7 @@ def test_what_is_no_checkpoint_is_named(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", [".pt", "a folder of a .pth", "no JSON", "nothing"])
-def test_every_command_says_it_in_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_reports_it_on_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make, message = WRONG[case]
     source = str(make(tmp_path))
     generate(tmp_path / "data", people=10, images_per_person=1, workers=1, progress=False)
@@ -77,9 +77,11 @@ def test_every_command_says_it_in_one_line(case: str, tmp_path: Path, capsys: py
     ]
     for command in commands:
         assert main(command) == 2
-        said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert said.startswith("tbps: error:")
-        assert any(told in said for told in ("expected a checkpoint", "Get the checkpoint again", "holds no model"))
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith("tbps: error:")
+        assert any(
+            expected in line for expected in ("expected a checkpoint", "Get the checkpoint again", "holds no model")
+        )
     assert not (tmp_path / "gallery").exists()
     for key in ("model_name_or_path", "clip_checkpoint"):
         recipe = {
@@ -101,12 +103,12 @@ def test_a_checkpoint_of_another_kind_is_named(tmp_path: Path) -> None:
         TBPSModel.from_pretrained(tmp_path / "bert")
 
 
-# -- where a model came from
+# -- the commit of a checkpoint, and the code in its folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_the_commit_on_the_hub_is_kept(
+def test_the_hub_commit_is_recorded(
     tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -132,7 +134,7 @@ def test_the_commit_on_the_hub_is_kept(
 def test_all_files_of_the_code_tell_two_folders_apart(
     tmp_path: Path, tiny_model: TBPSModel, tiny_processor: Any
 ) -> None:
-    """By the text of the configuration's module: Transformers finds the classes of a folder by its configuration's."""
+    """Transformers tells the code of two folders apart by the imports of the configuration's module."""
     tiny_model.save_pretrained(tmp_path)
     tiny_processor.save_pretrained(tmp_path)
     code = {path.name for path in tmp_path.glob("*.py")}

@@ -1,4 +1,4 @@
-"""A batch embedded in chunks: the gradient of the whole batch, with the activations of one chunk."""
+"""Embedding in chunks: the gradient of the full batch, with the activations of one chunk."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,13 +23,13 @@ def gradients(model: TBPSModel, batch: BatchFeature, chunk: int | None) -> tuple
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4, 9])
-def test_gradient_of_chunks_is_that_of_the_whole_batch(model_factory: Factory, batch: BatchFeature, chunk: int) -> None:
+def test_chunks_give_the_gradient_of_the_full_batch(model_factory: Factory, batch: BatchFeature, chunk: int) -> None:
     model = model_factory(num_identities=3, text_part_weights=True).train()
-    (whole_loss, whole), (loss, found) = gradients(model, batch, None), gradients(model, batch, chunk)
-    assert loss == pytest.approx(whole_loss, rel=1e-5)
-    assert whole.keys() == found.keys()
-    largest = max(value.abs().max() for value in whole.values())
-    assert all((whole[name] - found[name]).abs().max() < 1e-5 * largest for name in whole)
+    (full_loss, full), (loss, found) = gradients(model, batch, None), gradients(model, batch, chunk)
+    assert loss == pytest.approx(full_loss, rel=1e-5)
+    assert full.keys() == found.keys()
+    largest = max(value.abs().max() for value in full.values())
+    assert all((full[name] - found[name]).abs().max() < 1e-5 * largest for name in full)
 
 
 def test_dropout_is_replayed(model_factory: Factory, batch: BatchFeature) -> None:
@@ -52,7 +52,7 @@ def test_dropout_is_replayed(model_factory: Factory, batch: BatchFeature) -> Non
 
 @contextmanager
 def kept_for_backward() -> Iterator[list[int]]:
-    """Sizes of the tensors that autograd keeps from the forward pass."""
+    """Record the sizes of the tensors that autograd keeps from the forward pass."""
     sizes: list[int] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -73,7 +73,7 @@ def test_activations_are_not_kept(model_factory: Factory, batch: BatchFeature) -
     assert kept[2] < kept[None] / 5
 
 
-def test_trainer_steps_are_equal_with_and_without(
+def test_trainer_steps_are_equal_with_and_without_chunks(
     tmp_path: Path, model_factory: Factory, rows: datasets.Dataset, tiny_processor: TBPSProcessor
 ) -> None:
     weights = []

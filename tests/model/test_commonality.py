@@ -23,7 +23,7 @@ def test_mean_similarity_equals_a_slow_loop(ids: list[int], seed: int) -> None:
     check_equals_slow_loop("mean_similarity", ids, seed)
 
 
-def test_mean_similarity_knows_common_parts_from_unique_ones() -> None:
+def test_mean_similarity_separates_common_from_unique_parts() -> None:
     check_common_and_unique_parts("mean_similarity")
 
 
@@ -49,14 +49,14 @@ def test_every_other_person_has_one_vote() -> None:
     trust=st.booleans(),
 )  # fmt: skip
 @settings(deadline=None, max_examples=20)
-def test_how_often_the_batch_has_a_person_changes_nobodys_commonality(
+def test_repeated_pairs_of_a_person_change_no_commonality(
     name: str, ids: list[int], times: int, seed: int, trust: bool
 ) -> None:
     check_one_vote_per_person(name, ids, times, seed, trust)
 
 
 @pytest.mark.parametrize("name", COMMONALITY)
-def test_some_anchors_alone_are_judged_as_among_all(name: str) -> None:
+def test_a_chunk_of_anchors_gets_the_values_of_the_full_batch(name: str) -> None:
     check_some_anchors_alone(name)
 
 

@@ -15,7 +15,7 @@ Factory = Callable[..., TBPSModel]
 
 
 def without_bookkeeping(config: TBPSConfig) -> dict:
-    """What a configuration says, less the names that saving writes into it."""
+    """Return the settings of a configuration, without the names that saving adds."""
     found = config.to_dict()
     for name in ("transformers_version", "architectures", "dtype", "auto_map", "_name_or_path"):
         found.pop(name, None)
@@ -40,7 +40,7 @@ def test_config_round_trip(tmp_path: Path, model_factory: Factory) -> None:
     assert text.hidden_size == config.text_config.hidden_size
 
 
-def test_every_setting_is_written_as_defaults_may_change(tmp_path: Path, model_factory: Factory) -> None:
+def test_every_field_is_written_because_defaults_may_change(tmp_path: Path, model_factory: Factory) -> None:
     config = model_factory().config
     config.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
@@ -77,7 +77,7 @@ def test_config_names_the_bad_value(fields: dict, message: str, tmp_path: Path) 
     with pytest.raises(Exception, match=message):
         TBPSConfig(**fields)
     TBPSConfig().save_pretrained(tmp_path)
-    with pytest.raises(Exception, match=message):  # given over those of a checkpoint
+    with pytest.raises(Exception, match=message):  # as a change to a checkpoint's
         TBPSConfig.from_pretrained(tmp_path, **fields)
 
 
@@ -100,6 +100,6 @@ def test_published_clip_end_id_is_corrected() -> None:
         ({"part_matching_loss": "kl"}, "expected one of sdm, itc, tal"),
     ],
 )
-def test_settings_that_cannot_be_are_named(model_factory: Factory, fields: dict[str, Any], named: str) -> None:
+def test_impossible_values_are_named(model_factory: Factory, fields: dict[str, Any], named: str) -> None:
     with pytest.raises(StrictDataclassClassValidationError, match=named):
         model_factory(**fields)

@@ -1,4 +1,4 @@
-"""Checkpoints with altered files: they load, or one named error says what is wrong, wherever they are named."""
+"""Checkpoints with altered files: they load, or one clear error says what is wrong, in every loader and command."""
 
 import copy
 import json
@@ -15,8 +15,8 @@ from tiny import make_config, make_rows, make_tokenizer
 from tbps import TBPSConfig, TBPSImageProcessor, TBPSModel, TBPSProcessor
 from tbps.cli.main import main
 
-NAMED = (ValueError, OSError)
-OF_NO_USE = ["", "[]", "null", "{}", "3", '"a"', '{"a":', "\ufeff{}", "[" * 5000]
+EXPECTED = (ValueError, OSError)
+USELESS = ["", "[]", "null", "{}", "3", '"a"', '{"a":', "\ufeff{}", "[" * 5000]
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "processor_config.json"]
 HOSTILE = st.sampled_from(
     [None, True, 0, -1, 2**70, 1.5, float("nan"), "", "float99", "three", [], [0], ["a"], [1, 2, 3], {}, {"a": 1}]
@@ -24,34 +24,34 @@ HOSTILE = st.sampled_from(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to each value of a configuration, nested ones too."""
+    """Iterate over the path of each value of a configuration, nested ones too."""
     for name, inner in value.items() if isinstance(value, dict) else ():
         yield (*path, name)
         yield from places(inner, (*path, name))
 
 
-def said(load: Callable[[Any], Any], given: Any) -> str | None:
-    """The named error of loading; None where it loads. Any other error ends the test."""
+def error_of(load: Callable[[Any], Any], given: Any) -> str | None:
+    """Load, and return the message of an expected error, or None. Any other error fails the test."""
     try:
         load(given)
-    except NAMED as error:
+    except EXPECTED as error:
         return str(error)
     return None
 
 
-WHOLE = make_config().to_dict()
-SIZES = {"num_hidden_layers", "decoder_layers"}  # so many layers as 2**70 are built one by one
+COMPLETE = make_config().to_dict()
+SIZES = {"num_hidden_layers", "decoder_layers"}  # 2**70 layers would be built one by one
 
 
 @settings(max_examples=150, deadline=None)
-@given(place=st.sampled_from([path for path in places(WHOLE) if path[-1] not in SIZES]), value=HOSTILE)
-def test_any_value_of_a_configuration_is_taken_or_refused(place: tuple[str, ...], value: Any) -> None:
-    changed = copy.deepcopy(WHOLE)
+@given(place=st.sampled_from([path for path in places(COMPLETE) if path[-1] not in SIZES]), value=HOSTILE)
+def test_any_value_of_a_configuration_is_accepted_or_refused(place: tuple[str, ...], value: Any) -> None:
+    changed = copy.deepcopy(COMPLETE)
     inner = changed
     for name in place[:-1]:
         inner = inner[name]
     inner[place[-1]] = value
-    assert said(TBPSConfig.from_dict, changed) != ""
+    assert error_of(TBPSConfig.from_dict, changed) != ""
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("text", OF_NO_USE)
+@pytest.mark.parametrize("text", USELESS)
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_of_no_use_is_named(file: str, text: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_useless_file_is_named(file: str, text: str, checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(checkpoint, folder)
     (folder / file).write_text(text, encoding="utf-8")
@@ -72,18 +72,18 @@ def test_a_file_of_no_use_is_named(file: str, text: str, checkpoint: Path, tmp_p
     if file == "config.json":
         ways += [TBPSModel.from_pretrained, lambda place: TBPSModel.from_vision_text_pretrained(str(place))]
     for load in ways:
-        assert said(load, folder) != ""
+        assert error_of(load, folder) != ""
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
-    [("config.json", json.dumps({**WHOLE, "num_parts": 0}), "num_parts=0: expected 1 or more"),
-     ("config.json", json.dumps({**WHOLE, "num_parts": "three"}), "'num_parts' expected int"),
+    ("file", "text", "expected"),
+    [("config.json", json.dumps({**COMPLETE, "num_parts": 0}), "num_parts=0: expected 1 or more"),
+     ("config.json", json.dumps({**COMPLETE, "num_parts": "three"}), "'num_parts' expected int"),
      ("tokenizer.json", "null", "The processor of"), ("tokenizer_config.json", "[]", "The processor of"),
      ("processor_config.json", "null", "The processor of"), ("tokenizer.json", "{", "The processor of")],
 )  # fmt: skip
-def test_the_command_says_it_in_one_line(
-    file: str, text: str, told: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_reports_it_on_one_line(
+    file: str, text: str, expected: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(checkpoint, folder)
@@ -93,5 +93,5 @@ def test_the_command_says_it_in_one_line(
     assert main(["index", str(folder), str(tmp_path / "images"), str(tmp_path / "gallery")]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbps: error: ")]
     assert len(lines) == 1
-    assert told in lines[0]
+    assert expected in lines[0]
     assert not (tmp_path / "gallery").exists()

@@ -1,4 +1,4 @@
-"""Only regular files of a bounded size are read, and nothing is waited for."""
+"""Only regular files of a bounded size are read, and no read waits."""
 
 import io
 import os
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs, de
 
 @pytest.fixture(params=["FIFO", "socket", "folder", "character device"])
 def other(request, tmp_path, monkeypatch):
-    """Something that is no regular file, behind a link too, and what it is called."""
+    """Make a file that is not regular, and a link to it; return its kind."""
     monkeypatch.chdir(tmp_path)  # a socket's name is short
     if request.param == "FIFO":
         os.mkfifo("other")
@@ -41,12 +41,12 @@ def other(request, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["other", "link"])
-def test_whatever_is_no_regular_file_is_named(other, name):
+def test_a_file_that_is_not_regular_is_named(other, name):
     with pytest.raises(ValueError, match=rf"{name} is a {other}: expected a regular file"):
         read_regular(name, 100)
 
 
-def test_what_is_larger_than_allowed_is_not_read(tmp_path):
+def test_a_file_above_the_limit_is_not_read(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"12345")
     assert read_regular(path, 5) == b"12345"
@@ -57,13 +57,13 @@ def test_what_is_larger_than_allowed_is_not_read(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs /proc")
-def test_a_file_of_the_kernel_says_that_it_has_no_bytes():
+def test_a_kernel_file_that_reports_no_size_is_limited_too():
     with pytest.raises(ValueError, match="more than 10 bytes"):
         read_regular("/proc/self/maps", 10)
 
 
 def test_a_file_that_has_nothing_yet_is_named(tmp_path, monkeypatch):
-    """As /proc/kmsg, which not everybody may open: a regular file that does not wait gives None."""
+    """Like /proc/kmsg, which needs privileges: a regular file that does not block returns None."""
     path = tmp_path / "log"
     path.write_bytes(b"")
     monkeypatch.setattr(os, "fdopen", lambda descriptor, mode: _Silent(descriptor))
@@ -76,7 +76,7 @@ class _Silent(io.FileIO):
         return None
 
 
-def test_what_is_not_there_is_an_error_of_the_system(tmp_path):
+def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "none", 1)
     (tmp_path / "loop").symlink_to("loop")
@@ -98,13 +98,13 @@ def test_what_is_not_there_is_an_error_of_the_system(tmp_path):
         file_checksum,
     ],
 )
-def test_no_reader_of_files_waits_for_what_is_none(other, read):
-    """Each would hang, or read a device until memory is out."""
+def test_no_reader_waits_for_a_file_that_is_not_regular(other, read):
+    """Each would hang, or read a device until memory runs out."""
     with pytest.raises(ValueError, match=f"{other}|is not there|is not a file"):
         read(Path("link"))
 
 
-def test_readers_that_go_on_past_a_bad_file_wait_for_none_either(other):
+def test_readers_that_skip_bad_files_do_not_wait_either(other):
     row, (fault,) = read_row(Path(), Entry("entry 0", "link", ["a man"], 1))
     assert row is None
     assert other in fault

@@ -56,7 +56,7 @@ def test_modes_become_rgb_on_white(image, pixel):
     assert opened.getpixel((0, 0)) == pixel
 
 
-def test_a_palette_with_a_transparent_colour_is_laid_on_white():
+def test_a_transparent_palette_colour_becomes_white():
     opened = open_image(encoded(Image.new("P", (2, 2), 0), transparency=0))
     assert opened.getpixel((0, 0)) == (255, 255, 255)
 
@@ -79,7 +79,7 @@ def test_truncated_files_are_named(tmp_path, photo, file_format):
             open_image(path)
 
 
-def test_damaged_bytes_raise_nothing_but_bad_image_error(photo):
+def test_damaged_bytes_raise_only_bad_image_error(photo):
     data = encoded(photo)
     for position in range(8, len(data)):
         damaged = bytearray(data)
@@ -88,7 +88,7 @@ def test_damaged_bytes_raise_nothing_but_bad_image_error(photo):
             assert open_image(bytes(damaged)).mode == "RGB"
 
 
-def test_files_that_are_no_image(tmp_path):
+def test_files_that_are_not_images_are_named(tmp_path):
     text, empty = tmp_path / "notes.jpg", tmp_path / "empty.jpg"
     text.write_text("not an image")
     empty.touch()
@@ -149,12 +149,12 @@ def test_pixels_of_32_bits_are_refused(tmp_path, mode):
         ("x" * 300 + "y" * 300, "x" * 200 + "..." + "y" * 200),
     ],
 )
-def test_paths_are_shown_without_what_a_terminal_would_obey(path, text):
+def test_paths_are_shown_without_terminal_control(path, text):
     assert shown(path) == text
 
 
-def test_postscript_is_never_handed_to_ghostscript(tmp_path, monkeypatch):
-    """Under whatever name it comes."""
+def test_postscript_never_reaches_ghostscript(tmp_path, monkeypatch):
+    """Whatever its name."""
     page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n showpage\n"
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments: pytest.fail("run"))
     for name in ("page.eps", "photo.jpg"):
@@ -177,7 +177,7 @@ def test_only_regular_files_are_read(tmp_path):
         find_images(tmp_path)
 
 
-def test_a_file_beyond_the_limit_is_named_unread(tmp_path, monkeypatch, photo):
+def test_a_file_above_the_limit_is_named_and_not_read(tmp_path, monkeypatch, photo):
     photo.save(tmp_path / "a.png")
     monkeypatch.setattr("tbps.images_tbps.MAX_FILE_BYTES", 10)
     with pytest.raises(BadImageError, match=r"a\.png cannot be read.*more than 10 bytes"):

@@ -53,7 +53,7 @@ def test_instance_loss_is_left_out_of_evaluation(model_factory: Factory, batch: 
     assert model(**batch, person_ids=torch.arange(4), return_loss=False).loss is None
 
 
-def test_a_loss_of_nothing_is_named(model_factory: Factory, batch: BatchFeature) -> None:
+def test_a_loss_without_terms_is_named(model_factory: Factory, batch: BatchFeature) -> None:
     names = [name for name in TBPSConfig.__annotations__ if name.endswith("_loss_weight")]
     with pytest.raises(ValueError, match="expected one above 0"):
         model_factory(**dict.fromkeys(names, 0.0))(**batch, person_ids=torch.arange(4))

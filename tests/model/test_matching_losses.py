@@ -1,4 +1,4 @@
-"""The losses against closed forms and independent slow loops."""
+"""Matching and part losses against closed forms and independent slow loops."""
 
 import math
 import statistics
@@ -151,7 +151,7 @@ def test_itc_of_equal_embeddings_is_log_of_the_batch(size: int) -> None:
     assert float(loss) == pytest.approx(math.log(size), rel=1e-5)
 
 
-def test_itc_of_identities_all_alone_is_clip_loss() -> None:
+def test_itc_with_one_pair_per_identity_is_clip_loss() -> None:
     similarity, ids = draw([4, 2, 7, 1])
     logits, target = SCALE * similarity.float(), torch.arange(4)
     clip = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
@@ -186,7 +186,7 @@ def rde_loss(scores: torch.Tensor, ids: torch.Tensor, tau: float, margin: float)
 
 @given(ids=batches_of_ids.filter(lambda ids: len(set(ids)) > 1), seed=st.integers(0, 99), trusting=st.booleans())
 @settings(deadline=None, max_examples=25)
-def test_tal_times_the_trusted_pairs_is_the_sum_of_its_source(ids: list[int], seed: int, trusting: bool) -> None:
+def test_tal_times_the_trusted_pairs_equals_the_published_code(ids: list[int], seed: int, trusting: bool) -> None:
     similarity, person_ids = draw(ids, seed)
     trust = torch.ones(len(ids)) if trusting else (torch.arange(len(ids)) % 2 == 0).float()
     if not trusting:  # a pair that is left out is one of another person, as it is a negative of all others

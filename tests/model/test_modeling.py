@@ -1,4 +1,4 @@
-"""The model itself: shapes, the retrieval vector, invariances, one modality alone, losses, bad input."""
+"""The model itself: shapes, the retrieval vector, invariances, one modality alone, training, bad input."""
 
 from collections.abc import Callable
 
@@ -43,8 +43,8 @@ def test_retrieval_vector_is_the_weighted_sum_of_cosines(
         for i in range(4):
             cosines = F.cosine_similarity(out.text_part_embeds[t], out.image_part_embeds[i], dim=1)  # (K,)
             parts = (weights[t] * cosines).sum()
-            whole = F.cosine_similarity(out.text_global_embeds[t], out.image_global_embeds[i], dim=0)
-            expected = (1 - part_weight) * whole + part_weight * parts
+            full = F.cosine_similarity(out.text_global_embeds[t], out.image_global_embeds[i], dim=0)
+            expected = (1 - part_weight) * full + part_weight * parts
             assert torch.allclose(out.text_embeds[t] @ out.image_embeds[i], expected, atol=1e-6)
     assert torch.allclose(out.logits_per_text, model.logit_scale.exp() * out.text_embeds @ out.image_embeds.T)
 
@@ -79,9 +79,9 @@ def test_padding_batch_size_and_order_change_nothing(
         alone = tiny_processor(text=sentences[i], return_tensors="pt")
         single = tiny_model(**alone, pixel_values=batch["pixel_values"][i : i + 1])
         for side in ("text", "image"):
-            whole = out[f"{side}_embeds"][i]
-            assert (single[f"{side}_embeds"][0] - whole).abs().max() < 1e-5
-            assert (shuffled[f"{side}_embeds"][order.index(i)] - whole).abs().max() < 1e-5
+            full = out[f"{side}_embeds"][i]
+            assert (single[f"{side}_embeds"][0] - full).abs().max() < 1e-5
+            assert (shuffled[f"{side}_embeds"][order.index(i)] - full).abs().max() < 1e-5
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def test_content_mask_by_hand() -> None:
 
 
 @torch.no_grad()
-def test_a_sentence_without_words_gives_no_nan(tiny_model: TBPSModel) -> None:
+def test_a_text_without_words_gives_no_nan(tiny_model: TBPSModel) -> None:
     assert tiny_model(input_ids=torch.tensor([[0, 1]])).text_embeds.isfinite().all()
 
 
@@ -132,7 +132,7 @@ def test_any_image_size(model_factory: Factory, size: list[int] | int, patch: in
         model(pixel_values=torch.zeros(1, 3, height + 1, width))
 
 
-def test_conv_stem_shrinks_the_picture_before_the_tower(model_factory: Factory, batch: BatchFeature) -> None:
+def test_conv_stem_shrinks_the_image_before_the_tower(model_factory: Factory, batch: BatchFeature) -> None:
     vision = {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 8, "num_hidden_layers": 1,
               "num_attention_heads": 2, "image_size": [8, 4], "patch_size": 2, "num_channels": 6}  # fmt: skip
     model = model_factory(vision_config=vision, stem_channels=[4, 6])
@@ -145,15 +145,15 @@ def test_conv_stem_shrinks_the_picture_before_the_tower(model_factory: Factory, 
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_a_place_of_the_stem_sees_its_own_square_of_the_picture(depth: int) -> None:
+def test_a_place_of_the_stem_sees_its_own_square_of_the_image(depth: int) -> None:
     stem = ConvStem([2] * depth)
     for layer in stem:
-        if isinstance(layer, nn.GroupNorm):  # it reads the whole picture
+        if isinstance(layer, nn.GroupNorm):  # it reads the full image
             layer.forward = nn.Identity().forward
-    picture = torch.rand(1, 3, 64, 32, requires_grad=True)
+    image = torch.rand(1, 3, 64, 32, requires_grad=True)
     size = 2**depth
-    stem(picture)[0, :, 3, 2].sum().backward()
-    seen = picture.grad[0].abs().sum(dim=0)
+    stem(image)[0, :, 3, 2].sum().backward()
+    seen = image.grad[0].abs().sum(dim=0)
     for place, along in ((3, seen.sum(dim=1)), (2, seen.sum(dim=0))):
         touched = along.nonzero()[:, 0].float()
         middle = (touched[0] + touched[-1] + 1) / 2  # in pixels

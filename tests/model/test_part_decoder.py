@@ -1,4 +1,4 @@
-"""Attention of part queries: what each normalisation gives, by hand and against slow loops, and where it may look."""
+"""Attention of part queries: normalisations by hand and against slow loops, masks, keys, and stripes."""
 
 import math
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def test_extreme_scores_give_no_nan(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NORMALISATION)
-def test_model_looks_at_content_only_and_padding_changes_nothing(
+def test_parts_look_at_content_only_and_padding_changes_nothing(
     model_factory: Factory, batch: BatchFeature, name: str
 ) -> None:
     model = model_factory(part_attention=name, text_part_weights=True)
@@ -65,7 +65,7 @@ def test_model_looks_at_content_only_and_padding_changes_nothing(
     assert torch.allclose(padded.part_weights, out.text_part_weights, atol=1e-5)
 
 
-def test_parts_read_the_layer_that_is_asked_for(model_factory: Factory, batch: BatchFeature) -> None:
+def test_parts_read_the_configured_layer(model_factory: Factory, batch: BatchFeature) -> None:
     model = model_factory(part_image_layer=0)
     before = model.get_image_features(batch["pixel_values"])
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_keys_choose_what_is_read(model_factory: Factory, batch: BatchFeature) -
     assert len(model.get_text_features(batch["input_ids"], output_hidden_states=True).hidden_states) == 3
 
 
-def test_keys_of_their_own_equal_plain_attention_where_they_are_the_tokens(model_factory: Factory) -> None:
+def test_separate_keys_equal_plain_attention_if_they_are_the_tokens(model_factory: Factory) -> None:
     attention = model_factory().part_decoder.layers[0].cross_attn
     queries, tokens = torch.randn(2, 3, 24), torch.randn(2, 5, 24)
     content = torch.ones(2, 5, dtype=torch.bool)

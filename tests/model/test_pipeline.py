@@ -1,4 +1,4 @@
-"""`pipeline("text-based-person-search")`: the model's own scores, shares that sum to them, remote code, bad input."""
+"""`pipeline("text-based-person-search")`: the model's own scores, parts that sum to them, remote code, bad input."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ TASK = "text-based-person-search"
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, model_factory: Callable[..., TBPSModel], tiny_processor: TBPSProcessor) -> Path:
-    """Saved as any model is: nothing of the pipeline is asked for."""
+    """A model and its processor, saved without the pipeline."""
     model_factory(text_part_weights=True, part_weight=0.4).save_pretrained(tmp_path / "model")
     tiny_processor.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
@@ -38,13 +38,13 @@ def search(checkpoint: Path) -> TextBasedPersonSearchPipeline:
 @pytest.fixture
 def files(tmp_path: Path, pictures: list[Image.Image]) -> list[Path]:
     paths = [tmp_path / f"{position}.png" for position in range(len(pictures))]
-    for path, picture in zip(paths, pictures, strict=True):
-        picture.save(path)
+    for path, image in zip(paths, pictures, strict=True):
+        image.save(path)
     return paths
 
 
 @torch.no_grad()
-def test_scores_are_the_models_and_shares_sum_to_them(
+def test_scores_are_the_models_and_their_parts_add_up(
     search: TextBasedPersonSearchPipeline, pictures: list[Image.Image], sentences: list[str]
 ) -> None:
     answers = search(pictures, sentences, batch_size=3)
@@ -65,7 +65,7 @@ def test_scores_are_the_models_and_shares_sum_to_them(
             assert set(hit) == {"score", "global_score", "part_scores", "index"}
 
 
-def test_one_sentence_gives_hits_and_several_a_list_each(
+def test_one_query_gives_hits_and_several_give_a_list_each(
     search: TextBasedPersonSearchPipeline, pictures: list[Image.Image], sentences: list[str]
 ) -> None:
     hits = search(pictures, sentences[0], top_k=2)
@@ -76,7 +76,7 @@ def test_one_sentence_gives_hits_and_several_a_list_each(
     assert search(pictures[2], sentences[0])[0]["index"] == 0
     doubled = search([pictures[0], *pictures], sentences[0])
     places = [hit["index"] for hit in doubled]
-    assert places.index(0) < places.index(1)  # the same picture twice
+    assert places.index(0) < places.index(1)  # the same image twice
 
 
 def test_equal_images_have_equal_scores_in_the_order_given(search: TextBasedPersonSearchPipeline) -> None:
@@ -89,14 +89,14 @@ def test_equal_images_have_equal_scores_in_the_order_given(search: TextBasedPers
         assert len({hit["score"] for hit in hits}) == 1
 
 
-def test_an_embedding_that_is_not_finite_is_no_hit(search: TextBasedPersonSearchPipeline) -> None:
+def test_an_embedding_that_is_not_finite_is_an_error(search: TextBasedPersonSearchPipeline) -> None:
     gallery = torch.ones(3, search.model.config.embedding_dim)
     gallery[1, 2] = float("nan")
     with pytest.raises(ValueError, match="An embedding is not finite"):
         search.postprocess({"embeds": torch.ones(1, gallery.shape[1])}, gallery, range(3))
 
 
-def test_images_are_embedded_once_for_several_sentences(
+def test_images_are_embedded_once_for_several_queries(
     search: TextBasedPersonSearchPipeline,
     pictures: list[Image.Image],
     sentences: list[str],
@@ -123,7 +123,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where `tmp_path` is served by HTTP."""
+    """Address at which `tmp_path` is served by HTTP."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -132,7 +132,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def test_every_kind_of_source_is_the_same_picture(
+def test_every_kind_of_source_gives_the_same_image(
     search: TextBasedPersonSearchPipeline, files: list[Path], pictures: list[Image.Image], address: str
 ) -> None:
     encoded = base64.b64encode(files[0].read_bytes()).decode()
@@ -179,7 +179,7 @@ def test_bad_input_is_named(
         search([known.get(image, image) for image in images], text, **options)
 
 
-def test_a_sentence_at_fault_costs_no_embedding(
+def test_a_bad_query_is_refused_before_images_are_embedded(
     search: TextBasedPersonSearchPipeline, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search.model, "get_image_features", lambda **kwargs: pytest.fail("embedded"))
@@ -187,7 +187,9 @@ def test_a_sentence_at_fault_costs_no_embedding(
         search(pictures, ["a bag", ""])
 
 
-def test_what_a_pipeline_is_made_of(tiny_model: TBPSModel, tiny_processor: TBPSProcessor, files: list[Path]) -> None:
+def test_a_pipeline_needs_a_model_and_a_processor(
+    tiny_model: TBPSModel, tiny_processor: TBPSProcessor, files: list[Path]
+) -> None:
     with pytest.raises(ValueError, match="got no processor"):
         TextBasedPersonSearchPipeline(model=tiny_model)
     tiny = tiny_model.config
@@ -238,7 +240,7 @@ def test_the_pipeline_saves_what_model_and_processor_save(
     assert {"pipeline_tbps.py", "processor_config.json", "model.safetensors"} <= saved
 
 
-def test_the_name_of_the_pipeline_is_bookkeeping(checkpoint: Path) -> None:
+def test_the_name_of_the_pipeline_is_not_a_setting(checkpoint: Path) -> None:
     written = json.loads((checkpoint / "config.json").read_text())
     assert written["custom_pipelines"] == {
         TASK: {"impl": "pipeline_tbps.TextBasedPersonSearchPipeline", "pt": ["AutoModel"]}

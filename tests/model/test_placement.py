@@ -1,4 +1,4 @@
-"""Weights that are kept elsewhere until they are needed, and weights that nothing trains: every pair of towers."""
+"""Offloaded weights, and weights that nothing trains, in every pair of towers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,15 +43,15 @@ def two_towers(vision: str, text: str, **fields: Any) -> TBPSModel:
 
 @pytest.mark.parametrize("pooling", ["tower", "mean", "max"])
 @pytest.mark.parametrize("pair", PAIRS)
-def test_whatever_is_trained_gets_a_gradient(pair: tuple[str, str], pooling: str) -> None:
-    """`DistributedDataParallel` waits for those that get none."""
+def test_every_trained_parameter_gets_a_gradient(pair: tuple[str, str], pooling: str) -> None:
+    """`DistributedDataParallel` would wait for one without."""
     model = two_towers(*pair, pooling=pooling).train()
     model(**BATCH).loss.backward()
     assert [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None] == []
     assert all(weight.grad is None for weight in model.parameters() if not weight.requires_grad)
 
 
-def test_a_loaded_model_trains_its_own_pooling_where_it_is_used(tmp_path: Path) -> None:
+def test_a_loaded_model_trains_the_towers_pooling_only_if_it_is_used(tmp_path: Path) -> None:
     two_towers("vit", "bert").save_pretrained(tmp_path)
     for pooling in ("tower", "mean"):
         model = AutoModel.from_pretrained(tmp_path, pooling=pooling)
@@ -59,7 +59,7 @@ def test_a_loaded_model_trains_its_own_pooling_where_it_is_used(tmp_path: Path) 
         assert poolers == [pooling == "tower"] * 4
 
 
-def test_processes_do_not_wait_for_what_no_loss_reaches(tmp_path: Path, tiny_processor: TBPSProcessor) -> None:
+def test_processes_do_not_wait_for_parameters_without_gradient(tmp_path: Path, tiny_processor: TBPSProcessor) -> None:
     arguments = TBPSTrainingArguments(str(tmp_path), use_cpu=True, activation_checkpointing=True)
     rows = make_rows(tmp_path / "images", people=6)
     trainer = TBPSTrainer(TBPSModel(make_config()), arguments, rows, processing_class=tiny_processor)
@@ -99,7 +99,7 @@ def test_offloaded_weights_give_the_same_vectors(pair: tuple[str, str], offload:
 
 
 @pytest.mark.parametrize("offload", OFFLOADS[:2])
-def test_an_offloaded_model_opens_the_gallery_that_the_whole_one_made(
+def test_an_offloaded_model_opens_a_gallery_of_the_same_model(
     offload: Any, tmp_path: Path, tiny_model: TBPSModel, tiny_processor: TBPSProcessor, pictures: list[Image.Image]
 ) -> None:
     gallery = Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)

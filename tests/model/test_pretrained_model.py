@@ -83,13 +83,13 @@ else:
     raise SystemExit("tbps can be imported here: the test proves nothing")
 from transformers import AutoModel, AutoProcessor
 from PIL import Image
-picture, *folders = sys.argv[1:]
+photo, *folders = sys.argv[1:]
 torch.set_num_threads(1)  # as the tests: bit-equal needs the same split of sums
 found = []
 for folder in folders:
     model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-    batch = processor(text=["a red bag"], images=[Image.open(picture)], return_tensors="pt")
+    batch = processor(text=["a red bag"], images=[Image.open(photo)], return_tensors="pt")
     with torch.no_grad():
         out = model(**batch)
     found.append([out.text_embeds[0].tolist(), out.image_embeds[0].tolist()])
@@ -99,8 +99,8 @@ print(json.dumps(found))
 
 @torch.no_grad()
 def test_remote_code_in_a_process_without_tbps(checkpoint: Path, tmp_path: Path, pictures: list[Image.Image]) -> None:
-    picture = tmp_path / "picture.png"
-    pictures[0].save(picture)
+    photo = tmp_path / "photo.png"
+    pictures[0].save(photo)
     script = tmp_path / "elsewhere" / "remote.py"
     script.parent.mkdir()
     script.write_text(REMOTE.replace("import tbps", "sys.modules['tbps'] = None; import tbps", 1))
@@ -112,7 +112,7 @@ def test_remote_code_in_a_process_without_tbps(checkpoint: Path, tmp_path: Path,
     (other / "towers_tbps.py").write_text(changed)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
     run = subprocess.run(
-        [sys.executable, str(script), str(picture), str(checkpoint), str(other), str(checkpoint)],
+        [sys.executable, str(script), str(photo), str(checkpoint), str(other), str(checkpoint)],
         cwd=script.parent, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -135,9 +135,11 @@ def test_another_number_of_people_starts_a_new_head(
     loaded = AutoModel.from_pretrained(tmp_path / "model", num_identities=7)
     assert loaded.id_head.out_features == 7
     assert torch.equal(loaded.part_decoder.queries, model.part_decoder.queries)
-    said = [record.message for record in caplog.records if "id_head" in record.message or "head for" in record.message]
-    assert len(said) == 1
-    assert "head for 5 people, and the configuration asks for 7" in said[0]
+    reports = [
+        record.message for record in caplog.records if "id_head" in record.message or "head for" in record.message
+    ]
+    assert len(reports) == 1
+    assert "head for 5 people, and the configuration asks for 7" in reports[0]
 
 
 def test_the_scale_stays_fixed_when_a_checkpoint_is_loaded(tmp_path: Path, model_factory: Factory) -> None:

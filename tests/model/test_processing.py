@@ -1,4 +1,4 @@
-"""One picture has one set of pixels, whatever it is kept as and on whatever way it comes in."""
+"""An image gives the same pixels in every file format and by every route; bad images are named."""
 
 import base64
 import struct
@@ -91,13 +91,13 @@ KINDS: dict[str, Callable[[], bytes]] = {
 
 @pytest.fixture(params=KINDS)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    path = tmp_path / "picture.img"
+    path = tmp_path / "image.img"
     path.write_bytes(KINDS[request.param]())
     return path
 
 
 def ways(path: Path) -> dict[str, Any]:
-    """What users give a processor, of one file."""
+    """Everything that users may give a processor for one file."""
     data = path.read_bytes()
     stored = [{"bytes": data, "path": None}]
     decoded = datasets.Dataset.from_dict({"image": stored}).cast_column("image", datasets.Image())
@@ -120,7 +120,7 @@ def ways(path: Path) -> dict[str, Any]:
     }
 
 
-def test_the_processor_sees_one_picture(file: Path, tiny_processor: TBPSProcessor) -> None:
+def test_the_processor_sees_the_same_image(file: Path, tiny_processor: TBPSProcessor) -> None:
     upright = np.asarray(open_image(file))
     expected = tiny_processor.image_processor(Image.fromarray(upright), return_tensors="pt").pixel_values
     for way, image in ways(file).items():
@@ -134,7 +134,7 @@ def test_the_processor_sees_one_picture(file: Path, tiny_processor: TBPSProcesso
     assert np.array_equal(preparation.read(file), small)
 
 
-def test_pipeline_gallery_and_encoding_see_one_picture(
+def test_pipeline_gallery_and_encoding_see_the_same_image(
     tiny_model: TBPSModel, tiny_processor: TBPSProcessor, tmp_path: Path
 ) -> None:
     files = [tmp_path / f"{place:02d}.img" for place in range(len(KINDS))]
@@ -157,7 +157,7 @@ def test_pipeline_gallery_and_encoding_see_one_picture(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientations_are_those_of_the_standard(orientation: int) -> None:
+def test_orientations_follow_the_standard(orientation: int) -> None:
     """EXIF 2.3, tag 0x0112, by hand."""
     turned = {
         1: COLOUR,
@@ -178,7 +178,7 @@ def test_16_bits_are_scaled_and_not_clipped(kind: str) -> None:
 
 
 def test_tiff_of_12_bits_and_tiff_whose_0_is_white() -> None:
-    """Written by hand, as Pillow writes neither: little-endian, one strip behind the directory."""
+    """Written by hand, because Pillow writes neither: little-endian, one strip after the directory."""
     even = np.arange(4 * 6, dtype=np.uint16).reshape(4, 6) * 170  # 0 to 3910
     packed = bytearray()
     for one, other in even.reshape(-1, 2).tolist():
@@ -194,14 +194,14 @@ def test_tiff_of_12_bits_and_tiff_whose_0_is_white() -> None:
         assert np.array_equal(np.asarray(open_image(Image.open(BytesIO(file))))[..., 0], expected)
 
 
-def test_16_bits_with_a_transparent_value_lie_on_white() -> None:
+def test_a_transparent_16_bit_value_becomes_white() -> None:
     image = Image.fromarray(GREY16)
     image.info["transparency"] = int(GREY16[3, 4])
     found = np.asarray(open_image(image))[..., 0]
     assert np.array_equal(found, np.where(GREY16[3, 4] == GREY16, 255, GREY16 >> 8))
 
 
-def test_transparency_lies_on_white_to_one_of_255() -> None:
+def test_transparency_blends_with_white_within_one_level() -> None:
     share = OPACITY[..., None] / 255
     expected = share * COLOUR + (1 - share) * 255
     for kind in ("rgba", "rgba webp", "tga"):
@@ -213,14 +213,14 @@ def test_transparency_lies_on_white_to_one_of_255() -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "LA", "PA",
                                   "La", "RGBa", "I;16", "I;16L", "I;16B", "I;16N"])  # fmt: skip
-def test_every_mode_of_pillow_is_taken(mode: str, tiny_processor: TBPSProcessor) -> None:
+def test_every_mode_of_pillow_is_accepted(mode: str, tiny_processor: TBPSProcessor) -> None:
     image = Image.new(mode, (WIDTH, HEIGHT))
     assert open_image(image).mode == "RGB"
     assert tiny_processor(images=image, return_tensors="pt").pixel_values.shape == (1, 3, 32, 16)
 
 
 def layouts(pixels: np.ndarray) -> dict[str, Any]:
-    """An RGB picture (H, W, 3) uint8 as arrays and tensors."""
+    """An RGB image (H, W, 3) uint8 as arrays and tensors."""
     first = pixels.transpose(2, 0, 1)
     return {
         "channels last": pixels,
@@ -239,14 +239,14 @@ def layouts(pixels: np.ndarray) -> dict[str, Any]:
 
 @given(st.data())
 @settings(max_examples=20, deadline=None)
-def test_arrays_are_the_picture_that_they_hold(data: st.DataObject) -> None:
+def test_arrays_give_the_pixels_of_their_image(data: st.DataObject) -> None:
     from tbps import TBPSImageProcessor
 
     processor = TBPSImageProcessor(size={"height": 16, "width": 8})
     height, width = data.draw(st.integers(5, 40)), data.draw(st.integers(5, 40))
     seed = data.draw(st.integers(0, 2**32 - 1))
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    pixels[0, 0] = 255  # a picture with no value above 1 could not be told from floats in [0, 1]
+    pixels[0, 0] = 255  # an image without a value above 1 looks like floats in [0, 1]
     expected = processor(Image.fromarray(pixels), return_tensors="pt").pixel_values
     for layout, array in layouts(pixels).items():
         assert torch.equal(processor(array, return_tensors="pt").pixel_values, expected), layout
@@ -280,9 +280,7 @@ def test_arrays_are_the_picture_that_they_hold(data: st.DataObject) -> None:
         ({"bytes": None, "path": None}, {}, "must have bytes or a path"),
     ],
 )
-def test_what_is_no_picture_is_named(
-    image: Any, options: dict[str, Any], match: str, tiny_processor: TBPSProcessor
-) -> None:
+def test_bad_images_are_named(image: Any, options: dict[str, Any], match: str, tiny_processor: TBPSProcessor) -> None:
     with pytest.raises((BadImageError, TypeError, ValueError), match=match):
         tiny_processor.image_processor(image, return_tensors="pt", **options)
 
@@ -294,14 +292,14 @@ def test_bytes_as_pixel_values_are_refused_by_the_model(tiny_model: TBPSModel) -
         tiny_model(pixel_values=np.zeros((1, 3, 32, 16), dtype=np.float32))
 
 
-def test_unscaled_pixels_stay_as_they_are(tiny_processor: TBPSProcessor) -> None:
+def test_unscaled_pixels_do_not_change(tiny_processor: TBPSProcessor) -> None:
     raw = tiny_processor.image_processor(COLOUR, do_rescale=False, do_normalize=False, return_tensors="np")
     assert np.array_equal(
         raw.pixel_values[0].transpose(1, 2, 0), np.asarray(Image.fromarray(COLOUR).resize((16, 32), Image.BILINEAR))
     )
 
 
-def test_a_picture_turned_by_its_user_is_not_turned_again(tiny_processor: TBPSProcessor) -> None:
+def test_an_image_that_its_user_turned_is_not_turned_again(tiny_processor: TBPSProcessor) -> None:
     image = Image.open(BytesIO(rotated(6)))
     once = tiny_processor(images=image, return_tensors="pt").pixel_values
     turned = tiny_processor(images=ImageOps.exif_transpose(image), return_tensors="pt").pixel_values

@@ -1,5 +1,4 @@
-"""What the processor makes of sentences: settings wherever they are given, cuts counted as they are made, bad input
-named."""
+"""Texts in the processor: settings by every route, cuts counted, bad input named."""
 
 from typing import Any
 
@@ -22,7 +21,7 @@ SETTINGS: dict[str, list[Any]] = {
 
 @pytest.fixture(scope="module")
 def bytes_processor() -> TBPSProcessor:
-    """As CLIP's: a letter that is not ASCII is of several tokens."""
+    """Like CLIP's: a letter that is not ASCII takes several tokens."""
     tokenizer = CLIPTokenizer().train_new_from_iterator(["a red bag"] * 20, 300)
     tokenizer.model_max_length = TEXT_LENGTH
     return TBPSProcessor(TBPSImageProcessor(size={"height": 32, "width": 16}), tokenizer)
@@ -36,23 +35,23 @@ sentence_lists = st.lists(
 
 @given(sentences=sentence_lists, asked=chosen, place=st.sampled_from(["flat", "text_kwargs"]))
 @settings(deadline=None, max_examples=60)
-def test_cuts_are_counted_as_they_are_made_wherever_settings_are_given(
+def test_cuts_are_counted_whichever_way_settings_are_given(
     bytes_processor: TBPSProcessor, sentences: list[str], asked: dict[str, Any], place: str
 ) -> None:
-    tokenizer, told = bytes_processor.tokenizer, []
+    tokenizer, counts = bytes_processor.tokenizer, []
     counted = bytes_processor.count_truncated
-    bytes_processor.count_truncated = lambda *a, **k: told.append(counted(*a, **k)) or told[-1]
+    bytes_processor.count_truncated = lambda *a, **k: counts.append(counted(*a, **k)) or counts[-1]
     try:
         found = bytes_processor(text=sentences, **(asked if place == "flat" else {place: asked}))["input_ids"]
     finally:
         del bytes_processor.count_truncated
     special = {name: value for name, value in asked.items() if name == "add_special_tokens"}
-    whole = tokenizer(sentences, verbose=False, **special)["input_ids"]
+    uncut = tokenizer(sentences, verbose=False, **special)["input_ids"]
     assert found == tokenizer(sentences, verbose=False, **{"truncation": True, **asked})["input_ids"]
-    assert (told or [0]) == [sum(ids != cut for ids, cut in zip(whole, found, strict=True))]
+    assert (counts or [0]) == [sum(ids != cut for ids, cut in zip(uncut, found, strict=True))]
 
 
-def test_what_was_cut_is_said(tiny_processor: TBPSProcessor, propagate: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_cuts_give_a_warning(tiny_processor: TBPSProcessor, propagate: None, caplog: pytest.LogCaptureFixture) -> None:
     tiny_processor(text=[LONG, "a bag"], truncation=False)
     assert "were cut" not in caplog.text
     tiny_processor(text=[LONG, "a bag"])
@@ -62,7 +61,7 @@ def test_what_was_cut_is_said(tiny_processor: TBPSProcessor, propagate: None, ca
 @pytest.mark.parametrize(
     "text", ["a red bag", ["a red bag"], ("a red bag",), np.array(["a red bag"]), iter(["a red bag"])]
 )
-def test_sentences_come_in_any_sequence(text: Any, tiny_processor: TBPSProcessor) -> None:
+def test_texts_may_be_any_sequence(text: Any, tiny_processor: TBPSProcessor) -> None:
     found = np.asarray(tiny_processor(text=text)["input_ids"]).ravel().tolist()
     assert found == tiny_processor.tokenizer("a red bag")["input_ids"]
 
@@ -87,6 +86,6 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", BAD, ids=repr)
-def test_what_is_no_sentence_is_named(text: Any, tiny_processor: TBPSProcessor) -> None:
+def test_bad_texts_are_named(text: Any, tiny_processor: TBPSProcessor) -> None:
     with pytest.raises(ValueError, match=r"Text \d of \d is|text must be a string|text is an empty list"):
         tiny_processor(text=text)

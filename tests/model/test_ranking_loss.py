@@ -14,7 +14,7 @@ from tbps.ranking_loss_tbps import NEGATIVES, POSITIVES, commonality_margin, com
 
 
 def parts_of(cosines: list[list[float]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """One part whose products text x image are the given ones (not of unit norm: the loss does not ask)."""
+    """One part whose products text x image are the given ones (not of unit norm, which the loss does not need)."""
     matrix = torch.tensor(cosines)
     return matrix[:, None, :], torch.eye(len(matrix))[:, None, :]
 
@@ -66,7 +66,7 @@ def test_chunks_change_neither_loss_nor_gradient(name: str, chunk_size: int, neg
     check_chunks(name, chunk_size, negatives)
 
 
-def test_satisfied_margins_cost_nothing_and_give_no_gradient() -> None:
+def test_satisfied_margins_give_loss_0_and_no_gradient() -> None:
     text, image = parts_of([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
     loss = commonality_margin_ranking(text.requires_grad_(), image, torch.arange(3), 0.9, 0.9, "none")
     loss.backward()
@@ -91,7 +91,7 @@ def test_images_of_one_person_are_positives_and_never_negatives() -> None:
 
 
 @pytest.mark.parametrize("negatives", NEGATIVES)
-def test_one_identity_only_costs_nothing(negatives: str) -> None:
+def test_one_identity_only_gives_loss_0(negatives: str) -> None:
     text, image = (x.requires_grad_() for x in draw([3, 3, 3]))
     loss = commonality_margin_ranking(text, image, torch.tensor([3, 3, 3]), 0.2, 0.05, negatives=negatives)
     loss.backward()
@@ -108,8 +108,8 @@ def test_softened_is_infonce_of_a_true_pair_with_a_margin() -> None:
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_parts_that_are_all_alike_are_no_rest_for_softened_negatives() -> None:
-    """The mean over violating negatives is the margin there, however many there are; softened, it grows with them."""
+def test_softened_negatives_do_not_settle_where_all_parts_are_alike() -> None:
+    """The mean over violating negatives is the margin there, whatever their number; softened, it grows with them."""
     alike = torch.ones(8, 1, 1), torch.ones(8, 1, 1)
     plain, soft = (
         float(commonality_margin_ranking(*alike, torch.arange(8), 0.3, 0.3, "none", negatives=negatives))

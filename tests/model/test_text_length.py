@@ -1,4 +1,4 @@
-"""Captions beyond the text tower's positions: cut, or a stretched table under which short ones stay as they were."""
+"""Texts longer than the text tower: cut, or embedded by a stretched table that leaves short texts unchanged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ LONG = "a person with a red coat, blue trousers and a bag " * 7 + "and a green c
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A tiny CLIP of 24 text positions, whose tokenizer says so."""
+    """A tiny CLIP with 24 text positions, and a tokenizer with that limit."""
     tokenizer = make_tokenizer()
     special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = {**WIDTH, **special, "vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS}
@@ -55,7 +55,7 @@ def test_the_first_positions_stay_and_the_others_are_interpolated() -> None:
 
 
 @torch.no_grad()
-def test_short_captions_are_embedded_as_before(clip: Path) -> None:
+def test_short_texts_keep_their_embeddings(clip: Path) -> None:
     (plain, processor), (longer, _) = extended(clip, None), extended(clip)
     assert longer.config.text_config.max_position_embeddings == LONGER
     short = ["a red bag", "a person with a blue coat, black trousers and a bag"]
@@ -84,18 +84,18 @@ def test_a_stretched_model_is_saved_and_loaded_bit_equal(clip: Path, tmp_path: P
     assert (loaded.get_text_features(**batch).pooler_output - expected).abs().max() < 1e-6
 
 
-def test_captions_of_eighty_words_train_whole(
+def test_captions_of_eighty_words_train_uncut(
     clip: Path, tmp_path: Path, rows: datasets.Dataset, caplog: pytest.LogCaptureFixture, propagate: None
 ) -> None:
     assert len(LONG.replace(",", "").split()) > 80
     long = rows.map(lambda row: {"captions": [LONG, row["captions"][0]]})
-    for length, said in ((None, "12 of 24 captions are longer than 24 tokens"), (LONGER, "")):
+    for length, warning in ((None, "12 of 24 captions are longer than 24 tokens"), (LONGER, "")):
         model, processor = extended(clip, length)
         caplog.clear()
         args = arguments(tmp_path / str(length), max_steps=2, save_strategy="no")
         trainer = TBPSTrainer(model, args, long, processing_class=processor)
-        assert said in caplog.text
-        assert ("captions are longer" in caplog.text) == bool(said)
+        assert warning in caplog.text
+        assert ("captions are longer" in caplog.text) == bool(warning)
         before = model.text_model.embeddings.position_embedding.weight.detach().clone()
         trainer.train()
         moved = (model.text_model.embeddings.position_embedding.weight.detach() - before).abs().amax(dim=1) > 0
@@ -105,7 +105,7 @@ def test_captions_of_eighty_words_train_whole(
         assert not moved[tokens:].any()
 
 
-def test_a_recipe_asks_for_the_length(clip: Path, rows: datasets.Dataset) -> None:
+def test_a_recipe_may_set_the_length(clip: Path, rows: datasets.Dataset) -> None:
     source = ModelArguments(clip_checkpoint=str(clip), text_length=LONGER, model_config=dict(PARTS))
     model, processor = build_model(source, rows)
     assert model.config.text_config.max_position_embeddings == processor.tokenizer.model_max_length == LONGER
@@ -120,7 +120,7 @@ def test_a_recipe_asks_for_the_length(clip: Path, rows: datasets.Dataset) -> Non
         parse_recipe(["--model_name_or_path", "some", "--text_length", "96", "--output_dir", "out"])
 
 
-def test_lengths_that_a_tower_cannot_be_given_are_named(clip: Path, tmp_path: Path) -> None:
+def test_impossible_lengths_are_named(clip: Path, tmp_path: Path) -> None:
     vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
     text = save_text_tower(tmp_path / "text", "bert", max_position_embeddings=POSITIONS)
     makers: list[Callable[..., object]] = [

@@ -1,5 +1,7 @@
-"""Threads that wait for each other sleep, so that a busy machine does not bring a program to a stand: what programs ask
-of OpenMP is set before torch, which reads it once."""
+"""Programs set OpenMP's wait policy before they import torch, which reads it once.
+
+Waiting threads then sleep, so that a busy machine does not stall a program.
+"""
 
 import os
 import subprocess

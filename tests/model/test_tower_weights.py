@@ -72,7 +72,7 @@ def test_two_towers_and_a_tower_without_text(clip: Path, tmp_path: Path) -> None
         TBPSModel.from_vision_text_pretrained(tmp_path / "vision")
 
 
-def test_an_image_size_that_patches_do_not_fill_is_named(clip: Path) -> None:
+def test_an_image_size_that_is_not_a_multiple_of_the_patch_is_named(clip: Path) -> None:
     with pytest.raises(ValueError, match=r"image_size=\(50, 30\).*must be a multiple of the patch size \(8, 8\)"):
         TBPSModel.from_vision_text_pretrained(clip, image_size=(50, 30))
 
@@ -85,7 +85,7 @@ def test_a_text_tower_without_special_tokens_is_named(tmp_path: Path) -> None:
     assert adapted(vision, text, projection_dim=16, special_token_ids=[0, 1]).config.masked_token_ids == [0, 1]
 
 
-def test_what_is_no_tower_is_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
+def test_a_model_that_is_not_a_usable_tower_is_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
     vision = save_tower(tmp_path / "vision", "vit", image_size=16, patch_size=4)
     text = save_text_tower(tmp_path / "text", "bert", max_position_embeddings=TEXT_LENGTH)
     with pytest.raises(ValueError, match=r"BertModel, which reads input_ids: expected a vision tower"):

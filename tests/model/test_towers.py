@@ -23,7 +23,7 @@ Factory = Callable[..., TBPSModel]
 def test_clip_at_224_gives_clip_embeddings_and_any_size_runs(
     patch: int, image_size: tuple[int, int], tmp_path: Path
 ) -> None:
-    """B/16, B/32 and L/14 by their grids, of tiny width."""
+    """The grids of B/16, B/32 and L/14, at tiny width."""
     tokenizer = make_tokenizer()
     special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = {**WIDTH, **special, "vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH}
@@ -45,7 +45,7 @@ def test_clip_at_224_gives_clip_embeddings_and_any_size_runs(
 
 
 @torch.no_grad()
-def test_siglip_towers_give_siglip_embeddings_however_the_batch_is_padded(siglip: Path) -> None:
+def test_siglip_towers_give_siglip_embeddings_whatever_the_padding(siglip: Path) -> None:
     model, source = adapted(siglip), SiglipModel.from_pretrained(siglip).eval()
     pixels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     tokenizer = make_tokenizer()
@@ -117,7 +117,7 @@ def test_mean_and_max_pooling_of_a_tower_without_a_pooler(tmp_path: Path) -> Non
 # -- bad input
 
 
-def test_sizes_that_do_not_fit_are_both_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
+def test_mismatched_sizes_are_both_named(siglip: Path, tmp_path: Path, model_factory: Factory) -> None:
     with pytest.raises(ValueError, match=r"visual_projection\.weight of size \(24, 24\).* asks for \(12, 24\)"):
         adapted(siglip, projection_dim=12)
     model_factory().save_pretrained(tmp_path / "model")
@@ -130,7 +130,7 @@ def test_sizes_that_do_not_fit_are_both_named(siglip: Path, tmp_path: Path, mode
 
 @torch.no_grad()
 def test_an_end_token_that_is_not_the_last_of_the_vocabulary(tmp_path: Path) -> None:
-    """As in CLIP's published configurations, end id 2, whose user added tokens."""
+    """A published CLIP configuration, with end id 2, whose user added tokens."""
     tokenizer = make_tokenizer()
     size = len(tokenizer) + 2
     text = {**WIDTH, "vocab_size": size, "max_position_embeddings": TEXT_LENGTH, "bos_token_id": 0, "eos_token_id": 2}
@@ -145,13 +145,13 @@ def test_an_end_token_that_is_not_the_last_of_the_vocabulary(tmp_path: Path) -> 
 
 
 @torch.no_grad()
-def test_the_processor_of_two_towers_fits_them(siglip: Path, tmp_path: Path) -> None:
+def test_the_processor_of_a_tower_has_its_sizes(siglip: Path, tmp_path: Path) -> None:
     SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(siglip)
     model = adapted(siglip, image_size=(24, 8))
     assert not model.training
     processor = TBPSProcessor.from_vision_text_pretrained(siglip, image_size=(24, 8))
-    picture = Image.new("RGB", (30, 50), (255, 255, 255))
-    batch = processor(text=["bag " * 60], images=[picture], padding=True, return_tensors="pt")
+    image = Image.new("RGB", (30, 50), (255, 255, 255))
+    batch = processor(text=["bag " * 60], images=[image], padding=True, return_tensors="pt")
     assert batch["input_ids"].shape == (1, TEXT_LENGTH)
     assert batch["pixel_values"].max() == pytest.approx(1)  # SigLIP's mean and deviation are 0.5
     assert model(**batch).logits_per_text.shape == (1, 1)

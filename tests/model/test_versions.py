@@ -1,4 +1,4 @@
-"""Checkpoints that do not fit: saved by another version of tbps, or as a pickle."""
+"""Checkpoints saved by another version of tbps, or as a pickle."""
 
 import json
 import tomllib
@@ -21,7 +21,7 @@ def checkpoint(tmp_path: Path, tiny_model: TBPSModel) -> Path:
 
 
 def rewrite(checkpoint: Path, **fields: object) -> None:
-    """Change fields of config.json; None takes one away."""
+    """Change fields of config.json; None removes a field."""
     path = checkpoint / "config.json"
     changed = {**json.loads(path.read_text()), **fields}
     path.write_text(json.dumps({name: value for name, value in changed.items() if value is not None}))
@@ -36,7 +36,7 @@ def test_the_version_is_one(checkpoint: Path) -> None:
 
 
 @pytest.mark.usefixtures("propagate")
-def test_a_newer_checkpoint_is_told(checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_newer_checkpoint_gives_a_warning(checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rewrite(checkpoint, tbps_version="97.1.0")
     model = AutoModel.from_pretrained(checkpoint)
     assert "tbps 97.1.0 saved this checkpoint, and tbps" in caplog.text
@@ -47,7 +47,7 @@ def test_a_newer_checkpoint_is_told(checkpoint: Path, tmp_path: Path, caplog: py
 
 @pytest.mark.usefixtures("propagate")
 @pytest.mark.parametrize("version", [None, "0.0.1", tbps.__version__])
-def test_an_older_checkpoint_loads_without_a_word(
+def test_an_older_checkpoint_loads_silently(
     version: str | None, checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rewrite(checkpoint, tbps_version=version)
@@ -56,7 +56,7 @@ def test_an_older_checkpoint_loads_without_a_word(
 
 
 @pytest.mark.parametrize("version", ["0.0.1", "98.0.0"])
-def test_what_does_not_fit_is_told_with_the_version(version: str, checkpoint: Path) -> None:
+def test_an_unknown_value_is_reported_with_the_version(version: str, checkpoint: Path) -> None:
     rewrite(checkpoint, tbps_version=version, pooling="attention")
     with pytest.raises(ValueError, match=rf"(?s)pooling='attention': expected one of.*tbps {version} saved"):
         AutoModel.from_pretrained(checkpoint)
