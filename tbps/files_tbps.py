@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"  # of tbps; code that is copied to the Hub carries the version that it was copied from
 CONFIG_NAME = "config.json"
-MOST_TEXT = 2**29  # bytes of a text file that is read at once: a line for each of millions of images
+MAX_TEXT_BYTES = 2**29  # bytes of a text file that is read at once: a line for each of millions of images
 
 _KINDS = {
     stat.S_IFDIR: "a folder",

@@ -141,14 +141,10 @@ class TBPSModel(TBPSPreTrainedModel):
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if position_ids is not None:
             inputs["position_ids"] = position_ids
-        end_id = config.text_config.eos_token_id
-        content = content_mask(
-            input_ids, attention_mask, config.masked_token_ids, end_id if isinstance(end_id, int) else None
-        )
+        content = content_mask(input_ids, attention_mask, config.masked_token_ids, config.text_config.eos_token_id)
         output, hidden_states = self._run_tower(self.text_model, inputs, kwargs, [config.part_text_key_layer])
-        embedded = self._embed_global(output, self.text_projection, content)
+        embedded = self._embed_global(output, hidden_states, self.text_projection, content)
         keys = _project_hidden(self.part_text_key_projection, output, config.part_text_key_layer)
-        embedded.hidden_states = hidden_states
         embedded.part_embeds, states, embedded.part_attentions = self.part_decoder(
             embedded.token_embeds, content, output_part_attentions, keys
         )
@@ -176,10 +172,9 @@ class TBPSModel(TBPSPreTrainedModel):
         layers = [config.part_image_layer, config.part_image_key_layer]
         output, hidden_states = self._run_tower(self.vision_model, {"pixel_values": pixel_values}, kwargs, layers)
         content, prefix = self._patch_mask(output.last_hidden_state)
-        embedded = self._embed_global(output, self.visual_projection, content)
+        embedded = self._embed_global(output, hidden_states, self.visual_projection, content)
         tokens = _project_hidden(self.part_visual_projection, output, config.part_image_layer)
         keys = _project_hidden(self.part_visual_key_projection, output, config.part_image_key_layer)
-        embedded.hidden_states = hidden_states
         compact = bool(config.part_compactness_loss_weight)
         embedded.part_embeds, _, attention = self.part_decoder(
             embedded.token_embeds if tokens is None else tokens,
@@ -198,11 +193,7 @@ class TBPSModel(TBPSPreTrainedModel):
     def _run_tower(
         self, tower: nn.Module, inputs: dict[str, Any], kwargs: dict[str, Any], layers: list[int | None]
     ) -> tuple[BaseModelOutputWithPooling, tuple[torch.Tensor, ...] | None]:
-        """Run a tower, with hidden states if `layers` need them.
-
-        Returns:
-            The output, and the hidden states if the caller asks for them in `kwargs`.
-        """
+        """Run a tower, with hidden states if `layers` need them; return them too if `kwargs` ask for them."""
         wanted = kwargs.pop("output_hidden_states", self.config.output_hidden_states)
         needed = any(layer is not None for layer in layers)
         output = tower(**inputs, **{**kwargs, "return_dict": True, "output_hidden_states": wanted or needed})
@@ -223,14 +214,18 @@ class TBPSModel(TBPSPreTrainedModel):
         return content, prefix
 
     def _embed_global(
-        self, output: BaseModelOutputWithPooling, projection: nn.Linear, content: torch.Tensor
+        self,
+        output: BaseModelOutputWithPooling,
+        hidden_states: tuple[torch.Tensor, ...] | None,
+        projection: nn.Linear,
+        content: torch.Tensor,
     ) -> TBPSEmbeddingOutput:
         """Project a tower's tokens to (B, N, D), and pool them into global embeddings (B, D)."""
         tokens = projection(output.last_hidden_state)  # (B, N, D)
         pooled = POOLING[self.config.pooling](projection, output, tokens, content)  # (B, D)
         return TBPSEmbeddingOutput(
             last_hidden_state=output.last_hidden_state,
-            hidden_states=output.get("hidden_states"),
+            hidden_states=hidden_states,
             attentions=output.get("attentions"),
             token_embeds=tokens,
             global_embeds=F.normalize(pooled, dim=-1),

@@ -22,13 +22,13 @@ FARTHEST = 9.0  # largest squared distance to a stripe, so that every patch stay
 
 
 def content_mask(
-    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, special_ids: list[int], end_id: int | None
+    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, special_ids: list[int], end_id: int | list[int] | None
 ) -> torch.Tensor:
     """Mark the words of texts: (B, L) bool, False on padding, special tokens and everything after the end token."""
     content = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     for special in special_ids:
         content = content & (input_ids != special)
-    if end_id is not None:  # after an end token, padding needs no id of its own
+    if isinstance(end_id, int):  # after an end token, padding needs no id of its own
         content = content & ((input_ids == end_id).cumsum(dim=1) == 0)
     return content | ~content.any(dim=1, keepdim=True)  # a text without words: all its tokens, so that nothing is NaN
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tbps.data.paths import name_on_disk
-from tbps.files_tbps import MOST_TEXT, printable, read_regular
+from tbps.files_tbps import MAX_TEXT_BYTES, printable, read_regular
 
 _EXPECTED = 'expected a JSON object, {"file": PATH BELOW THE FOLDER, ...}'
 
@@ -40,7 +40,7 @@ def read_metadata(file: Path, images: list[Path], folder: Path) -> list[dict[str
 def _numbered_lines(file: Path) -> list[tuple[int, str]]:
     """The lines that are not blank, with their numbers."""
     try:
-        text = read_regular(file, MOST_TEXT).decode("utf-8-sig")
+        text = read_regular(file, MAX_TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error}). Save it as UTF-8.") from error
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

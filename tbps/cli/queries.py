@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tbps.cli.terminal import show
-from tbps.files_tbps import MOST_TEXT, read_regular
+from tbps.files_tbps import MAX_TEXT_BYTES, read_regular
 
 STDIN = "-"
 
@@ -46,7 +46,7 @@ def _lines(file: Path) -> list[str]:
     if not file.is_file() and file.exists():
         raise ValueError(f"--queries {file} is not a regular file: give - and pipe the queries in.")
     try:
-        lines = [line.strip() for line in read_regular(file, MOST_TEXT).decode("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_regular(file, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"--queries {file} is not UTF-8 ({error}). Save it as UTF-8.") from error
     if not any(lines):

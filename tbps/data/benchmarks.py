@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tbps.data.paths import local_path
-from tbps.files_tbps import MOST_TEXT, read_regular
+from tbps.files_tbps import MAX_TEXT_BYTES, read_regular
 
 
 class BenchmarkError(ValueError):
@@ -164,7 +164,7 @@ def read_annotation(annotation: Path, benchmark: Benchmark) -> list[AnnotatedIma
         BenchmarkError: The file is not a JSON list of entries of this benchmark. The message names the first bad entry.
     """
     try:
-        entries = json.loads(read_regular(annotation, MOST_TEXT).decode("utf-8-sig"))
+        entries = json.loads(read_regular(annotation, MAX_TEXT_BYTES).decode("utf-8-sig"))
     except ValueError as error:  # from JSON or UTF-8
         raise BenchmarkError(
             f"{annotation} ({annotation.stat().st_size} bytes) is not JSON: {error}. "

@@ -18,7 +18,7 @@ import numpy as np
 from tbps.data.atomic_files import write_atomically
 from tbps.evaluation.fingerprint import identify
 from tbps.evaluation.retrieval import embed_split
-from tbps.files_tbps import MOST_TEXT, read_regular
+from tbps.files_tbps import MAX_TEXT_BYTES, read_regular
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
@@ -91,7 +91,7 @@ class Calibration:
             ValueError: the file is not a calibration, or belongs to another model.
         """
         try:
-            found = cls(**json.loads(read_regular(path, MOST_TEXT)))
+            found = cls(**json.loads(read_regular(path, MAX_TEXT_BYTES)))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a calibration ({error}): `tbps gallery calibrate` writes one.") from error
         if fingerprint is not None and found.fingerprint != fingerprint:

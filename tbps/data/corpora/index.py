@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tbps.data.atomic_files import content_hash, file_checksum, write_atomically
 from tbps.data.strict_json import build_dataclass, parse_json
-from tbps.files_tbps import MOST_TEXT, read_regular
+from tbps.files_tbps import MAX_TEXT_BYTES, read_regular
 
 INDEX = "corpus.json"
 _SHARD = re.compile(r"shard-[0-9]{5,}\.parquet")
@@ -79,7 +79,7 @@ def read_index(folder: Path) -> CorpusIndex:
     if not path.is_file():
         raise CorpusError(f"{folder} has no {INDEX}: expected a folder that `tbps data shard` made.")
     try:
-        index = build_dataclass(CorpusIndex, parse_json(read_regular(path, MOST_TEXT)), "the index")
+        index = build_dataclass(CorpusIndex, parse_json(read_regular(path, MAX_TEXT_BYTES)), "the index")
         if "format" not in index.made_from:
             raise ValueError("it does not name the format of the corpus")
     except (OSError, ValueError) as error:
