@@ -22,7 +22,7 @@ from tbps.gallery.open_store import check_dtype, check_stored_dtype, open_by_mod
 from tbps.gallery.queries import Query, as_query, query_vectors
 from tbps.gallery.records import Records
 from tbps.gallery.results import AddResult, Hit
-from tbps.gallery.searching import SearchOptions, check_k, find
+from tbps.gallery.search import SearchOptions, check_k, find
 from tbps.gallery.sources import expand_folder, read_items
 from tbps.gallery.store import Dtype, Mode, VectorStore, View
 from tbps.gallery.stored_image import real_roots

@@ -14,7 +14,7 @@ import torch
 from handmade_gallery import WIDTH, append, new_store, number_of, numbers_in, row, vector, vectors
 
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.searching import SearchOptions, find, same_person
+from tbps.gallery.search import SearchOptions, find, same_person
 from tbps.gallery.store import SearchRequest
 
 

@@ -14,7 +14,7 @@ from tbps.gallery.copy import copy_rows
 from tbps.gallery.folder.int8 import learn_steps, products, quantise
 from tbps.gallery.folder.search import rank
 from tbps.gallery.folder.store import FolderStore
-from tbps.gallery.searching import same_person
+from tbps.gallery.search import same_person
 from tbps.gallery.store import Row, SearchRequest
 from tbps.gallery.vectors import directions
 
