@@ -19,9 +19,9 @@ from tbps.data.loading import load_benchmark
 from tbps.data.pairs import PairCollator, PersonPairs
 from tbps.evaluation.retrieval import evaluate_retrieval
 
-# the attention of CLIP's and SigLIP's encoders, neither that of the part decoder nor of SigLIP's pooling head
+# the attention of the CLIP and SigLIP encoders, without the part decoder and SigLIP's pooling head
 TARGETS = r"(vision_model|text_model)\.encoder\..*\.(q_proj|k_proj|v_proj|out_proj)"
-TRAINED_WHOLE = ("part_decoder", "part_weighting", "visual_projection", "text_projection", "part_visual_projection")
+FULLY_TRAINED = ("part_decoder", "part_weighting", "visual_projection", "text_projection", "part_visual_projection")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,23 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     processor = AutoProcessor.from_pretrained(options.checkpoint)
     splits = load_benchmark(options.benchmark, options.root)
     before = evaluate_retrieval(model, processor, splits["test"])
-    whole = [name for name in TRAINED_WHOLE if getattr(model, name) is not None]
+    trained = [name for name in FULLY_TRAINED if getattr(model, name) is not None]
     set_seed(0)  # adapters start from random numbers
-    adapted = get_peft_model(model, LoraConfig(r=options.rank, target_modules=options.targets, modules_to_save=whole))
+    adapted = get_peft_model(model, LoraConfig(r=options.rank, target_modules=options.targets, modules_to_save=trained))
     adapted.print_trainable_parameters()
     training = TrainingArguments(
         output_dir=options.output_dir,
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        warmup_steps=0.1,  # a share of all steps
+        warmup_steps=0.1,  # fraction of all steps
         dataloader_drop_last=True,  # a small last batch has few negatives
         save_strategy="no",
-        logging_nan_inf_filter=False,  # else a loss that is not finite is logged as 0
+        logging_nan_inf_filter=False,  # otherwise a loss that is not finite is logged as 0
     )
     pairs, collator = PersonPairs(splits["train"], processor), PairCollator(processor)
     Trainer(adapted, training, collator, train_dataset=pairs).train()
-    merged = adapted.merge_and_unload()  # a TBPSModel again, without a trace of PEFT
+    merged = adapted.merge_and_unload()  # a plain TBPSModel again
     merged.save_pretrained(options.output_dir)
     processor.save_pretrained(options.output_dir)
     after = evaluate_retrieval(merged, processor, splits["test"])

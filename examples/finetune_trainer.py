@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        warmup_steps=0.1,  # a share of all steps
+        warmup_steps=0.1,  # fraction of all steps
         dataloader_drop_last=True,  # a small last batch has few negatives
         save_strategy="no",
-        logging_nan_inf_filter=False,  # else a loss that is not finite is logged as 0
+        logging_nan_inf_filter=False,  # otherwise a loss that is not finite is logged as 0
     )
     trainer = Trainer(
         model,

@@ -20,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the best matches, best first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="folder or Hub id of a tbps model")
-    parser.add_argument("folder", type=Path, help="folder of person crops, searched with all below it")
-    parser.add_argument("gallery", type=Path, help="folder that keeps the vectors; made where it is missing")
-    parser.add_argument("sentence", help="what the person looks like")
+    parser.add_argument("folder", type=Path, help="folder of person crops, with its subfolders")
+    parser.add_argument("gallery", type=Path, help="folder of the gallery; created if it does not exist")
+    parser.add_argument("query", help="description of the person")
     parser.add_argument("--k", type=int, default=5, help="images to show")
     options = parser.parse_args(arguments)
 
@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for skipped in result.skipped:
         print(f"skipped: {skipped.reason}")
 
-    for hit in gallery.search(options.sentence, k=min(options.k, gallery.count())):
+    for hit in gallery.search(options.query, k=min(options.k, gallery.count())):
         print(f"{hit.score:.3f}  {hit.path}")
 
 
 if __name__ == "__main__":
-    with safe_streams():  # names of files are other people's text
+    with safe_streams():  # file names may contain terminal control characters
         main()

@@ -114,8 +114,8 @@ def test_merged_adapters_give_the_adapted_embeddings(
     names: dict[str, Any] = runpy.run_path(str(ROOT / "examples" / "finetune_lora.py"))
     plain = model_factory(text_part_weights=True)(**batch)
     model = model_factory(text_part_weights=True)
-    whole = [name for name in names["TRAINED_WHOLE"] if getattr(model, name) is not None]
-    lora = peft.LoraConfig(r=4, target_modules=names["TARGETS"], modules_to_save=whole)
+    trained = [name for name in names["FULLY_TRAINED"] if getattr(model, name) is not None]
+    lora = peft.LoraConfig(r=4, target_modules=names["TARGETS"], modules_to_save=trained)
     adapted = peft.get_peft_model(model, lora).eval()
     for parameter in adapted.parameters():
         if parameter.requires_grad:
