@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tbps.data.corpora.writer import write_corpus
+
 SENTENCE = "a person with a {} coat, number {}"
 COLOURS = ("red", "blue", "green", "black", "white", "yellow")
+IMAGES, ROWS = 58, 9  # of `write_shards`: seven shards, the last of four rows
 
 
 def write_images(folder: Path, count: int) -> list[str]:
@@ -49,3 +52,17 @@ def write_source(folder: Path, name: str, count: int) -> Path:
     paths = write_images(folder, count)
     source.write_text(json.dumps(entries(name, paths)))
     return source
+
+
+def write_shards(where: Path) -> Path:
+    """Make the shards of a corpus of `IMAGES` images, and return their folder."""
+    source = write_source(where / "raw", "synth-pedes", IMAGES)
+    write_corpus("synth-pedes", [source], where / "shards", source.parent, entries_per_shard=ROWS, progress=False)
+    return where / "shards"
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir(parents=True)
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to

@@ -1,8 +1,9 @@
-"""Arguments and callbacks for short training runs on the CPU."""
+"""Arguments, callbacks and losses for short training runs on the CPU."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import TrainerCallback
 
 from tbps import TBPSTrainingArguments
@@ -23,3 +24,9 @@ class StopAfterEpoch(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = state.epoch >= 2
+
+
+def two_populations(low: int, high: int, seed: int = 0) -> np.ndarray:
+    """Losses of `low` matched and `high` mismatched pairs."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(1, 0.4, low), rng.normal(5, 1.0, high)])
