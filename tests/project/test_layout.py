@@ -1,4 +1,4 @@
-"""The layout: imports point one way, and CONTRIBUTING's map names files that exist."""
+"""The layout: imports point one way, no file is too long, and CONTRIBUTING's map names files that exist."""
 
 import ast
 import re
@@ -75,6 +75,12 @@ def test_the_model_is_at_most_fourteen_files() -> None:
         "__init__.py",
         "__main__.py",
     }
+
+
+def test_files_have_20_to_350_lines() -> None:
+    files = [path for path in (*FILES, *(ROOT / "benchmarks").rglob("*.py")) if not path.name.startswith("__")]
+    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert not {name: count for name, count in lines.items() if not 20 <= count <= 350}
 
 
 def test_contributing_names_what_exists() -> None:
