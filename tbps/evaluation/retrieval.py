@@ -42,9 +42,9 @@ def embed_split(
         return encode_images(model, processor, column.select(places), batch_size=batch_size, progress=progress)
 
     images = encode_distributed(encode_rows, range(len(rows)), batch_size)
-    sentences = [caption for row in captions for caption in row]
+    queries = [caption for row in captions for caption in row]
     text_encoder = partial(encode_texts, model, processor, batch_size=4 * batch_size, progress=progress)
-    texts = encode_distributed(text_encoder, sentences, 4 * batch_size)
+    texts = encode_distributed(text_encoder, queries, 4 * batch_size)
     return SplitVectors(texts, images, query_person_ids, gallery_person_ids)
 
 

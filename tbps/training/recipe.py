@@ -219,7 +219,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def check_keys(where: str, names: Iterable[object], known: Sequence[str]) -> None:
-    """Refuse misspelled keys and suggest the nearest known ones; refuse renamed keys and give the new names.
+    """Check that keys are known. The error suggests the nearest known names, and the new names of renamed keys.
 
     Raises:
         RecipeError: names the unknown or renamed keys.

@@ -106,6 +106,7 @@ class TBPSTrainer(Trainer):
         return super().get_train_dataloader()
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any]:
+        """Make the sampler that mixes identities; `get_train_dataloader` of Trainer has no public hook for it."""
         pairs: Any = train_dataset if train_dataset is not None else self.train_dataset
         identities, order = order_of(pairs, self.args)
         self.remove_callback(SamplerEpoch)
@@ -163,14 +164,14 @@ class TBPSTrainer(Trainer):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def batch_files(self, index: torch.Tensor | None) -> list[str]:
-        """The images of a batch by the numbers of its pairs; empty if they are not known."""
+        """The image files of a batch, by the numbers of its pairs; empty if they are not known."""
         pairs = self.train_dataset
         if index is None or not isinstance(pairs, PersonPairs):
             return []
         return [image_name(pairs, pair) for pair in index.tolist()]
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Make the optimizer, with `args.new_module_lr_multiplier` applied to the parameters that started random.
+        """Make the optimizer, with `args.new_module_lr_multiplier` for parameters that started from random weights.
 
         Raises:
             ValueError: there is a multiplier, but no parameter started from a checkpoint.
@@ -182,13 +183,13 @@ class TBPSTrainer(Trainer):
         return optimizer
 
     def faster_names(self) -> list[str]:
-        """The parameters that the multiplier applies to: those of the resumed checkpoint, else the model's new ones."""
+        """Names of the parameters that the multiplier applies to, as in the resumed checkpoint if there is one."""
         if self.resumed_names is not None:
             return self.resumed_names
         return parameters_to_speed_up(self.model, self.args.new_module_lr_multiplier)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log; a training log also gets the mean of every loss term, suspected pairs and skipped rows of a stream."""
+        """Log. A training log also gets the mean of every loss term, and the numbers of suspected and skipped pairs."""
         if "loss" in logs and self.loss_terms.steps:
             logs |= self.loss_terms.take_means()
             if self.noisy_pairs is not None:
@@ -231,7 +232,7 @@ class TBPSTrainer(Trainer):
     # Checkpoints
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Trainer deletes older checkpoints before the new one is complete; here they are deleted after."""
+        """Save a checkpoint and mark it complete; older ones are deleted after that, and not before as in Trainer."""
         if not self.is_fsdp_enabled:  # otherwise a process has only its shard, and the next loss shows it
             refuse_non_finite(f"The model after step {self.state.global_step}", self.model.named_parameters())
         run = Path(self._get_output_dir(trial))

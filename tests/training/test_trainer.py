@@ -1,4 +1,4 @@
-"""Training: plain Trainer and ours, resume, parameter groups, logs, and the two-process gradient."""
+"""Training: plain Trainer and TBPSTrainer, gradient accumulation, selection on val, resume and precision."""
 
 import json
 import math
@@ -18,6 +18,12 @@ from tbps import TBPSModel, TBPSProcessor, TBPSTrainer
 from tbps.data.pairs import PairCollator, PersonPairs
 
 Factory = Callable[..., TBPSModel]
+
+
+def test_it_is_one_class_that_overrides_two_private_methods_of_trainer() -> None:
+    assert TBPSTrainer.__bases__ == (Trainer,)
+    private = {name for name in vars(TBPSTrainer) if name.startswith("_") and not name.startswith("__")}
+    assert {name for name in private if hasattr(Trainer, name)} == {"_get_train_sampler", "_save_checkpoint"}
 
 
 def test_plain_trainer_trains_and_evaluates(
