@@ -215,7 +215,7 @@ def test_pulled_where_tbps_cannot_be_imported_embeddings_are_bit_equal(
         model.save_pretrained(elsewhere / repo)  # in a file of equal layout: sums round by where weights lie in memory
         out = TBPSModel.from_pretrained(elsewhere / repo).eval()(**batch)
         assert found[repo] == [out.text_embeds[0].tolist(), out.image_embeds[0].tolist()]
-    assert re.search(r"(?s)pooling='attention'.*saved by tbps 98\.0\.0", found["version"])
+    assert re.search(r"(?s)pooling='attention'.*tbps 98\.0\.0 saved this checkpoint", found["version"])
     assert "pytorch_model.bin, a pickle" in found["pickle"]
 
 
