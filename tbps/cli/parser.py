@@ -39,7 +39,7 @@ def add_commands(parser: argparse.ArgumentParser) -> Commands:
 
 def add_group(commands: Commands, name: str, help: str) -> Commands:
     """Add a group of commands, such as `tbps data`."""
-    return add_commands(commands.add_parser(name, help=help, description=_sentence(help)))
+    return add_commands(commands.add_parser(name, help=help, description=_as_sentence(help)))
 
 
 def add_command(commands: Commands, name: str, help: str, examples: str, more: str = "") -> Parser:
@@ -55,7 +55,7 @@ def add_command(commands: Commands, name: str, help: str, examples: str, more: s
     command = commands.add_parser(
         name,
         help=help,
-        description=wrapped(f"{_sentence(help)} {more}".strip()),
+        description=wrapped(f"{_as_sentence(help)} {more}".strip()),
         epilog="\n  ".join(["examples:" if len(lines) > 1 else "example:", *lines]),
     )
     command.set_defaults(parser=command)
@@ -67,7 +67,7 @@ def wrapped(text: str) -> str:
     return textwrap.fill(text, shutil.get_terminal_size().columns - 4)
 
 
-def _sentence(help: str) -> str:
+def _as_sentence(help: str) -> str:
     return f"{help[0].upper()}{help[1:]}."
 
 
@@ -92,7 +92,7 @@ def path(argument: str) -> Path:
 
 
 def text(argument: str) -> str:
-    """A sentence, a name or an id: UTF-8, whatever encoding Python assumes for its arguments."""
+    """A query, a name or an id as UTF-8, whatever encoding Python assumes for arguments."""
     return name_as_text(argument)
 
 

@@ -13,7 +13,7 @@ from tbps.cli.main import main
 def test_a_bad_file_stops_the_index_but_loses_nothing(
     tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "zzz.png").write_bytes(b"no picture")
+    (folder / "zzz.png").write_bytes(b"no image")
     command = ["index", checkpoint, str(folder), str(tmp_path / "gallery")]
     assert main(command) == 2
     assert "zzz.png" in capsys.readouterr().err

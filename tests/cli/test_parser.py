@@ -58,7 +58,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"tbps {VERSION}\n"
 
 
-def test_sentences_may_follow_options() -> None:
+def test_queries_may_follow_options() -> None:
     options = parse(["search", "m", "g", "a man", "--k", "3", "a woman", "--json", "-"])
     assert options.query == ["a man", "a woman", "-"]
     assert (options.k, options.json) == (3, True)

@@ -20,8 +20,8 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
     assert "12 images added, 12 in" in capsys.readouterr().out
     assert main(["index", checkpoint, str(folder), gallery]) == 0
     assert "0 images added, 12 in" in capsys.readouterr().out
-    page, picture = tmp_path / "hits.html", tmp_path / "hits.png"
-    search = ["search", checkpoint, gallery, CAPTION.format("red", "blue"), "--html", str(page), "--png", str(picture),
+    page, sheet = tmp_path / "hits.html", tmp_path / "hits.png"
+    search = ["search", checkpoint, gallery, CAPTION.format("red", "blue"), "--html", str(page), "--png", str(sheet),
               "--roots", str(folder)]  # fmt: skip
     assert main([*search, "--k", "3"]) == 0
     table = capsys.readouterr().out.splitlines()
@@ -30,8 +30,8 @@ def test_index_then_search(tmp_path: Path, checkpoint: str, folder: Path, capsys
     assert scores == sorted(scores, reverse=True)
     assert str(folder) in table[1]
     assert page.read_text().count("data:image/jpeg") == 3
-    with Image.open(picture) as sheet:
-        assert sheet.width > 100
+    with Image.open(sheet) as image:
+        assert image.width > 100
     assert main(search) == 0  # ten by default
     assert len([line for line in capsys.readouterr().out.splitlines() if str(folder) in line]) == 10
 
@@ -41,8 +41,8 @@ def test_search_for_programs_and_people(
 ) -> None:
     gallery, page = str(tmp_path / "gallery"), tmp_path / "hits.html"
     shutil.copy(next(folder.iterdir()), folder / "new\nline.png")
-    with Image.open(folder / "new\nline.png") as picture:
-        picture.rotate(90).save(folder / "new\nline.png")
+    with Image.open(folder / "new\nline.png") as image:
+        image.rotate(90).save(folder / "new\nline.png")
     main(["index", checkpoint, str(folder), gallery])
     capsys.readouterr()
     search = ["search", checkpoint, gallery, "a man", "--k", "13"]
@@ -103,7 +103,7 @@ def test_results_are_refused_where_they_cannot_be_before_any_work(
     assert (sorted(tmp_path.rglob("*")), (gallery / "gallery.json").read_bytes()) == before
 
 
-def test_an_image_and_a_sentence_in_any_order(
+def test_an_image_and_a_text_in_any_order(
     tmp_path: Path, checkpoint: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["index", checkpoint, str(folder), str(tmp_path / "gallery")])

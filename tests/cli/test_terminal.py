@@ -34,7 +34,7 @@ STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def steering(text: str) -> set[str]:
-    """What in a text would steer a terminal, but for the ends of lines."""
+    """The characters of a text that would control a terminal, except line ends."""
     return {letter for letter in text if unicodedata.category(letter) in STEERING} - {"\n"}
 
 
@@ -52,7 +52,7 @@ def test_letters_and_spaces_of_any_script_stay(text: str) -> None:
 
 
 class Screen(io.StringIO):
-    """What a terminal, or a file, is sent."""
+    """A stream that records its output and may pose as a terminal."""
 
     def __init__(self, is_terminal: bool) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def test_no_command_prints_what_steers_the_terminal(world: Path, capfd: pytest.C
         assert not steering(out + err), command
         assert not [line for line in (out + err).splitlines() if line.startswith("tbps: fine")], command
     assert printed.count(r"\x1b]0;t\x07\x1b[2J") > 20, "the names are shown, spelt out"
-    with Image.open(sheet) as picture:
-        assert picture.format == "PNG"
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
     assert not steering(Path(page).read_text(encoding="utf-8"))
     shutil.rmtree(world)

@@ -1,4 +1,4 @@
-"""Several sentences in one run of `tbps search`: words of the command line, lines of a file, lines typed."""
+"""Several queries in one run of `tbps search`: from arguments, from a file and from standard input."""
 
 import io
 import json
@@ -29,26 +29,26 @@ def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="ascii"))
 
 
-def test_each_sentence_is_answered_as_if_it_were_alone(
+def test_each_query_is_answered_as_if_it_were_alone(
     search: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sentences = [FIRST, SECOND, THIRD]
+    queries = [FIRST, SECOND, THIRD]
     capsys.readouterr()
     alone = []
-    for sentence in sentences:
-        assert main([*search, sentence, "--json"]) == 0
+    for query in queries:
+        assert main([*search, query, "--json"]) == 0
         alone.append(json.loads(capsys.readouterr().out))
-    (tmp_path / "sentences.txt").write_text(f"\ufeff{SECOND}\n\n  {THIRD}  \n", encoding="utf-8")
+    (tmp_path / "queries.txt").write_text(f"\ufeff{SECOND}\n\n  {THIRD}  \n", encoding="utf-8")
     typed(monkeypatch, f"{SECOND}\n \n{THIRD}")
-    for words in ([*sentences, "--json"], [FIRST, "--json", SECOND, THIRD],
-                  [FIRST, "--json", "--queries", str(tmp_path / "sentences.txt")], [FIRST, "-", "--json"]):  # fmt: skip
+    for words in ([*queries, "--json"], [FIRST, "--json", SECOND, THIRD],
+                  [FIRST, "--json", "--queries", str(tmp_path / "queries.txt")], [FIRST, "-", "--json"]):  # fmt: skip
         assert main([*search, *words]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert [line["query"] for line in lines] == sentences, words
+        assert [line["query"] for line in lines] == queries, words
         assert [line["hits"] for line in lines] == alone, words
 
 
-def test_tables_stand_under_their_sentences_and_pages_hold_all(
+def test_each_query_has_a_table_and_pages_hold_all(
     search: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
@@ -73,8 +73,8 @@ def test_a_typed_line_is_answered_before_the_next_one_is_typed(
 
         @property
         def buffer(self):
-            for sentence in (FIRST, THIRD):
-                yield f"{sentence}\n".encode()
+            for query in (FIRST, THIRD):
+                yield f"{query}\n".encode()
                 printed.append(capsys.readouterr().out)
 
     monkeypatch.setattr(sys, "stdin", Lines())
@@ -82,7 +82,7 @@ def test_a_typed_line_is_answered_before_the_next_one_is_typed(
     assert [text.splitlines()[0] for text in printed] == [FIRST, THIRD]
 
 
-def test_one_sentence_at_fault_is_named_and_the_others_are_answered(
+def test_a_faulty_query_is_named_and_the_others_are_answered(
     search: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
@@ -99,7 +99,7 @@ def test_one_sentence_at_fault_is_named_and_the_others_are_answered(
      (["--queries", "NONE"], "No such file"), (["--text-weight", "0.5", FIRST, THIRD], "--text-weight weighs"),
      (["a", "man", "in", "red"], "put each query in quotes"), ([FIRST, ""], "put each query in quotes")],
 )  # fmt: skip
-def test_nothing_to_ask_is_said_before_the_model_is_loaded(
+def test_missing_queries_are_reported_before_the_model_is_loaded(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "EMPTY").write_text("\n \n")
@@ -109,12 +109,12 @@ def test_nothing_to_ask_is_said_before_the_model_is_loaded(
     assert message in capsys.readouterr().err
 
 
-def test_no_sentence_with_a_hit_is_status_3(search: list[str]) -> None:
+def test_no_query_with_a_hit_is_status_3(search: list[str]) -> None:
     assert main([*search, FIRST, THIRD, "--min-score", "9"]) == 3
     assert main([*search, FIRST, THIRD, "--min-score", "-9"]) == 0
 
 
-def test_sentences_are_read_from_regular_files_only(
+def test_queries_are_read_from_regular_files_only(
     search: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
