@@ -167,7 +167,7 @@ def embed_in_chunks(
 
 
 class TBPSPreTrainedModel(FullInitialisation, PreTrainedModel):
-    """What Transformers needs to know about every TBPS model."""
+    """Base class of TBPS models: settings and hooks for Transformers."""
 
     config: TBPSConfig
     from_checkpoint: frozenset[str] = frozenset()  # parameters that did not start from random weights, by name

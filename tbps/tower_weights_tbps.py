@@ -28,7 +28,7 @@ KEPT_POSITIONS = 20  # those that CLIP's short training captions taught well (Zh
 
 @dataclass(frozen=True)
 class Towers:
-    """What published checkpoints give to a model.
+    """Weights and settings from published checkpoints.
 
     Args:
         weights: tensors by their names in a `TBPSModel`.

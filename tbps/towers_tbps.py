@@ -197,7 +197,7 @@ class SiglipTextTower(FullInitialisation, SiglipTextModel):
             input_ids = input_ids.masked_fill(attention_mask == 0, pad)
         padded = F.pad(input_ids, (0, self.config.max_position_embeddings - length), value=pad)
         output = super().forward(padded, **kwargs)
-        own = torch.arange(length, device=input_ids.device)  # a slice would be exported for shorter sentences only
+        own = torch.arange(length, device=input_ids.device)  # torch.export would fix the length of a slice
         output.last_hidden_state = output.last_hidden_state.index_select(1, own)
         return output
 

@@ -1,4 +1,4 @@
-"""What every estimate of commonality must do, whether the package or the study has it."""
+"""Checks that every estimate of commonality must pass, in the package and in the study."""
 
 import math
 
