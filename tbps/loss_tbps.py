@@ -75,7 +75,7 @@ def tbps_losses(
         Scalars under "global", "id", "cmr", "part_matching", "part_independence" and "part_compactness". A term whose
         coefficient, `{name}_loss_weight` of the configuration, is 0 is missing.
     """
-    losses = {}
+    losses, parts = {}, (text_parts, image_parts, person_ids)
     if config.global_loss_weight:
         matching = MATCHING[config.global_loss]
         losses["global"] = matching(text_global @ image_global.T, person_ids, scale, pair_weights=pair_weights)
@@ -86,9 +86,7 @@ def tbps_losses(
         losses["id"] = instance_loss(text, image, person_ids, pair_weights)
     if config.cmr_loss_weight:
         losses["cmr"] = commonality_margin_ranking(
-            text_parts,
-            image_parts,
-            person_ids,
+            *parts,
             config.cmr_margin,
             config.cmr_margin_floor,
             config.commonality,
@@ -99,16 +97,10 @@ def tbps_losses(
         )
     if config.part_matching_loss_weight:
         losses["part_matching"] = part_matching(
-            text_parts,
-            image_parts,
-            person_ids,
-            config.part_matching_scale,
-            text_part_weights,
-            config.part_matching_loss,
-            pair_weights,
+            *parts, config.part_matching_scale, text_part_weights, config.part_matching_loss, pair_weights
         )
     if config.part_independence_loss_weight:
-        losses["part_independence"] = part_independence(text_parts, image_parts, person_ids)
+        losses["part_independence"] = part_independence(*parts)
     if config.part_compactness_loss_weight and image_part_spread is not None:
         losses["part_compactness"] = image_part_spread.mean()
     return losses
