@@ -69,7 +69,7 @@ FILTERS = [
 ]
 
 
-def test_a_filter_leaves_out_what_does_not_fit_and_nothing_else(filled):
+def test_a_filter_selects_exactly_the_matching_rows(filled):
     hits = 0
     for filter, fits in FILTERS:
         found = filled.search(QUERIES[:1], SearchRequest(7, filter=filter))[0]
@@ -99,7 +99,7 @@ def test_any_filter_means_the_same_in_every_store(varied, filter):
     assert sorted(one.row.id for one in found) == fit
 
 
-def test_a_range_over_text_is_met_or_refused_by_name(varied):
+def test_a_range_over_text_is_applied_or_refused_by_name(varied):
     asked = Filter(none_of=[Filter(metadata={"x": {">": "a", "<": "c"}})])
     if isinstance(varied, FolderStore):
         assert varied.count(asked) == sum(meets(asked, *image) for image in IMAGES) < len(IMAGES)

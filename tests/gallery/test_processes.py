@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from launch import torchrun
+from repository import torchrun
 
 from tbps import Gallery
 from tbps.evaluation.encoding import encode_images

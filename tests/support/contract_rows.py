@@ -35,7 +35,7 @@ def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
 
 
 ROWS = random_rows(150)
-VECTORS = unit_vectors(30)[np.random.default_rng(1).integers(0, 30, 150)]  # each about five times: many equal scores
+VECTORS = unit_vectors(30)[np.random.default_rng(1).integers(0, 30, 150)]  # each about five times
 REMOVED = {3, 4, 77, 149}
 KEPT = [place for place in range(150) if place not in REMOVED]
 QUERIES = unit_vectors(3, seed=2) * 1.2
@@ -46,7 +46,7 @@ def open_place(place, model=MODEL):
 
 
 def fill(store) -> None:
-    """In three commits, with removals between and after."""
+    """Append the rows in three commits, with removals between and after."""
     with store.writing():
         store.append(ROWS[:60], VECTORS[:60])
         store.append(ROWS[60:61], VECTORS[60:61])
@@ -57,7 +57,7 @@ def fill(store) -> None:
 
 
 def best(query: np.ndarray, k: int, fits=lambda row: True) -> list[int]:
-    """The slow reference: places of the best rows, of equal ones the first."""
+    """The slow reference: the positions of the best rows; equal scores are ordered by position."""
     places = [place for place in KEPT if fits(ROWS[place])]
     scores = (VECTORS[places] * query).sum(axis=1)
     return [places[i] for i in np.argsort(-scores, kind="stable")[:k]]

@@ -1,4 +1,4 @@
-"""A gallery of forty rows to damage, and what is left in it."""
+"""A gallery of forty rows to damage, and the rows that remain."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,11 @@ from tbps.gallery.store import Row
 
 VECTORS = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
 ROWS = [Row(f"{n:02d}", f"/{n}.png", json.dumps({"n": n}), f"c{n % 2}", float(n)) for n in range(40)]
-SIZES = (20, 12, 8)  # so unlike that nothing joins them
+SIZES = (20, 12, 8)  # so different that commits do not merge them
 
 
 def make(folder: Path, sizes=SIZES, model=IDENTITY) -> FolderStore:
-    """A gallery of the first rows in files of these sizes."""
+    """Make a gallery of the first rows in files of these sizes."""
     store = FolderStore.open(folder, model, layout())
     with store.writing():
         start = 0
@@ -27,7 +27,7 @@ def make(folder: Path, sizes=SIZES, model=IDENTITY) -> FolderStore:
 
 
 def ids(folder: Path) -> list[str]:
-    """The ids of all rows, after a check of the files."""
+    """Check the files and return the ids of all rows."""
     store = FolderStore.read(folder)
     store.check(progress=False)
     return [row.id for rows, _ in store.scan() for row in rows]

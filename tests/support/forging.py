@@ -1,4 +1,4 @@
-"""Manifests of galleries as a forger writes them: with the checksum that belongs to what they say."""
+"""Forged manifests with matching checksums."""
 
 import copy
 import json
@@ -10,14 +10,14 @@ from tbps.data.atomic_files import checksum
 
 
 def forge(folder: Path, content: dict[str, Any]) -> None:
-    """Write a content as `gallery.json` of a folder."""
+    """Write content as the `gallery.json` of a folder, with its checksum."""
     content = {name: value for name, value in content.items() if name != "checksum"}
     text = json.dumps(content, sort_keys=True)
     (folder / "gallery.json").write_text(json.dumps({**content, "checksum": checksum(text.encode())}))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values in a content, its own first."""
+    """Iterate over the paths of all values in content, from the outside in."""
     yield path
     if isinstance(value, dict | list):
         for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
@@ -25,7 +25,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def replaced(content: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """The content with another value at a path."""
+    """Return a copy of content with another value at a path."""
     content = copy.deepcopy(content)
     inner = content
     for name in path[:-1]:

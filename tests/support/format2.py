@@ -1,4 +1,4 @@
-"""Galleries as tbps wrote them in format 2: one step a dimension, one bound a file, no copy of the manifest."""
+"""Galleries of format 2: one step per dimension, one bound per file, and no copy of the manifest."""
 
 import json
 from dataclasses import fields
@@ -19,7 +19,7 @@ def lists(matrix: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def write_shard(path: Path, rows: list[Row], vectors: np.ndarray, dtype: str) -> np.ndarray:
-    """The vectors as they are stored."""
+    """Write a shard and return its stored vectors."""
     stored = vectors.astype(np.float16 if dtype == "float16" else np.float32)
     steps = np.abs(stored.astype(np.float32)).max(axis=0) / np.float32(127)
     numbers = np.rint(stored.astype(np.float32) / steps).astype(np.int8)
@@ -38,7 +38,7 @@ def write_shard(path: Path, rows: list[Row], vectors: np.ndarray, dtype: str) ->
 def write_gallery(
     folder: Path, shards: list[tuple[list[Row], np.ndarray]], removed: list[list[int]], dtype: str
 ) -> np.ndarray:
-    """A gallery of vectors of 8 + 2 x 4 numbers; all its vectors as they are stored."""
+    """Write a gallery with vectors of 8 + 2 x 4 numbers and return all its stored vectors."""
     folder.mkdir()
     stored, entries = [], []
     for number, ((rows, vectors), gone) in enumerate(zip(shards, removed, strict=True)):

@@ -1,17 +1,17 @@
-"""A gallery whose files somebody changed: `python tests/support/fuzz_gallery.py 5000 [SEED]` prints a tally.
+"""Random changes to the files of a gallery: `python tests/support/fuzz_gallery.py 5000 [SEED]` prints a tally.
 
-A small gallery is changed in one way at a time, and then asked everything, question by question; then `tbps gallery
-repair` is run, after which there must be no fault left, or it says that nothing is left. What may come out of it:
+A small gallery gets one change at a time and is then asked every question. After that it is repaired: no fault may
+remain, unless the repair reports that nothing can be restored. The outcomes are:
 
-    same     the answers are those of the gallery as it was
-    named    some questions end in a GalleryError, the others are answered as before
-    changed  another answer, whatever the others are: right only where the change was one of data with a right checksum,
-             which is then simply another gallery's data; of an index only what it decides may change
+    same     all answers are unchanged
+    named    some questions end in a GalleryError, and the other answers are unchanged
+    changed  an answer differs; acceptable only if data were changed together with their checksum, because they are then
+             the data of another valid gallery; a changed index may change only the answers that it decides
     raw      any other exception
-    died     the process crashed, hung or asked for all memory
-    broken   a gallery that is still unusable after it was repaired, or has rows that it never had
+    died     the process crashed, hung or allocated too much memory
+    broken   the gallery is still unusable after its repair, or has rows that it never had
 
-The changes are made in processes of their own, which are replaced when they die.
+The changes are made in other processes, which are replaced when they die.
 """
 
 import json
@@ -41,16 +41,16 @@ from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import DTYPES, MODES, Layout, Row, SearchRequest
 
 WIDTH = 16
-ROWS = (9, 8, 14)  # of one level: nothing merges them
-SECONDS = 30  # until a change counts as one that hangs
-MEMORY = 2 << 30  # bytes beyond what the process has at first
+ROWS = (9, 8, 14)  # of one level, so that commits do not merge them
+SECONDS = 30  # after which a process counts as hanging
+MEMORY = 2 << 30  # bytes that a process may allocate after its start
 HOSTILE = [None, True, False, 0, 1, -1, 2, 7, 23, 24, 1 << 31, 1 << 63, 10**400, 0.5, float("nan"), float("inf"), "",
            "x", "../x", "shard-000000.arrow", "shard-000009.arrow", "index-000003.faiss", "0" * 16, [], {}, [0], [[]],
            {"x": 1}, json.loads("[" * 500 + "]" * 500)]  # fmt: skip
 
 
 def make_gallery(folder: Path, dtype: Any) -> None:
-    """A gallery of three shards, with removed rows, an index, thumbnails and rows without this and that."""
+    """Make a gallery of three shards, with removed rows, an index, thumbnails and rows that lack some fields."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((sum(ROWS), WIDTH)).astype(np.float32)
     store = FolderStore.open(folder, ModelIdentity("a model", "f" * 32, WIDTH), Layout(dtype, 8, 2, 4))
@@ -72,7 +72,7 @@ Answers = dict[str, str | None]
 
 
 def questions(store: FolderStore) -> dict[str, Callable[[], Any]]:
-    """All that can be asked of a gallery."""
+    """The questions that a gallery is asked."""
     queries = np.random.default_rng(1).standard_normal((2, WIDTH)).astype(np.float32)
     filtered = Filter(camera="c1", metadata={"é": "ü"}, since=3.0, until=20.0)
 
@@ -95,8 +95,8 @@ def questions(store: FolderStore) -> dict[str, Callable[[], Any]]:
 
 
 def answers(folder: Path) -> tuple[Answers, str]:
-    """What each question is answered, None where that is a GalleryError, and the first of these: a fault that one
-    question names is no excuse for a wrong answer to another."""
+    """Return the answer to each question, None for a GalleryError, and the first such error. An error in one answer
+    does not excuse a wrong answer to another question."""
     found: Answers = {}
     said = ""
     try:
@@ -113,7 +113,7 @@ def answers(folder: Path) -> tuple[Answers, str]:
 
 
 class Mutator:
-    """Changes of a gallery's files, drawn by a seed."""
+    """Random changes to the files of a gallery, drawn by a seed."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
@@ -121,7 +121,7 @@ class Mutator:
         self.files = sorted(path for path in folder.iterdir() if path.stat().st_size)
 
     def change(self) -> str:
-        """Make one; what it is called."""
+        """Make a change and return its name."""
         kinds = [self.flip, self.cut, self.grow, self.swap, self.delete, self.duplicate, self.blank, self.special,
                  self.digit, *[self.field] * 3, *[self.arrow] * 3, self.faiss]  # fmt: skip
         kind = kinds[self.rng.integers(len(kinds))]
@@ -137,7 +137,7 @@ class Mutator:
         path.write_bytes(self.altered(path.read_bytes()))
 
     def altered(self, data: bytes, end: int | None = None) -> bytes:
-        """Some of the bytes before `end` are others."""
+        """Change some bytes before `end`."""
         changed = bytearray(data)
         for _ in range(int(self.rng.integers(1, 4))):
             place = int(self.rng.integers(min(len(data), end or len(data))))
@@ -174,14 +174,14 @@ class Mutator:
         path.write_bytes(data)
 
     def special(self) -> None:
-        """Something that is no file, in its place."""
+        """Replace the file by something that is not a regular file."""
         path = self.one()
         path.unlink()
         [path.mkdir, lambda: path.symlink_to("/dev/zero"), lambda: path.symlink_to(path.name),
          lambda: path.symlink_to("/nowhere")][int(self.rng.integers(4))]()  # fmt: skip
 
     def digit(self) -> None:
-        """Another digit in the manifest, whose checksum is no longer right."""
+        """Change a digit in the manifest, so that its checksum no longer matches."""
         path = self.folder / "gallery.json"
         text = path.read_text()
         digits = [place for place, letter in enumerate(text) if letter.isdigit()]
@@ -190,8 +190,8 @@ class Mutator:
         path.write_text(f"{text[:place]}{other}{text[place + 1 :]}")
 
     def field(self) -> None:
-        """A hostile value in the manifest, whose checksum is right. Which rows were removed is no such thing: every
-        ascending list of places is one that the gallery could have had."""
+        """Put a hostile value into the manifest, with a matching checksum. The lists of removed rows stay, because
+        every ascending list of positions is valid."""
         content = json.loads((self.folder / "gallery.json").read_text())
         paths = [path for path in places(content) if path and "removed" not in path[:-1]]
         path = paths[int(self.rng.integers(len(paths)))]
@@ -201,12 +201,12 @@ class Mutator:
         forge(self.folder, replaced(content, path, value))
 
     def arrow(self) -> None:
-        """Other bytes in a shard, mostly where Arrow learns lengths and places, with right checksums."""
+        """Change bytes in a shard, mostly where Arrow reads lengths and offsets, with matching checksums."""
         path = self.one([path for path in self.files if path.suffix == ".arrow"])
         self.forged(path, self.altered(path.read_bytes(), 4000 if self.rng.random() < 0.7 else None))
 
     def faiss(self) -> None:
-        """Other bytes in the index, with right checksums."""
+        """Change bytes in the index, with matching checksums."""
         path = self.one([path for path in self.files if path.suffix == ".faiss"])
         self.forged(path, self.altered(path.read_bytes()))
 
@@ -222,20 +222,20 @@ class Mutator:
 
 
 def sealed(data: bytes, changed: bytes) -> bytes:
-    """The changed bytes of a shard with the checksum in it that they ought to have, where its place is still there."""
+    """Return the changed bytes of a shard with a matching seal, if the position of the seal is unchanged."""
     stream = pa.BufferReader(data)
     seal = pa.ipc.read_schema(stream).metadata[b"tbps.seal"]
     head, rest = changed[: stream.tell()], changed[stream.tell() :]
     return head.replace(seal, seal_of(head.replace(seal, b"\xff" * 16), rest)) + rest
 
 
-# what a change of data with right checksums may change: all that is said, or what an index alone decides
+# the answers that changed data with matching checksums may change: all, or those that only the index decides
 PAYLOAD = {"arrow": None, "faiss": {"index"}}
 OUTCOMES = ("same", "named", "changed", "raw", "died", "broken")
 
 
 def outcome(folder: Path, name: str, expected: Answers, with_repair: bool) -> tuple[str, str]:
-    """What became of it, and what was said, or which answers are others."""
+    """Return the outcome of a change, and the error message or the answers that differ."""
     try:
         found, said = answers(folder)
     except Exception as error:
@@ -247,7 +247,7 @@ def outcome(folder: Path, name: str, expected: Answers, with_repair: bool) -> tu
 
 
 def after_repair(folder: Path, name: str, expected: Answers) -> str | None:
-    """What is still wrong after a repair."""
+    """Return what is still wrong after a repair."""
     shards = list(folder.glob("*.arrow"))
     try:
         repair(folder)
@@ -269,7 +269,7 @@ def after_repair(folder: Path, name: str, expected: Answers) -> str | None:
 
 
 def work(start: int, stop: int, seed: int, repairs: int) -> None:
-    """Make the changes of some numbers, and print a line for each before and after it."""
+    """Make numbered changes, and print a line before and after each."""
     usage = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (usage + MEMORY, resource.RLIM_INFINITY))
     with tempfile.TemporaryDirectory() as base:
@@ -290,7 +290,7 @@ def work(start: int, stop: int, seed: int, repairs: int) -> None:
 
 
 def run(count: int, seed: int = 0, repairs: int = 1) -> list[tuple[int, str, str, str]]:
-    """All changes: number, name, what became of it, what was said; after one in `repairs` of them a repair."""
+    """Make all changes and return number, name, outcome and message of each. Repair after one in `repairs`."""
     done: dict[int, tuple[int, str, str, str]] = {}
     while len(done) < count:
         numbers = map(str, (len(done), count, seed, repairs))
@@ -306,7 +306,7 @@ def run(count: int, seed: int = 0, repairs: int = 1) -> list[tuple[int, str, str
 
 
 def is_right(result: tuple[int, str, str, str]) -> bool:
-    """Whether a change was answered as it should be."""
+    """Whether the outcome of a change is acceptable."""
     _, name, became, said = result
     if became == "changed" and name in PAYLOAD:
         may = PAYLOAD[name]
@@ -315,7 +315,7 @@ def is_right(result: tuple[int, str, str, str]) -> bool:
 
 
 def tally(results: list[tuple[int, str, str, str]]) -> str:
-    """A line for each kind of change."""
+    """Format a table with a line for each kind of change."""
     counts = Counter((name, became) for _, name, became, _ in results)
     lines = [f"{'':12}" + "".join(f"{one:>9}" for one in OUTCOMES)]
     for name in [*sorted({name for name, _ in counts}), "all"]:

@@ -1,4 +1,4 @@
-"""Places for galleries in tests: a folder, a file of Milvus Lite, and a collection of a real server if there is one."""
+"""Addresses for galleries in tests: a folder, a file of Milvus Lite, or a collection on a real server."""
 
 import os
 import uuid
@@ -14,21 +14,21 @@ NO_SERVER = "no Milvus server: TBPS_MILVUS_URI=http://host:port (and TBPS_MILVUS
 
 
 class Place:
-    """An address, and the token that opens it."""
+    """An address and its token."""
 
     def __init__(self, kind: str, where: str) -> None:
         self.kind, self.where = kind, where
         self.token = TOKEN if kind == "server" else None
 
     def stop(self) -> None:
-        """End what serves it, as the end of a process does; what was committed stays."""
+        """Stop the server of a Milvus Lite file, as the end of a process does. Committed rows stay."""
         if self.kind == "lite":
             from milvus_lite.server_manager import server_manager_instance
 
             server_manager_instance.release_server(self.where)
 
     def erase(self) -> None:
-        """Leave nothing on a server that others may use."""
+        """Stop it, and drop the collection on a real server."""
         self.stop()
         if self.kind == "server":
             from pymilvus import MilvusClient
@@ -38,7 +38,7 @@ class Place:
 
 @contextmanager
 def new_place(kind: str, folder: Path) -> Iterator[Place]:
-    """A place that nothing uses yet, gone afterwards."""
+    """An unused address, erased afterwards."""
     name = f"test_{uuid.uuid4().hex}"
     if kind == "server" and not URI:
         pytest.skip(NO_SERVER)

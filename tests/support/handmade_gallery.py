@@ -1,4 +1,4 @@
-"""Galleries in folders without a model: rows and vectors made by hand, and what must be true of any state of them."""
+"""Galleries in folders with synthetic rows and vectors, and checks that hold in every state."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def layout(dtype="float32"):
 
 
 def vector(number):
-    """That of the row of a number: a direction of its own, of a length from 0.1 to 10."""
+    """Return the vector of a row: a direction of its own, and a length from 0.1 to 10."""
     return _ANY[number % len(_ANY)] * np.float32(10 ** (number % 3 - 1))
 
 
@@ -27,13 +27,13 @@ def vectors(numbers):
 
 
 def trace(number):
-    """Text that stands in the metadata of one row alone."""
+    """Return text that only the metadata of this row contains."""
     return f"secret-of-{number:05d}."
 
 
 def row(number, state=0):
-    told = f'{{"of": "{trace(number)}", "state": {state}}}'
-    return Row(f"id-{number:05d}", None, told, thumbnail=trace(number).encode())
+    metadata = f'{{"of": "{trace(number)}", "state": {state}}}'
+    return Row(f"id-{number:05d}", None, metadata, thumbnail=trace(number).encode())
 
 
 def number_of(one):
@@ -53,7 +53,7 @@ def numbers_in(store):
 
 
 def make_store(directory, vectors, cuts=(), dtype="float32"):
-    """A gallery of these vectors, whose ids are their places; a file of rows up to each cut."""
+    """Make a gallery of these vectors with their positions as ids, and a new file at each cut."""
     dim = vectors.shape[1]
     store = FolderStore.open(directory, ModelIdentity("m", "f", dim), Layout(dtype, dim // 2, 1, dim - dim // 2))
     with store.writing():
@@ -63,18 +63,18 @@ def make_store(directory, vectors, cuts=(), dtype="float32"):
 
 
 def found_numbers(found):
-    """The numbers in the ids of what each query found."""
+    """Return the ids that each query found, as numbers."""
     return [[int(one.row.id) for one in row] for row in found]
 
 
 def content(directory: Path) -> bytes:
-    """All that lies in a folder, names too."""
+    """Return the names and bytes of all files in a folder, joined."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     return b"".join(path.name.encode() + path.read_bytes() for path in paths)
 
 
 def assert_no_trace(directory: Path, number: int) -> None:
-    """Neither metadata nor thumbnail nor vector of a row is on disk, in whatever file."""
+    """Check that no file contains the metadata, the thumbnail or the vector of a row."""
     found = content(directory)
     assert trace(number).encode() not in found
     assert row(number).id.encode() not in found
@@ -82,16 +82,16 @@ def assert_no_trace(directory: Path, number: int) -> None:
 
 
 def assert_only_its_files(store, directory: Path, *others: str) -> None:
-    """What lies in the folder is what the manifest names."""
+    """Check that the folder holds exactly the files that the manifest names."""
     there = {path.name for path in directory.iterdir()} - {"gallery.json", "gallery.lock", "gallery.copy.json"}
     assert there == store.manifest.files() | set(others)
 
 
 def assert_finds_what_a_plain_product_finds(store, numbers, k=5) -> None:
-    """Of rows in this order, whatever their files."""
-    kept = np.concatenate([found for _, found in store.scan()])  # as stored
+    """Compare a search with a plain product over the rows, which are in this order."""
+    stored = np.concatenate([found for _, found in store.scan()])
     for query in vectors([7, 1000]):
-        scores = kept.astype(np.float64) @ query
+        scores = stored.astype(np.float64) @ query
         best = np.argsort(-scores, kind="stable")[:k]
         found = store.search(query[None], SearchRequest(min(k, len(numbers))))[0]
         assert [number_of(one.row) for one in found] == [numbers[place] for place in best]

@@ -1,11 +1,11 @@
-"""Kills this process (SIGKILL) at one of its calls of functions of `os`."""
+"""Kill this process at one of its calls to functions of `os`."""
 
 import os
 import signal
 
 
 def kill_at(step: int, *names: str) -> None:
-    """Let the call of that number die before it is made, counted from 0 over all functions named, such as "fsync"."""
+    """Send SIGKILL before call number `step`, counted from 0 over all named functions, such as "fsync"."""
     left = step
 
     def counted(call):

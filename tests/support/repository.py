@@ -1,5 +1,17 @@
-"""Where this repository lies."""
+"""The root folder of this repository, and a launcher for the scripts of its tests."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+
+
+def torchrun(script: str, *arguments: object, code: int = 0) -> str:
+    """Run a script of this folder under torchrun in two processes and return its output. Fails if it does not exit with
+    `code`."""
+    path = Path(__file__).with_name(script)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(path)]
+    run = subprocess.run([*launch, *map(str, arguments)], cwd=path.parent, capture_output=True, text=True, check=False)
+    assert run.returncode == code, run.stderr[-3000:]
+    return run.stdout

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from launch import torchrun
-from repository import ROOT
+from repository import ROOT, torchrun
 from resume_run import STEPS, make_trainer
 
 from tbps.training.checkpoints import CheckpointError, last_complete_checkpoint

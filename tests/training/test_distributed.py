@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from distributed_checks import CASES
-from launch import torchrun
+from repository import torchrun
 
 
 @pytest.fixture(scope="module")

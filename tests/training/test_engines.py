@@ -13,8 +13,7 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType
-from launch import torchrun
-from repository import ROOT
+from repository import ROOT, torchrun
 from training_arguments import arguments
 
 from tbps import TBPSModel, TBPSProcessor, TBPSTrainer

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from corpora import IMAGES, ROWS, copied, write_shards, write_source
-from launch import torchrun
+from repository import torchrun
 from stream_run import STEPS, equal_weights, make_trainer
 
 from tbps.data.corpora.corpus import Corpus

@@ -6,7 +6,7 @@ from damaged_gallery import make
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three files of rows, four rows removed."""
+    """A gallery of three files, with four rows removed."""
     store = make(tmp_path / "people")
     with store.writing():
         store.remove(["03", "04", "21", "39"])

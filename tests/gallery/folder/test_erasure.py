@@ -1,4 +1,4 @@
-"""What was removed is on disk no more after a compaction, whatever was killed or failed before; all else is kept."""
+"""A compaction erases removed rows from disk and loses no others, also after a kill or a failure."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ BEFORE = list(range(16))
 
 
 def joining(store):
-    """The eighth file of its tier: all eight become one."""
+    """Write the eighth file of its level: all eight are merged."""
     append(store, [100])
 
 
@@ -47,13 +47,13 @@ CHANGES = {
 
 @pytest.fixture(autouse=True)
 def no_power_fails(monkeypatch):
-    """The calls are made and counted, but wait for no disk."""
+    """Count calls of `fsync` without waiting for the disk."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A file of nine rows and seven of one row each."""
+    """A gallery with a file of nine rows and seven files of one row."""
     directory = tmp_path_factory.mktemp("prepared") / "gallery"
     store = new_store(directory)
     with store.writing():
@@ -65,9 +65,9 @@ def prepared(tmp_path_factory):
 
 
 def assert_sound_and_erasable(store, directory, states, killed=False):
-    """The rows are those of one of the states; after two of them are removed nothing of these is left.
+    """Check that the rows are those of one of the states, and that two removed rows leave no trace.
 
-    Of a killed commit of one file that file may stay until the next one, which has its number.
+    The file of a killed commit may stay until the next commit, which overwrites it.
     """
     found = numbers_in(store)
     assert found in states
@@ -87,7 +87,7 @@ def assert_sound_and_erasable(store, directory, states, killed=False):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("change", CHANGES)
-def test_killed_at_any_step_all_can_be_erased_and_nothing_else_is_lost(tmp_path, prepared, change):
+def test_after_a_kill_at_any_step_rows_can_be_erased_and_no_others_are_lost(tmp_path, prepared, change):
     step, killed = 0, True
     while killed:
         directory = tmp_path / f"{step}"
@@ -108,7 +108,7 @@ def test_killed_at_any_step_all_can_be_erased_and_nothing_else_is_lost(tmp_path,
 
 
 def fail_at(step, monkeypatch):
-    """Let the call of that number fail, counted over all of `STEPS`."""
+    """Let one call fail, counted over all functions in `STEPS`."""
     left = [step]
 
     def failing(call):
@@ -126,7 +126,7 @@ def fail_at(step, monkeypatch):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_failing_at_any_step_it_goes_on_with_what_is_on_disk(tmp_path, prepared, change):
+def test_after_a_failure_at_any_step_the_store_continues_from_disk(tmp_path, prepared, change):
     step, failed = 0, True
     while failed:
         directory = tmp_path / f"{step}"
@@ -134,7 +134,7 @@ def test_failing_at_any_step_it_goes_on_with_what_is_on_disk(tmp_path, prepared,
         store = FolderStore.read(directory)
         with pytest.MonkeyPatch.context() as patch:
             left = fail_at(step, patch)
-            with suppress(GalleryError), store.writing():  # an OSError is none
+            with suppress(GalleryError), store.writing():  # not an OSError
                 change(store)
             failed = left[0] < 0
         assert numbers_in(store) == numbers_in(FolderStore.read(directory))
@@ -144,24 +144,24 @@ def test_failing_at_any_step_it_goes_on_with_what_is_on_disk(tmp_path, prepared,
 
 
 def test_a_full_disk_can_be_emptied_by_removing(tmp_path, prepared, monkeypatch):
-    """No byte is free, but for what this gallery gives back itself."""
+    """The disk is full, except for the space that this gallery frees."""
     directory = tmp_path / "gallery"
     shutil.copytree(prepared, directory)
     store = FolderStore.read(directory)
-    room = 0
+    free = 0
     write, unlink, rename = type(directory).open, os.unlink, os.replace
 
     class Full:
-        """A file that takes no more bytes than there is room for."""
+        """A file that holds no more bytes than are free."""
 
         def __init__(self, file):
             self._file = file
 
         def write(self, data):
-            nonlocal room
-            if len(data) > room:
+            nonlocal free
+            if len(data) > free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            room -= len(data)
+            free -= len(data)
             return self._file.write(data)
 
         def __getattr__(self, name):
@@ -178,14 +178,14 @@ def test_a_full_disk_can_be_emptied_by_removing(tmp_path, prepared, monkeypatch)
         return Full(file) if "x" in mode or "w" in mode else file
 
     def given_back(path, *arguments, **options):
-        nonlocal room
+        nonlocal free
         size = os.stat(path).st_size if os.path.exists(path) else 0
         unlink(path, *arguments, **options)
-        room += size
+        free += size
 
     def replaced(path, target):
-        nonlocal room
-        room += os.stat(target).st_size if os.path.exists(target) else 0
+        nonlocal free
+        free += os.stat(target).st_size if os.path.exists(target) else 0
         rename(path, target)
 
     monkeypatch.setattr(type(directory), "open", opened)
@@ -194,17 +194,17 @@ def test_a_full_disk_can_be_emptied_by_removing(tmp_path, prepared, monkeypatch)
     with store.writing():
         with pytest.raises(GalleryError, match="No space left"):
             append(store, [100])
-        room = 0
-        # whole files, which go at once and make room to note the others
+        free = 0
+        # complete files are deleted at once, which frees space to mark the other rows
         assert store.remove([row(n).id for n in (2, 5, *BEFORE[9:])]) == 9
-        assert room > 0
+        assert free > 0
         assert store.remove([row(7).id]) == 1
     monkeypatch.undo()
     assert numbers_in(FolderStore.read(directory)) == [0, 1, 3, 4, 6, 8]
     assert_only_its_files(store, directory)
 
 
-def test_rows_of_a_file_that_is_wholly_removed_are_erased_at_once(tmp_path, prepared):
+def test_a_file_is_erased_at_once_when_all_its_rows_are_removed(tmp_path, prepared):
     directory = tmp_path / "gallery"
     shutil.copytree(prepared, directory)
     store = FolderStore.read(directory)

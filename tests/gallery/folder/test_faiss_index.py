@@ -1,4 +1,4 @@
-"""The approximate index: what it finds, what it must not miss, and what happens to it."""
+"""The approximate index: its recall, when it is used, damage, and replacement."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def however_few(monkeypatch):
-    """An index is used for galleries of any size, whatever part of it is read."""
+    """Use the index for galleries of any size and any number of lists."""
     monkeypatch.setattr("tbps.gallery.folder.faiss_index.is_worthwhile", lambda entry, left: True)
 
 
@@ -62,7 +62,7 @@ def test_few_lists_find_most(store):
     assert 0.3 < few < 1, "it does read but a part"
 
 
-def test_what_was_removed_is_not_a_candidate(store):
+def test_removed_rows_are_not_candidates(store):
     gone = {str(n) for n in best(VECTORS, 1).ravel()}
     with store.writing():
         store.remove(gone)
@@ -71,7 +71,7 @@ def test_what_was_removed_is_not_a_candidate(store):
     assert found_numbers(found) == found_numbers(store.search(QUERIES, SearchRequest(5)))
 
 
-def test_replaced_rows_are_found_once_and_as_what_they_are_now(store):
+def test_replaced_rows_are_found_once_with_their_new_fields(store):
     places = np.unique(best(VECTORS, 1))
     with store.writing():
         store.replace([Row(str(n), f"/moved/{n}", "{}") for n in places])
@@ -89,7 +89,7 @@ def test_rows_added_later_are_searched_beside_the_index(store):
     assert all(len(row) == 5 for row in store.search(QUERIES, BY_INDEX))
 
 
-def test_a_filter_is_never_left_to_the_index(store):
+def test_filtered_searches_do_not_use_the_index(store):
     with store.writing():
         store.append([Row("far", None, "{}", camera="7")], -QUERIES[:1])
         store.build_index(nlist=20, progress=False)
@@ -97,7 +97,7 @@ def test_a_filter_is_never_left_to_the_index(store):
     assert [one.row.id for one in found[0]] == ["far"]
 
 
-def test_it_lasts_and_is_replaced_and_goes_with_a_compaction(store, tmp_path):
+def test_it_is_reopened_and_replaced_and_dropped_by_compaction(store, tmp_path):
     opened = FolderStore.read(tmp_path / "store")
     assert found_numbers(opened.search(QUERIES, BY_INDEX)) == found_numbers(store.search(QUERIES, BY_INDEX))
     [first] = (tmp_path / "store").glob("index-*")
@@ -123,7 +123,7 @@ def replace_by_folder(path):
 
 
 def forge(path):
-    """Bytes that are no index, as long as those that were there, with the right checksums."""
+    """Replace the index by other bytes of the same length with matching checksums."""
     path.write_bytes(bytes(path.stat().st_size))
     content = json.loads((path.parent / "gallery.json").read_text())
     content["index"]["checksums"] = block_checksums(path.read_bytes())
@@ -131,14 +131,14 @@ def forge(path):
 
 
 def forge_lists(path):
-    """Fewer lists than there are."""
+    """Make the manifest state fewer lists than the index has."""
     content = json.loads((path.parent / "gallery.json").read_text())
     content["index"]["lists"] = 19
     forging.forge(path.parent, content)
 
 
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink, replace_by_folder, forge, forge_lists])
-def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_path, caplog, however_few, damage):
+def test_a_damaged_index_is_ignored_and_can_be_rebuilt(store, tmp_path, caplog, however_few, damage):
     [path] = (tmp_path / "store").glob("index-*")
     damage(path)
     opened = FolderStore.read(tmp_path / "store")
@@ -159,7 +159,7 @@ def test_an_index_that_cannot_be_used_is_passed_over_and_made_again(store, tmp_p
 
 
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
-def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
+def test_a_check_names_a_damaged_index(store, tmp_path, damage):
     [path] = (tmp_path / "store").glob("index-*")
     damage(path)
     with pytest.raises(GalleryError, match=path.name):
@@ -170,13 +170,13 @@ def test_a_check_names_an_index_that_cannot_be_used(store, tmp_path, damage):
     (MIN_ROWS, MIN_ROWS, 10, True), (MIN_ROWS - 1, MIN_ROWS - 1, 1, False), (1 << 40, 1 << 40, 11, False),
     (1 << 40, 1 << 40, 20, False), (1 << 40, 1 << 39, 10, False), (2 * MIN_ROWS, MIN_ROWS - 1, 10, False),
 ])  # fmt: skip
-def test_an_index_is_asked_only_where_it_pays(store, rows, left, probes, asked):
+def test_an_index_is_used_only_if_it_is_worthwhile(store, rows, left, probes, asked):
     entry = replace(store.manifest.index, rows=rows, held=rows, probes=probes)
     assert is_worthwhile(entry, left) == asked
 
 
-def test_an_index_of_which_most_was_removed_is_not_asked(store, monkeypatch):
-    """Of what is left its lists read hold less than was measured; beside it rows were added."""
+def test_an_index_with_many_removed_rows_is_not_used(store, monkeypatch):
+    """The remaining rows have a lower recall than measured. Rows were added later."""
     monkeypatch.setattr("tbps.gallery.folder.faiss_index.MIN_ROWS", 100)
     asked = []
     monkeypatch.setattr("tbps.gallery.folder.faiss_index.Index.candidates", lambda self, *given: asked.append(0) or [])
@@ -190,13 +190,13 @@ def test_an_index_of_which_most_was_removed_is_not_asked(store, monkeypatch):
 
 
 def test_few_images_are_searched_exactly(store, monkeypatch):
-    monkeypatch.setattr("tbps.gallery.folder.faiss_index.Index.candidates", None)  # nothing asks it
+    monkeypatch.setattr("tbps.gallery.folder.faiss_index.Index.candidates", None)  # it is not used
     np.testing.assert_array_equal(found_numbers(store.search(QUERIES, BY_INDEX)), best(VECTORS))
 
 
 @st.composite
 def galleries(draw):
-    """Clusters or none, some rows much longer or shorter than others, zeros, equal rows, removed rows."""
+    """Vectors with and without clusters, of very different lengths, zero or equal, and removed rows."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows, spread = draw(st.integers(1, 1500)), draw(st.sampled_from([0.3, 1, 5]))
     vectors = rng.standard_normal((12, 24))[rng.integers(0, 12, rows)] + spread * rng.standard_normal((rows, 24))
@@ -209,8 +209,8 @@ def galleries(draw):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(galleries(), st.sampled_from([0.5, 0.9, 0.99]), st.sampled_from(["float32", "int8"]))
-def test_as_many_lists_are_read_as_find_what_was_asked_for(tmp_path_factory, however_few, gallery, target, dtype):
-    """Beside a plain product, by queries that were not asked when the index was made."""
+def test_a_search_reads_enough_lists_for_the_target_recall(tmp_path_factory, however_few, gallery, target, dtype):
+    """Compare with a plain product, for queries that did not serve to measure the recall."""
     vectors, gone, rng = gallery
     gone[0] = False
     store = make_store(
@@ -236,7 +236,7 @@ def test_as_many_lists_are_read_as_find_what_was_asked_for(tmp_path_factory, how
     assert share >= entry.recall - 0.1, "100 queries differ from those that were measured"
 
 
-def test_where_the_lists_read_hold_too_few_all_rows_are_searched(store):
+def test_all_rows_are_searched_if_the_lists_hold_too_few(store):
     for found in (
         store.search(QUERIES, SearchRequest(1500, "index", 1500, nprobe=1)),
         store.search(QUERIES, SearchRequest(1500)),
@@ -258,7 +258,7 @@ def test_the_command_says_what_was_measured(store, tmp_path, capsys):
     assert "nlist=2001 is more than the 2000 images" in capsys.readouterr().err
 
 
-def test_what_no_number_of_lists_finds_is_said(tmp_path, however_few):
+def test_a_target_that_no_number_of_lists_reaches_is_reported(tmp_path, however_few):
     vectors = VECTORS.copy()
     vectors[:500] = vectors[0] + 1e-5 * RNG.standard_normal((500, 32))  # finer than the steps of the index's codes
     store = make_store(tmp_path / "store", vectors)
@@ -270,7 +270,7 @@ def test_what_no_number_of_lists_finds_is_said(tmp_path, however_few):
 
 
 @pytest.mark.parametrize("longer", [1e3, 1e15])
-def test_a_row_far_longer_than_the_others_spoils_no_code_of_the_index(tmp_path, however_few, longer):
+def test_a_very_long_vector_does_not_coarsen_the_codes_of_the_index(tmp_path, however_few, longer):
     vectors = VECTORS.copy()
     vectors[[5, 700]] *= np.array([[longer], [1 / longer]], np.float32)
     store = make_store(tmp_path / "store", vectors, [600])
@@ -287,7 +287,7 @@ def test_a_row_far_longer_than_the_others_spoils_no_code_of_the_index(tmp_path, 
     (20, 1.01, "target_recall must be above 0 and at most 1, got 1.01"),
     (20, float("nan"), "target_recall must be above 0 and at most 1, got nan"),
 ])  # fmt: skip
-def test_what_an_index_cannot_be_is_refused_and_the_old_one_stays(store, tmp_path, nlist, target, message):
+def test_invalid_settings_are_refused_and_the_old_index_stays(store, tmp_path, nlist, target, message):
     before = store.manifest
     with store.writing(), pytest.raises(ValueError, match=message):
         store.build_index(nlist, target, progress=False)

@@ -61,10 +61,10 @@ def full(tmp_path, crops, tiny_model, tiny_processor):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-def test_killed_at_any_step_it_opens_with_what_was_committed(tmp_path, full, crops, tiny_model, tiny_processor):
+def test_after_a_kill_at_any_step_it_opens_with_the_committed_rows(tmp_path, full, crops, tiny_model, tiny_processor):
     tiny_model.save_pretrained(tmp_path / "model")
     tiny_processor.save_pretrained(tmp_path / "model")
-    # a commit writes two files, each of them: flush the file, rename it, flush the folder; then renames a copy
+    # a commit writes two files, each by flush, rename and flush of the folder; then it renames a copy
     steps = 4 + 2 * 7
     command = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path), str(steps + 1)]
     died = subprocess.run(
@@ -79,7 +79,7 @@ def test_killed_at_any_step_it_opens_with_what_was_committed(tmp_path, full, cro
         found = [{hit.id: hit.score for hit in each.search(QUERY, k=4)} for each in (gallery, full)]
         assert found[0] == pytest.approx(found[1], abs=1e-5)
         assert not [path for path in (tmp_path / f"killed{step}").iterdir() if path.suffix in (".tmp", ".partial")]
-    # counted as soon as the manifest was renamed, the fifth step of a commit
+    # a commit counts from the rename of the manifest on, its fifth step
     assert counts == [0] * 9 + [2] * 7 + [4] * 2
 
 
@@ -113,7 +113,7 @@ def test_any_flipped_byte_of_a_shard_is_noticed(tmp_path, full, tiny_model, tiny
 
 
 def test_a_byte_flipped_far_into_a_shard_is_noticed_when_it_is_read(tmp_path):
-    """Opening reads the first block of 256 KiB alone."""
+    """Opening reads only the first block of 256 KiB."""
     identity, directory = ModelIdentity("m", "f", 64), tmp_path / "large"
     vectors = np.random.default_rng(0).standard_normal((8192, 64)).astype(np.float32)
     store = FolderStore.open(directory, identity, Layout("float32", 32, 4, 8))
@@ -137,7 +137,7 @@ def test_a_byte_flipped_far_into_a_shard_is_noticed_when_it_is_read(tmp_path):
 
 
 def test_no_flipped_byte_of_the_manifest_changes_the_rows(tmp_path, full, tiny_model, tiny_processor):
-    """Either it is refused, or the byte was one without meaning (a space, the name of the model)."""
+    """The manifest is refused, or the byte has no effect (a space, the name of the model)."""
     identity = identify(tiny_model, tiny_processor)
     manifest = tmp_path / "gallery" / "gallery.json"
     data = manifest.read_bytes()
@@ -158,13 +158,13 @@ def rows_of(store):
     return [row for rows, _ in store.scan() for row in rows]
 
 
-def test_a_lost_manifest_is_not_taken_for_a_new_gallery(tmp_path, full, tiny_model, tiny_processor):
+def test_a_folder_without_its_manifest_is_not_taken_for_a_new_gallery(tmp_path, full, tiny_model, tiny_processor):
     (tmp_path / "gallery" / "gallery.json").unlink()
     with pytest.raises(GalleryError, match=r"holds files \(.*shard-000000\.arrow.*no gallery\.json"):
         Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
 
 
-def test_refuses_a_folder_of_something_else(tmp_path, crops, tiny_model, tiny_processor):
+def test_a_folder_with_other_files_is_refused(tmp_path, crops, tiny_model, tiny_processor):
     with pytest.raises(GalleryError, match="choose a new or empty folder"):
         Gallery.open(crops, tiny_model, tiny_processor)
     with pytest.raises(GalleryError, match="is a file"):
@@ -182,7 +182,7 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path, full, tiny_model, 
     manifest = tmp_path / "gallery" / "gallery.json"
     content = json.loads(manifest.read_text().replace("shard-000001.arrow", "../elsewhere.arrow"))
     del content["checksum"]
-    content["checksum"] = checksum(json.dumps(content, sort_keys=True).encode())  # as whoever forged it would
+    content["checksum"] = checksum(json.dumps(content, sort_keys=True).encode())  # as a forger would
     manifest.write_text(json.dumps(content))
     with pytest.raises(GalleryError, match="elsewhere"):
         Gallery.open(tmp_path / "gallery", tiny_model, tiny_processor)
@@ -199,7 +199,7 @@ def test_leftovers_are_ignored_on_opening_and_cleaned_on_adding(tmp_path, full, 
     assert Gallery.open(where, tiny_model, tiny_processor).count() == 5
 
 
-def test_two_cannot_add_at_once(tmp_path, full, pictures, tiny_model, tiny_processor):
+def test_only_one_process_can_add_at_a_time(tmp_path, full, pictures, tiny_model, tiny_processor):
     other = FolderStore.open(tmp_path / "gallery", identify(tiny_model, tiny_processor), LAYOUT)
     with other.writing(), pytest.raises(GalleryError, match="Another process is writing"):
         full.add(pictures)

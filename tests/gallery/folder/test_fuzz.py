@@ -1,4 +1,4 @@
-"""A gallery whose files were changed in some way, 500 times: the same answers, or a named error."""
+"""500 random changes to the files of a gallery: the answers stay the same, or an error names the file."""
 
 import sys
 
@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory by what /proc says")
-def test_whatever_is_changed_in_a_gallery_it_answers_as_before_or_says_what_is_wrong():
+def test_a_changed_gallery_gives_the_same_answers_or_a_named_error():
     from fuzz_gallery import is_right, run, tally
 
     results = run(500, seed=7, repairs=5)
@@ -29,4 +29,4 @@ def test_whatever_is_changed_in_a_gallery_it_answers_as_before_or_says_what_is_w
         "arrow",
         "faiss",
     }
-    assert {name for name, outcome in became if outcome == "named"} == names, "each kind does harm"
+    assert {name for name, outcome in became if outcome == "named"} == names, "each kind is detected"

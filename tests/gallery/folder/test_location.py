@@ -1,4 +1,4 @@
-"""The folder of a gallery: files of others in it, links, moves; and files that are written in one step anywhere."""
+"""The folder of a gallery: other files in it, links, moves; and atomic writes."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ OTHERS = ["thesis.tmp", "x.tmp", "shard-1.arrow", "shard-000000.arrow.bak", "gal
 
 
 def fill(directory):
-    """Files and folders of somebody else, under names that look like a gallery's own."""
+    """Create files and folders of a user with names that resemble those of a gallery."""
     for name in OTHERS:
         (directory / name).write_text(f"{name} of somebody else")
     for name in ("folder.tmp", "shard-000000.arrow.tmp", "gallery.json.tmp", ".gallery.json.0123456789abcdef.partial"):
@@ -83,13 +83,13 @@ NAMES = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(name=NAMES)
-def test_only_names_that_a_gallery_gives_are_ever_deleted(tmp_path_factory, name):
-    """By an independent reading of the names: a finished file of a past number, or a half-written one."""
+def test_only_files_with_names_of_a_gallery_are_deleted(tmp_path_factory, name):
+    """An independent rule for names: a complete file with a used number, or a partial file."""
     directory = tmp_path_factory.getbasetemp() / "names"
     directory.mkdir(exist_ok=True)
     try:
         (directory / name).write_text("")
-    except OSError:  # "." and "..", names of more bytes than a file system has
+    except OSError:  # "." and "..", and names that are too long
         return
     remove_leftovers(directory, Manifest(IDENTITY, layout(), "0", next_file=5))
     parts = name.split(".")
@@ -105,7 +105,7 @@ def test_only_names_that_a_gallery_gives_are_ever_deleted(tmp_path_factory, name
 
 
 @POSIX
-def test_it_stays_open_when_the_working_directory_changes_and_when_its_folder_is_moved(tmp_path, monkeypatch):
+def test_it_stays_open_after_chdir_and_after_its_folder_is_moved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = new_store(Path("gallery"))
     with store.writing():
@@ -119,7 +119,7 @@ def test_it_stays_open_when_the_working_directory_changes_and_when_its_folder_is
     with store.writing():
         append(store, [4])
         store.compact(10, progress=False)
-    other = new_store(tmp_path / "gallery")  # another one, where the first was
+    other = new_store(tmp_path / "gallery")  # a new gallery at the same path
     with other.writing():
         append(other, [50])
     store.refresh()
@@ -131,7 +131,7 @@ def test_it_stays_open_when_the_working_directory_changes_and_when_its_folder_is
 
 
 @POSIX
-def test_a_reader_of_a_folder_that_was_removed_goes_on_and_a_writer_is_told(tmp_path):
+def test_after_its_folder_is_removed_a_reader_continues_and_a_writer_fails(tmp_path):
 
     store = new_store(tmp_path / "gallery")
     with store.writing():
@@ -146,7 +146,7 @@ def test_a_reader_of_a_folder_that_was_removed_goes_on_and_a_writer_is_told(tmp_
 
 @POSIX
 @pytest.mark.parametrize("name", ["gallery", "disk", "gallery.json", "gallery.lock"])
-def test_a_link_that_leads_nowhere_is_named_and_kept(tmp_path, name):
+def test_a_broken_link_is_named_and_kept(tmp_path, name):
     directory = tmp_path / "disk" / "gallery" if name == "disk" else tmp_path / "gallery"
     if name.startswith("gallery."):
         directory.mkdir()
@@ -162,8 +162,8 @@ def test_a_link_that_leads_nowhere_is_named_and_kept(tmp_path, name):
 
 @POSIX
 @pytest.mark.parametrize("name", ["gallery.json", "gallery.copy.json", "gallery.lock"])
-def test_files_behind_links_are_read_and_not_changed(tmp_path, name):
-    """As stores of content keep them, whose files many folders share."""
+def test_linked_files_are_read_but_not_changed(tmp_path, name):
+    """Content-addressed stores share files between folders by links."""
     store = new_store(tmp_path / "gallery")
     with store.writing():
         append(store, [1, 2])
@@ -198,7 +198,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
         pass
 
 
-def test_what_a_killed_process_leaves_is_known_by_its_name():
+def test_partial_files_are_recognised_by_their_names():
     assert target_of_partial(".gallery.json.0123456789abcdef.partial") == "gallery.json"
     assert is_partial(".shard-000007.arrow.0123456789abcdef.partial")
     for name in ("gallery.json", ".gallery.json.partial", "gallery.json.0123456789abcdef.partial", "thesis.tmp"):
@@ -206,7 +206,7 @@ def test_what_a_killed_process_leaves_is_known_by_its_name():
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which none can be made")
-def test_a_folder_that_cannot_be_made_is_not_called_busy():
+def test_a_folder_that_cannot_be_created_is_not_reported_as_busy():
     store = FolderStore.open(Path("/proc/people/gallery"), IDENTITY, layout())
     with pytest.raises(GalleryError, match=r"cannot be written to: .*No such file"), store.writing():
         pytest.fail("there is no such folder")

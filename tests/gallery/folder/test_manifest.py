@@ -1,4 +1,4 @@
-"""`gallery.json` as accidents and strangers leave it: the same manifest, or an error that names the file."""
+"""`gallery.json`, damaged or forged: it is read unchanged, or an error names the file."""
 
 import json
 import os
@@ -32,7 +32,7 @@ MANIFEST = Manifest(
 
 
 def written(folder, manifest=MANIFEST):
-    """The content of the file of a manifest."""
+    """Write a manifest and return the content of its file."""
     manifest.write(folder)
     return json.loads((folder / "gallery.json").read_text())
 
@@ -97,7 +97,7 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forged", FORGERIES)
-def test_what_is_forged_is_refused_though_its_checksum_is_right(tmp_path, forged):
+def test_forged_manifests_with_matching_checksums_are_refused(tmp_path, forged):
     content = written(tmp_path)
     FORGERIES[forged](content)
     forge(tmp_path, content)
@@ -123,7 +123,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("raw", RAW)
-def test_what_is_no_manifest_is_named(tmp_path, raw):
+def test_a_file_that_is_not_a_manifest_is_named(tmp_path, raw):
     (tmp_path / "gallery.json").write_bytes(RAW[raw])
     with pytest.raises(GalleryError, match=r"gallery\.json is damaged .*tbps gallery repair"):
         FolderStore.read(tmp_path)
@@ -162,7 +162,7 @@ HOSTILE = st.one_of(
 
 
 def holds(manifest):
-    """What every manifest promises, worked out independently."""
+    """Check independently what every manifest guarantees."""
     names = [shard.file for shard in manifest.shards]
     numbers = [int(name[6:-6]) for name in names]
     assert names == [f"shard-{number:06d}.arrow" for number in numbers]
@@ -181,12 +181,12 @@ def holds(manifest):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes the file again
 @given(data=st.data())
-def test_whatever_stands_at_any_place_it_is_refused_or_the_manifest_holds(tmp_path, content, data):
+def test_any_value_anywhere_is_refused_or_gives_a_valid_manifest(tmp_path, content, data):
     path = data.draw(st.sampled_from([path for path in places(content) if path]))
     content = replaced(content, path, data.draw(HOSTILE))
     try:
         forge(tmp_path, content)
-    except ValueError:  # half a surrogate, which no file holds
+    except ValueError:  # a lone surrogate, which cannot be encoded
         return
     try:
         manifest = Manifest.read(tmp_path)

@@ -1,4 +1,4 @@
-"""Files that are joined as commits come: how many there are, how often rows are written, that nothing else changes."""
+"""Files that commits merge: their number, how often rows are written, and that rows do not change."""
 
 import os
 from collections import namedtuple
@@ -42,7 +42,7 @@ COMMITS = st.lists(
 
 @pytest.fixture(autouse=True)
 def no_power_fails(monkeypatch):
-    """What waits for the disk costs these tests half their time."""
+    """Do not wait for the disk, which takes half of the time of these tests."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
@@ -56,7 +56,7 @@ def assert_few(sizes):
 @settings(max_examples=100, deadline=None)
 @given(st.one_of(COMMITS, COMMITS.flatmap(lambda some: st.integers(1, 9).map(lambda times: some * times))))
 def test_the_number_of_files_and_of_writes_is_bounded(commits):
-    files = []  # of each: rows, and how often the most written of them was
+    files = []  # for each: its rows, and the largest number of times that one of them was written
     written = 0
     for new in commits:
         count = files_to_merge([rows for rows, _ in files], new)
@@ -84,7 +84,7 @@ def test_many_commits_of_one_row_leave_few_files_and_are_written_few_times():
     assert written / 5000 <= 5  # five levels, from 1 to 4,096 rows
 
 
-def test_many_files_that_are_there_already_become_few():
+def test_many_existing_files_become_few():
     sizes = [1] * 1018
     for _ in range(8):
         count = files_to_merge(sizes, 1)
@@ -94,7 +94,7 @@ def test_many_files_that_are_there_already_become_few():
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50), st.integers(1, 100))
-def test_portions_are_all_rows_in_order_and_the_room_is_what_is_needed(kept, size, width):
+def test_rows_are_divided_in_order_and_the_disk_space_is_exact(kept, size, width):
     rows = [(source, place) for source, count in enumerate(kept) for place in range(count)]
     parts = divide_rows(kept, size)
     assert [[(s, n) for s, start, stop in part for n in range(start, stop)] for part in parts] == [
@@ -102,7 +102,7 @@ def test_portions_are_all_rows_in_order_and_the_room_is_what_is_needed(kept, siz
     ]
     there, peak = {source: width * count for source, count in enumerate(kept)}, 0
     most = sum(there.values())
-    for part in reversed(parts):  # the slow way: what is on disk at each step
+    for part in reversed(parts):  # the slow way: the bytes on disk after each step
         there[f"new {part}"] = width * sum(stop - start for _, start, stop in part)
         peak = max(peak, sum(there.values()) - most)
         for source, start, _ in part:
@@ -113,7 +113,7 @@ def test_portions_are_all_rows_in_order_and_the_room_is_what_is_needed(kept, siz
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=4), st.data())
-def test_rows_that_were_moved_are_gone_from_where_they_were(removed, data):
+def test_entries_before_a_range_have_only_the_rows_before_it(removed, data):
     entries = [
         ShardEntry(f"shard-{n:06d}.arrow", 10, 5, "0" * 16, tuple(sorted(gone))) for n, gone in enumerate(removed)
     ]
@@ -137,7 +137,7 @@ STEPS = st.lists(
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 @settings(max_examples=8, deadline=None)
 @given(steps=STEPS, seed=st.integers(0, 9))
-def test_whatever_is_joined_rows_order_and_hits_stay(tmp_path_factory, dtype, steps, seed):
+def test_merging_keeps_rows_their_order_and_hits(tmp_path_factory, dtype, steps, seed):
     directory = tmp_path_factory.mktemp("gallery") / dtype
     store, rng, state = new_store(directory, dtype), np.random.default_rng(seed), {}
     stored, fresh = {}, 0
@@ -163,15 +163,15 @@ def test_whatever_is_joined_rows_order_and_hits_stay(tmp_path_factory, dtype, st
             store = new_store(directory, dtype)
         assert [one for rows, _ in store.scan() for one in rows] == [row(n, value) for n, value in state.items()]
         for n, one in zip(state, store.get([row(n).id for n in state]), strict=True):
-            np.testing.assert_array_equal(one.vector, stored[n])  # to the last bit: rounded once
+            np.testing.assert_array_equal(one.vector, stored[n])  # bit for bit: rounded only once
         if state:
             assert_only_its_files(store, directory)
             assert_finds_what_a_plain_product_finds(store, list(state))
             store.check(progress=False)
 
 
-def test_codes_alone_never_drift(tmp_path):
-    """120 updates and compactions, of which each one used to round once more."""
+def test_codes_never_drift_in_an_int8_gallery(tmp_path):
+    """120 updates and compactions must not round again."""
     store = new_store(tmp_path / "gallery", "int8")
     with store.writing():
         append(store, range(12))
@@ -185,8 +185,8 @@ def test_codes_alone_never_drift(tmp_path):
         np.testing.assert_array_equal(store.get([id])[0].vector, vector)
 
 
-def test_codes_are_exported_and_imported_as_they_are(tmp_path):
-    """From gallery to gallery ten times, and back into the first one."""
+def test_codes_are_exported_and_imported_unchanged(tmp_path):
+    """Copy from gallery to gallery ten times, and back into the first one."""
     first = new_store(tmp_path / "0", "int8")
     with first.writing():
         append(first, range(300))
@@ -212,7 +212,7 @@ def few_descriptors():
 
 
 def test_a_commit_every_ten_minutes_for_a_week(tmp_path, few_descriptors):
-    """1,100 commits of one row, with 64 files that may be open."""
+    """Make 1,100 commits of one row, with at most 64 open files."""
     store = new_store(tmp_path / "gallery")
     with store.writing():
         for number in range(1100):
@@ -224,7 +224,7 @@ def test_a_commit_every_ten_minutes_for_a_week(tmp_path, few_descriptors):
         assert_finds_what_a_plain_product_finds(opened, list(range(1100)))
 
 
-def test_without_room_files_are_not_joined_and_a_compaction_is_not_begun(tmp_path, monkeypatch):
+def test_a_full_disk_stops_merging_and_refuses_compaction(tmp_path, monkeypatch):
     store, size, free = new_store(tmp_path / "gallery"), 1 << 40, 1 << 20
     monkeypatch.setattr("tbps.gallery.folder.rewriting.shutil.disk_usage", lambda path: Usage(size, 0, free))
     with store.writing():
@@ -236,13 +236,13 @@ def test_without_room_files_are_not_joined_and_a_compaction_is_not_begun(tmp_pat
             store.compact(100, progress=False)
         assert (tmp_path / "gallery" / "gallery.json").read_bytes() == before
         assert store.remove([row(3).id]) == 1
-        size = free = 0  # as file systems say that do not know
+        size = free = 0  # as file systems without a size report
         append(store, [10])
         assert len(store.manifest.shards) == 1
     assert numbers_in(store) == [n for n in range(11) if n != 3]
 
 
-def test_rows_of_an_index_stay_where_they_are(tmp_path):
+def test_indexed_rows_stay_in_their_files(tmp_path):
     pytest.importorskip("faiss")
     store = new_store(tmp_path / "gallery")
     with store.writing():
@@ -259,8 +259,8 @@ def test_rows_of_an_index_stay_where_they_are(tmp_path):
     assert_finds_what_a_plain_product_finds(store, numbers_in(store))
 
 
-def test_a_vector_can_be_asked_for_by_what_was_appended(tmp_path):
-    """The reference of these tests is itself right: float32 keeps vectors as they were given."""
+def test_float32_returns_appended_vectors_unchanged(tmp_path):
+    """Check the reference of these tests: float32 stores vectors unchanged."""
     store = new_store(tmp_path / "gallery")
     with store.writing():
         append(store, range(20))

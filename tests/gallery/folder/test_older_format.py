@@ -14,7 +14,7 @@ from tbps.gallery.store import DTYPES, Row, SearchRequest
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_gallery_of_format_2_is_converted_as_it_is(tmp_path, dtype):
+def test_a_gallery_of_format_2_is_converted_unchanged(tmp_path, dtype):
     parts = [(ROWS[:25], VECTORS[:25]), (ROWS[25:26], VECTORS[25:26]), (ROWS[26:], VECTORS[26:] * 3)]
     stored = write_gallery(tmp_path / "old", parts, [[0, 7], [0], [13]], dtype)
     with pytest.raises(GalleryError, match=r"format 2.*tbps gallery repair"):
@@ -32,14 +32,14 @@ def test_a_gallery_of_format_2_is_converted_as_it_is(tmp_path, dtype):
     order = np.argsort(-(VECTORS[:5] @ stored[kept].T), axis=1, kind="stable")[:, :6]
     assert best == [[ROWS[kept[place]].id for place in row] for row in order]
     names = {path.name for path in (tmp_path / "old").iterdir()}
-    assert not names & {"shard-000000.arrow", "index-000009.faiss"}, "as nothing names them any more"
+    assert not names & {"shard-000000.arrow", "index-000009.faiss"}, "the manifest no longer names them"
     with store.writing():
         store.append([Row("new", None, "{}")], VECTORS[:1])
         store.compact(1000, progress=False)
     assert FolderStore.read(tmp_path / "old").count() == 37
 
 
-def test_cameras_of_format_2_that_are_equal_numbers_become_one(tmp_path):
+def test_equal_numbers_of_cameras_in_format_2_become_one_camera(tmp_path):
     cameras = [("3.0", 3.0), ("3", 3), ("3.0", "3.0"), ("1e+16", 1e16), ("gate", "gate"), ("3.5", 3.5), (None, None)]
     rows = [Row(f"{n}", None, json.dumps({"camera": value}), text) for n, (text, value) in enumerate(cameras)]
     rows += [Row("damaged", None, "[" * 9999, "4.0"), Row("other", None, "{}", "e.0")]

@@ -1,4 +1,4 @@
-"""Search by 8-bit codes and whole vectors against a slow reference: a full sort of all scores."""
+"""Search by 8-bit codes and full vectors, against a slow reference that sorts all scores."""
 
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ from tbps.gallery.vectors import directions
 
 @st.composite
 def search_problems(draw):
-    """Small whole numbers, so that every score is exact and ties abound; shards of any lengths, some rows left out."""
+    """Small integers, so that scores are exact and often equal; shards of any length, and rows that are not allowed."""
     lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=6))
     levels = draw(st.sampled_from([0, 1, 5, 1000]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -45,7 +45,7 @@ def test_equals_a_full_sort(tmp_path_factory, problem):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_finds_the_same_in_random_vectors_as_they_are_stored(tmp_path, dtype):
+def test_finds_the_best_stored_vectors_in_every_dtype(tmp_path, dtype):
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((1000, 48)).astype(np.float32)
     queries = rng.standard_normal((5, 48)).astype(np.float32)
@@ -57,7 +57,7 @@ def test_finds_the_same_in_random_vectors_as_they_are_stored(tmp_path, dtype):
 
 
 def test_codes_alone_would_not_be_exact(tmp_path):
-    """The rows that the bound lets through matter: with codes some of these queries end elsewhere."""
+    """The rows that the bound adds are needed: ranking by codes alone gives other results for some queries."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((2000, 8)).astype(np.float32)
     queries = rng.standard_normal((50, 8)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_codes_alone_would_not_be_exact(tmp_path):
     np.testing.assert_array_equal(found_numbers(store.search(queries, SearchRequest(20, "int8", 100))), expected)
 
 
-def test_the_prefix_alone_decides_who_is_a_candidate(tmp_path):
+def test_only_the_prefix_decides_which_rows_are_candidates(tmp_path):
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((500, 16)).astype(np.float32)
     query = rng.standard_normal((1, 16)).astype(np.float32)
@@ -84,7 +84,7 @@ def test_the_prefix_alone_decides_who_is_a_candidate(tmp_path):
 
 @st.composite
 def vectors_of_any_lengths(draw, most=20):
-    """Rows from 1e-20 to 1e20, rows of zeros, equal rows, of one number; some dimensions much larger."""
+    """Vectors of length 1e-20 to 1e20, zero, equal or constant, and dimensions of very different size."""
     rows, dim = draw(st.integers(1, 60)), draw(st.integers(2, 33))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     spread = draw(st.sampled_from([0, 1, 3, most]))
@@ -118,7 +118,7 @@ def test_the_bounds_on_the_error_of_codes_hold(problem):
 @settings(max_examples=90, deadline=None)
 @given(vectors_of_any_lengths(), st.sampled_from(["float32", "float16", "int8"]), st.data())
 def test_exact_is_exact_for_vectors_of_any_lengths(tmp_path_factory, problem, dtype, data):
-    """Beside a float64 product of the vectors as they are stored, in shards, with rows left out and rows removed."""
+    """Compare with a float64 product of the stored vectors, with several shards, excluded rows and removed rows."""
     vectors, rng = problem
     if dtype == "float16":
         vectors = np.clip(vectors, -6e4, 6e4)
@@ -134,14 +134,14 @@ def test_exact_is_exact_for_vectors_of_any_lengths(tmp_path_factory, problem, dt
     queries = queries.astype(np.float32)
     left = np.flatnonzero(~gone & ~excluded)
     k = data.draw(st.integers(1, len(vectors)))
-    for mode in ("exact", "int8", "global"):  # of all candidates
+    for mode in ("exact", "int8", "global"):  # all rows are candidates
         request = SearchRequest(k, mode, len(vectors), excluded=frozenset(map(str, np.flatnonzero(excluded))))
         for query, found in zip(queries, store.search(queries, request), strict=True):
             assert_best(query.astype(np.float64), stored, left, k, found)
 
 
 def assert_best(query, stored, left, k, found):
-    """In the order of the plain product, whose last digits depend on how it sums; of equal scores the first row."""
+    """Check the order of the plain product up to its rounding. Equal scores are ordered by position."""
     scores = stored @ query
     assert len(found) == min(k, len(left))
     assert [one.score for one in found] == pytest.approx(np.sort(scores[left])[::-1][:k].tolist(), rel=1e-9, abs=0)
@@ -154,7 +154,7 @@ def assert_best(query, stored, left, k, found):
 
 @settings(max_examples=60, deadline=None)
 @given(vectors_of_any_lengths(), st.sampled_from(["float32", "int8"]), st.data())
-def test_likeness_is_the_cosine_whatever_the_lengths(tmp_path_factory, problem, dtype, data):
+def test_similarity_is_the_cosine_for_vectors_of_any_length(tmp_path_factory, problem, dtype, data):
     vectors, rng = problem
     store = make_store(
         tmp_path_factory.mktemp("store"), vectors, [len(vectors) // 2] if len(vectors) > 1 else [], dtype
@@ -173,7 +173,7 @@ def test_likeness_is_the_cosine_whatever_the_lengths(tmp_path_factory, problem, 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("longer", [1, 100, 10000])
-def test_a_row_far_longer_than_the_others_hides_none(tmp_path, dtype, longer):
+def test_a_very_long_vector_hides_no_other_row(tmp_path, dtype, longer):
     rng = np.random.default_rng(0)
     vectors, _ = directions(rng.standard_normal((2000, 32)))
     vectors[7] *= longer
@@ -188,7 +188,7 @@ def test_a_row_far_longer_than_the_others_hides_none(tmp_path, dtype, longer):
 
 @settings(max_examples=100, deadline=None)
 @given(vectors_of_any_lengths())
-def test_codes_that_are_the_vectors_are_the_same_when_they_are_made_again(problem):
+def test_encoding_decoded_vectors_gives_the_same_codes(problem):
     vectors, _ = problem
     first = quantise(vectors)
     again = quantise(first.vectors(), first.steps)
@@ -209,7 +209,7 @@ def test_copies_of_copies_keep_the_codes(tmp_path):
         np.testing.assert_array_equal(one[1], other[1])
 
 
-def test_of_few_rows_little_is_learnt_of_the_dimensions():
+def test_few_rows_give_nearly_equal_steps():
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((5000, 16)) * np.where(np.arange(16) == 3, 10, 1)).astype(np.float32)
     assert np.abs(learn_steps(vectors[:1]) - 1).max() < 0.1
@@ -230,7 +230,7 @@ def test_of_few_rows_little_is_learnt_of_the_dimensions():
         ("float16", 1e-9, "does not fit into float16"),
     ],
 )
-def test_a_vector_that_cannot_be_kept_is_refused_by_name(tmp_path, dtype, number, message):
+def test_a_vector_that_cannot_be_stored_is_refused_by_name(tmp_path, dtype, number, message):
     store = make_store(tmp_path / "store", np.ones((3, 4), np.float32), dtype=dtype)
     rows = [Row("good", None, "{}"), Row("bad", "cam/7.jpg", "{}")]
     vectors = np.array([np.ones(4), np.full(4, number)], np.float32)
@@ -239,7 +239,7 @@ def test_a_vector_that_cannot_be_kept_is_refused_by_name(tmp_path, dtype, number
     assert store.count() == 3
 
 
-def test_the_bound_leaves_few_rows_to_score_in_full(tmp_path, monkeypatch):
+def test_the_bound_leaves_few_rows_to_score_by_their_vectors(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((3000, 64)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""`tbps gallery repair`: what is sound is kept, what is not is named, and nothing of it is deleted."""
+"""`tbps gallery repair`: sound files stay, damaged files are named, and nothing is deleted."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Row, SearchRequest
 
 
-def test_a_sound_gallery_is_left_as_it_is(folder):
+def test_a_sound_gallery_is_not_changed(folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert repair(folder) == Repair(36, "gallery.json", changed=False)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -35,7 +35,7 @@ def test_a_sound_gallery_is_left_as_it_is(folder):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "a copy is made again"
 
 
-def test_a_lost_manifest_is_made_from_its_copy(folder):
+def test_a_lost_manifest_is_rebuilt_from_its_copy(folder):
     (folder / "gallery.json").unlink()
     with pytest.raises(GalleryError, match="tbps gallery repair"):
         FolderStore.read(folder)
@@ -44,7 +44,7 @@ def test_a_lost_manifest_is_made_from_its_copy(folder):
     assert ids(folder) == all_but()
 
 
-def test_without_the_copy_too_it_is_made_from_the_shards(folder):
+def test_without_the_copy_the_manifest_is_rebuilt_from_the_shards(folder):
     for name in ("gallery.json", "gallery.copy.json"):
         flip(folder / name)
     done = repair(folder)
@@ -55,7 +55,7 @@ def test_without_the_copy_too_it_is_made_from_the_shards(folder):
     assert FolderStore.open(folder, IDENTITY, layout()).model == IDENTITY
 
 
-def test_the_newest_row_of_an_id_counts(folder):
+def test_the_newest_row_of_an_id_is_kept(folder):
     changed = [Row(row.id, "/moved.png", row.metadata) for row in ROWS[:30:8]]
     store = FolderStore.read(folder)
     with store.writing():
@@ -95,7 +95,7 @@ def test_a_damaged_shard_is_set_aside_and_the_others_stay(folder, damage, number
     assert all(len(found) == 5 for found in FolderStore.read(folder).search(queries, SearchRequest(5)))
 
 
-def test_a_compaction_names_what_a_repair_set_aside_as_it_is_not_erased(folder, tiny_model, tiny_processor, capsys):
+def test_a_compaction_names_files_that_a_repair_set_aside(folder, tiny_model, tiny_processor, capsys):
     gallery = Gallery.open(folder.parent / "own", tiny_model, tiny_processor)
     gallery.add([Image.new("RGB", (20, 40))], progress=False)
     for one in (folder, folder.parent / "own"):
@@ -112,9 +112,9 @@ def test_a_compaction_names_what_a_repair_set_aside_as_it_is_not_erased(folder, 
     assert "not erased" not in capsys.readouterr().err
 
 
-def test_beside_a_sound_manifest_what_a_killed_writer_left_is_no_row(folder):
-    """It may hold rows that were removed since."""
-    left = make(folder.parent / "left", (1,) * 9)  # of which the last is written under the next number
+def test_with_a_sound_manifest_files_of_a_killed_writer_are_ignored(folder):
+    """Such a file may hold rows that were removed later."""
+    left = make(folder.parent / "left", (1,) * 9)  # whose last file gets the next number
     with left.writing():
         left.append(ROWS[:5], VECTORS[:5])
     data = shards(folder.parent / "left")[-1].read_bytes()
@@ -124,7 +124,7 @@ def test_beside_a_sound_manifest_what_a_killed_writer_left_is_no_row(folder):
     assert ids(folder) == all_but()
 
 
-def test_a_copy_of_a_shard_under_another_name_is_none(folder):
+def test_a_copy_of_a_shard_under_another_name_is_set_aside(folder):
     shutil.copy(folder / "shard-000000.arrow", folder / "shard-000077.arrow")
     for name in ("gallery.json", "gallery.copy.json"):
         (folder / name).unlink()
@@ -166,7 +166,7 @@ def test_an_index_of_lost_rows_is_dropped_and_one_of_sound_rows_stays(folder):
     assert any("index" in line for line in done.lost)
 
 
-def test_what_cannot_be_repaired_is_named(tmp_path, folder):
+def test_a_folder_that_cannot_be_repaired_is_named(tmp_path, folder):
     with pytest.raises(GalleryError, match="is not a folder"):
         repair(tmp_path / "none")
     (tmp_path / "empty").mkdir()
@@ -209,7 +209,7 @@ def test_a_file_that_only_this_process_cannot_read_is_not_set_aside(folder, monk
     assert not repair(folder).changed
 
 
-def test_an_index_with_right_checksums_that_is_none_is_set_aside(folder):
+def test_an_invalid_index_with_matching_checksums_is_set_aside(folder):
     store = FolderStore.read(folder)
     with store.writing():
         store.build_index(nlist=2, progress=False)
@@ -233,7 +233,7 @@ def failing(function, name, error):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links")
-def test_a_manifest_behind_a_link_that_leads_nowhere_is_no_lost_one(folder, tmp_path):
+def test_a_manifest_behind_a_broken_link_is_not_lost(folder, tmp_path):
     (folder / "gallery.json").rename(tmp_path / "elsewhere.json")
     (folder / "gallery.json").symlink_to("/no/such/disk/gallery.json")
     with pytest.raises(GalleryError, match="is a link"):
@@ -241,7 +241,7 @@ def test_a_manifest_behind_a_link_that_leads_nowhere_is_no_lost_one(folder, tmp_
 
 
 @pytest.mark.parametrize("lost", [(), ("gallery.json", "gallery.copy.json")])
-def test_a_shard_on_a_disk_that_is_not_mounted_is_no_damaged_one(folder, tmp_path, lost):
+def test_a_shard_on_an_unmounted_disk_is_not_damaged(folder, tmp_path, lost):
     disk, other = tmp_path / "disk", tmp_path / "other"
     disk.mkdir()
     (folder / "shard-000001.arrow").rename(disk / "shard-000001.arrow")
@@ -262,7 +262,7 @@ def test_a_shard_on_a_disk_that_is_not_mounted_is_no_damaged_one(folder, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-def test_killed_at_any_step_it_can_be_repeated(folder, tmp_path):
+def test_a_killed_repair_can_be_repeated(folder, tmp_path):
     (folder / "gallery.json").unlink()
     flip(folder / "shard-000001.arrow")
     killed, step = True, 0
@@ -282,7 +282,7 @@ def test_killed_at_any_step_it_can_be_repeated(folder, tmp_path):
     assert step > 4
 
 
-def test_the_command_says_what_it_did(folder, capsys):
+def test_the_command_reports_the_repair(folder, capsys):
     main(["gallery", "repair", str(folder)])
     assert capsys.readouterr().out == f"{folder}: 36 images, all checksums match\n"
     flip(folder / "shard-000001.arrow")

@@ -14,8 +14,8 @@ from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import Row
 
 
-def test_files_written_after_the_copy_are_taken_up(folder):
-    """As after a kill between the manifest and its copy, and the loss of the manifest."""
+def test_files_written_after_the_copy_are_restored(folder):
+    """A kill between writing the manifest and its copy, then the loss of the manifest."""
     old = (folder / "gallery.copy.json").read_bytes()
     store = FolderStore.read(folder)
     with store.writing():
@@ -29,8 +29,7 @@ def test_files_written_after_the_copy_are_taken_up(folder):
 
 
 def states(folder: Path):
-    """Manifests of earlier states, from the first one on, after each of which files were written; and the ids at the
-    end."""
+    """Return the manifests of all earlier states, after each of which files were written, and the final ids."""
     store = make(folder)
     found = [(folder / "gallery.json").read_bytes()]
     changes = [
@@ -48,9 +47,9 @@ def states(folder: Path):
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_an_earlier_manifest_put_back_is_refused_and_repaired_to_the_later_state(tmp_path, number):
-    """By itself it would bring back what was removed, and the next commit would write over a file of the later state.
-    The last of them is one of format 2, as before a conversion."""
+def test_a_restored_manifest_is_refused_and_repaired_to_the_later_state(tmp_path, number):
+    """It would bring back removed rows, and the next commit would overwrite a file of the later state. The last case is
+    a manifest of format 2, from before a conversion."""
     earlier, expected = states(tmp_path / "people")
     format2 = {"format_version": 2, "shards": [], "next_file": 0}
     format2["checksum"] = checksum(json.dumps(format2, sort_keys=True).encode())
@@ -65,13 +64,13 @@ def test_an_earlier_manifest_put_back_is_refused_and_repaired_to_the_later_state
     assert not repair(tmp_path / "people").changed
 
 
-def test_a_writer_that_is_open_does_not_go_on_from_an_earlier_manifest(folder):
+def test_an_open_writer_refuses_a_restored_manifest(folder):
     earlier = (folder / "gallery.json").read_bytes()
     store = FolderStore.read(folder)
     with store.writing():
         store.append([Row("new", None, "{}")], VECTORS[:1])
     (folder / "gallery.json").write_bytes(earlier)
     with pytest.raises(GalleryError, match="an earlier manifest was restored"), store.writing():
-        pytest.fail("it must not be written to")
+        pytest.fail("the gallery must not be written to")
     repair(folder)
     assert ids(folder) == [*all_but(), "new"]

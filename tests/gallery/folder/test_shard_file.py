@@ -1,4 +1,4 @@
-"""Shards of other columns, with lengths and offsets that point elsewhere, whose checksums are right."""
+"""Shards with other columns, lengths or offsets, and matching checksums."""
 
 import os
 import sys
@@ -37,19 +37,19 @@ def stream(*batches, **options):
 
 
 def named(batch):
-    """Under the name that it is opened by."""
+    """Serialise batches under the name by which they are opened."""
     metadata = batch.schema.metadata
     return batch.replace_schema_metadata(metadata and {b"tbps.file": b"shard-000000.arrow", **metadata})
 
 
 def opened(folder, data, rows=5, origin=ORIGIN):
-    """The shard of some bytes, with the checksums that belong to them."""
+    """Open a shard with these bytes and their checksums."""
     (folder / "shard-000000.arrow").write_bytes(data)
     return Shard(folder, ShardEntry("shard-000000.arrow", rows, len(data), block_checksums(data)), origin)
 
 
 def read(shard):
-    """All that can be asked of it."""
+    """Read everything from a shard."""
     shard.rows(np.arange(len(shard)))
     shard.vectors(slice(None))
     return shard.codes, [shard.row_numbers(name) for name in ("scale", "length", "slack", "reach")]
@@ -105,7 +105,7 @@ def test_other_columns_are_refused(tmp_path, batch, other):
         read(opened(tmp_path, stream(OTHERS[other](batch))))
 
 
-def test_it_must_be_of_the_layout_that_the_manifest_says(tmp_path, batch):
+def test_its_layout_must_match_the_manifest(tmp_path, batch):
     other = Origin(ORIGIN.model, Layout("float32", 12, 1, 4), "0.1.0", 3)
     with pytest.raises(GalleryError, match="another layout"):
         opened(tmp_path, stream(batch), origin=other)
@@ -131,7 +131,7 @@ def test_other_streams_are_refused(tmp_path, batch):
 
 @pytest.mark.parametrize("column", ["id", "path", "camera"])
 @pytest.mark.parametrize("offset", [-1, 1 << 30, (1 << 31) - 1])
-def test_offsets_that_point_elsewhere_are_refused(tmp_path, batch, column, offset):
+def test_offsets_outside_the_data_are_refused(tmp_path, batch, column, offset):
     data = bytearray(stream(batch))
     place = batch[column].buffers()[1].to_pybytes()
     start = data.index(place)
@@ -140,13 +140,13 @@ def test_offsets_that_point_elsewhere_are_refused(tmp_path, batch, column, offse
         read(opened(tmp_path, bytes(data)))
 
 
-def test_text_that_is_no_text_is_refused(tmp_path, batch):
+def test_text_that_is_not_utf8_is_refused(tmp_path, batch):
     data = stream(batch).replace(b"/3.png", b"/3\xff\xfeng")
     with pytest.raises(GalleryError, match="UTF8"):
         read(opened(tmp_path, data))
 
 
-def test_it_says_which_gallery_it_is_of(tmp_path, batch):
+def test_it_states_its_origin(tmp_path, batch):
     data = stream(batch)
     shard = opened(tmp_path, data)
     file = CheckedFile(tmp_path / "shard-000000.arrow", len(data), block_checksums(data))
@@ -167,7 +167,7 @@ def test_no_descriptor_stays_open(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs")
-def test_what_is_no_file_is_named(tmp_path, batch):
+def test_a_path_that_is_not_a_regular_file_is_named(tmp_path, batch):
     data = stream(batch)
     opened(tmp_path, data)
     path = tmp_path / "shard-000000.arrow"
@@ -181,8 +181,8 @@ def test_what_is_no_file_is_named(tmp_path, batch):
             Shard(tmp_path, entry, ORIGIN)
 
 
-def test_any_flipped_byte_is_noticed_by_the_file_itself(tmp_path, batch):
-    """Without the checksums of a manifest."""
+def test_the_seal_detects_any_flipped_byte(tmp_path, batch):
+    """The seal detects the change without the checksums of a manifest."""
     good = to_bytes(batch, "shard-000000.arrow")
     for place in range(0, len(good), 7):
         data = bytearray(good)

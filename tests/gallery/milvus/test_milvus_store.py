@@ -1,4 +1,4 @@
-"""A gallery in Milvus: what it refuses, and what its errors say. What it does is in test_gallery_contract.py."""
+"""A gallery in Milvus: refusals and error messages. Its other behaviour is tested in test_store_contract.py."""
 
 import json
 import signal
@@ -43,7 +43,7 @@ def store(place):
 def closed_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]  # bound, and nobody listens
+        yield taken.getsockname()[1]  # bound, but not listening
 
 
 def test_addresses():
@@ -70,14 +70,14 @@ def test_a_password_in_an_address_is_refused_and_not_repeated():
     assert "hunter2" not in str(caught.value)
 
 
-def test_nobody_answers_and_the_token_is_not_in_the_message(closed_port):
+def test_without_a_server_the_error_does_not_contain_the_token(closed_port):
     with pytest.raises(GalleryError, match=rf"127.0.0.1:{closed_port}.*Check that the server runs") as caught:
         open_store(f"http://127.0.0.1:{closed_port}/people", MODEL, LAYOUT, "root:hunter2")
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.skipif(not (URI and TOKEN), reason=f"{NO_SERVER}, with a token that it checks")
-def test_a_wrong_token_is_refused_and_not_in_the_message():
+def test_a_wrong_token_is_refused_and_the_error_does_not_contain_it():
     with pytest.raises(GalleryError, match="the token") as caught:
         open_store(f"{URI}/people", MODEL, LAYOUT, "root:hunter2")
     assert "hunter2" not in str(caught.value)
@@ -90,7 +90,7 @@ def test_without_the_client_the_error_says_what_to_install(missing, monkeypatch,
         open_store(tmp_path / "people.db", MODEL, LAYOUT)
 
 
-def test_a_collection_of_something_else_is_refused(place):
+def test_a_collection_with_other_data_is_refused(place):
     from pymilvus import MilvusClient
 
     client = MilvusClient(place.where)
@@ -101,12 +101,12 @@ def test_a_collection_of_something_else_is_refused(place):
 
 
 def describe_as(place, change):
-    """Another description of the gallery, as an earlier or later version, or a stranger, may have left it."""
+    """Change the description of the gallery, as another version or another program may have done."""
     from pymilvus import MilvusClient
 
     client = MilvusClient(place.where)
     described = json.loads(client.describe_collection("gallery")["properties"]["tbps.gallery"])
-    assert described["layout"]["dtype"] == "float32", "whatever was asked for"
+    assert described["layout"]["dtype"] == "float32", "in Milvus, whatever the layout asks for"
     client.alter_collection_properties("gallery", properties={"tbps.gallery": change(described)})
     client.close()
 
@@ -125,7 +125,7 @@ def describe_as(place, change):
         lambda described: json.dumps({}),
     ],
 )
-def test_a_description_of_another_kind_is_refused(store, place, change):
+def test_an_invalid_description_is_refused(store, place, change):
     describe_as(place, change)
     with pytest.raises(GalleryError, match="cannot be used by this version of tbps"):
         open_store(place.where, MODEL, LAYOUT)
@@ -133,10 +133,10 @@ def test_a_description_of_another_kind_is_refused(store, place, change):
         open_existing(place.where)
 
 
-def test_the_earlier_format_can_be_copied_and_nothing_else(store, place, tmp_path):
+def test_the_old_format_can_only_be_copied(store, place, tmp_path):
     rows = [make_row(f"{n}", f"/a/{n}.jpg", {"camera": n % 2, "timestamp": n}) for n in range(5)]
     store.append(rows, np.eye(5, 4, dtype=np.float32))
-    model = {name: value for name, value in asdict(MODEL).items() if name != "traits"}  # as it was written then
+    model = {name: value for name, value in asdict(MODEL).items() if name != "traits"}  # as format 1 wrote it
     describe_as(place, lambda described: json.dumps({**described, "format": 1, "model": model}))
     with pytest.raises(
         GalleryError, match=r"format 1, which can no longer be searched or changed\. Copy .*`tbps gallery export"
@@ -169,13 +169,13 @@ def test_the_earlier_format_can_be_copied_and_nothing_else(store, place, tmp_pat
         ),
     ],
 )
-def test_what_milvus_cannot_hold_is_refused_before_anything_is_written(store, row, said):
+def test_rows_that_milvus_cannot_store_are_refused_before_anything_is_written(store, row, said):
     with pytest.raises(GalleryError, match=said):
         store.append([make_row("good", None, {}), row], np.eye(4, dtype=np.float32)[:2])
     assert store.count() == 0
 
 
-def test_the_longest_metadata_that_milvus_holds(store):
+def test_the_longest_metadata_that_milvus_stores(store):
     row = make_row("a", None, {"note": "x" * (65535 - len('{"note": ""}'))})
     store.append([row], np.eye(4, dtype=np.float32)[:1])
     assert store.get(["a"])[0].row == row
@@ -189,14 +189,14 @@ def test_every_mode_is_exact(store, mode):
     assert [int(one.row.id) for one in found] == np.argsort(-vectors @ vectors[0])[:5].tolist()
 
 
-def test_more_hits_than_a_server_gives_are_refused(store):
+def test_a_k_above_the_limit_of_milvus_is_refused(store):
     store.append([make_row("a", None, {})], np.eye(4, dtype=np.float32)[:1])
     assert len(store.search(np.eye(4, dtype=np.float32), SearchRequest(16384))) == 4
     with pytest.raises(GalleryError, match="k must be at most 16384"):
         store.search(np.eye(4, dtype=np.float32), SearchRequest(16385))
 
 
-def test_what_an_earlier_version_took_is_read_as_far_as_it_can_be(store, tmp_path):
+def test_metadata_that_an_earlier_version_accepted_are_read_as_far_as_possible(store, tmp_path):
     kept = '{"camera": 3.0, "timestamp": 1777645800000, "source": [1], "floor": 2}'
     folder = open_store(tmp_path / "folder", MODEL, LAYOUT)
     folder.append([Row("a", None, kept, "3.0", 1777645800000.0, "[1]")], np.ones((1, 4), np.float32))
@@ -212,14 +212,14 @@ def test_what_an_earlier_version_took_is_read_as_far_as_it_can_be(store, tmp_pat
 
 @pytest.mark.parametrize("change", [{"path": "{"}, {"path": "3"}, {"path": "[" * 9999}, {"thumbnail": "a"},
                                     {"metadata": "[]"}, {"metadata": "nil"}], ids=str)  # fmt: skip
-def test_an_entity_of_a_stranger_is_named(change):
+def test_an_entity_that_tbps_did_not_write_is_named(change):
     entity = to_entity(make_row("a", "/x", {"camera": 1}), np.ones(4), 1)
     with pytest.raises(GalleryError, match=r"'a'.*[Rr]emove"):
         to_row({**entity, **change})
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_of_users_gets_into_an_expression(text):
+def test_expressions_contain_no_text_of_users(text):
     asked = expression(Filter(camera=text, source=[text], metadata={text: text}), {text, "abc"})
     known = expression(Filter(camera="x", source=["x"], metadata={"x": "x"}), {"abc"})
     assert len(asked) == len(known), "digests alone differ"
@@ -227,7 +227,7 @@ def test_no_text_of_users_gets_into_an_expression(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_names_are_found_as_what_they_are(store, text):
+def test_hostile_names_are_found_unchanged(store, text):
     store.append(
         [make_row("mine", None, {"camera": text}), make_row("other", None, {"camera": "north"})], np.ones((2, 4))
     )
@@ -236,7 +236,7 @@ def test_hostile_names_are_found_as_what_they_are(store, text):
     assert found[0].row.camera == text
 
 
-def test_numbers_texts_and_truth_values_have_digests_of_their_own():
+def test_numbers_texts_and_booleans_have_different_digests():
     def digests(value):
         return tags(make_row("a", None, {"x": value}))
 
@@ -263,7 +263,7 @@ NUMBERS = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(NUMBERS, NUMBERS)
-def test_texts_of_numbers_have_their_order_and_ranges_hold_what_they_should(number, bound):
+def test_texts_sort_like_their_numbers_and_ranges_match(number, bound):
     text, other = ordered(number), ordered(bound)
     assert ((text < other), (text == other)) == ((number < bound), (number == bound))
     assert text == other or not other.startswith(text)
@@ -272,7 +272,7 @@ def test_texts_of_numbers_have_their_order_and_ranges_hold_what_they_should(numb
         assert any(text.startswith(start) for start in prefixes(sign, bound)) == fits
 
 
-def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_twice(place):
+def test_after_a_kill_during_a_commit_the_rest_is_added_once(place):
     killed = run_elsewhere(KILLED.format(where=place.where, rows="many_rows"))
     assert killed.returncode == -signal.SIGKILL
     store = open_store(place.where, MODEL, LAYOUT)
@@ -284,7 +284,7 @@ def test_after_a_kill_in_the_middle_of_a_commit_the_rest_is_added_and_nothing_tw
     assert [row for rows, _ in store.scan() for row in rows] == many_rows()
 
 
-def test_killed_in_the_middle_of_an_update_every_row_is_old_or_new_and_it_can_be_repeated(place):
+def test_after_a_kill_during_an_update_each_row_is_old_or_new_and_it_can_be_repeated(place):
     store = open_store(place.where, MODEL, LAYOUT)
     store.append(many_rows(), np.ones((1500, 4)))
     place.stop()
@@ -297,7 +297,7 @@ def test_killed_in_the_middle_of_an_update_every_row_is_old_or_new_and_it_can_be
     assert [row for rows, _ in store.scan() for row in rows] == new_rows()
 
 
-def test_a_file_in_use_by_another_process_says_so(store, place):
+def test_a_file_that_another_process_has_open_is_refused(store, place):
     other = run_elsewhere(OPENING.format(where=place.where))
     assert other.returncode == 1
     assert "GalleryError" in other.stderr
@@ -305,14 +305,14 @@ def test_a_file_in_use_by_another_process_says_so(store, place):
 
 
 @pytest.mark.parametrize("kind", ["lite", "server"])
-def test_who_opens_or_adds_at_the_same_time_makes_one_gallery_and_no_row_twice(kind, tmp_path):
+def test_opening_and_adding_at_the_same_time_gives_one_gallery_without_duplicates(kind, tmp_path):
     def add(worker: int) -> None:
         store = open_store(place.where, MODEL, LAYOUT, place.token)
         store.append(many_rows()[worker : worker + 6], np.ones((6, 4)))
 
     with new_place(kind, tmp_path) as place:
         if kind == "lite":
-            open_store(place.where, MODEL, LAYOUT)  # its server can be started by one thread only
+            open_store(place.where, MODEL, LAYOUT)  # only one thread can start its server
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(add, range(4)))
         store = open_store(place.where, MODEL, LAYOUT, place.token)
