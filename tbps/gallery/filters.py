@@ -34,7 +34,7 @@ class Condition:
     values: tuple[Scalar, ...] | None
     bounds: tuple[tuple[str, int | float | str], ...] = ()
 
-    def fits(self, metadata: Mapping[str, Any]) -> bool:
+    def is_met_by(self, metadata: Mapping[str, Any]) -> bool:
         """Whether an image's metadata meet the condition. Metadata without the name do not."""
         if self.name not in metadata:
             return False

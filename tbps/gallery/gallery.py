@@ -238,7 +238,7 @@ class Gallery(Records, Maintenance):
             exclude_similar: also leave out images whose vector has at least this cosine similarity to that of an
                 excluded image: "not this person". `Calibration.same_person` is a measured value.
             group_by: at most one hit, the best, for each value of this metadata name, such as "source". Images without
-                the name are all kept.
+                the name all stay.
             min_score: drop hits that score below this; an empty list means that nobody matches. See `Calibration` for
                 text queries. Queries with an image score on another scale.
             mode: "exact"; or a faster first pass over 8-bit codes ("int8"), the global embeddings ("global") or an

@@ -79,9 +79,8 @@ class Maintenance:
         index = store.info().index
         if index is not None and index.recall < target_recall:
             warnings.warn(
-                f"With all lists the index finds {index.recall:.3f} of the ten best images, and target_recall="
-                f"{target_recall} was asked for: the best are too much alike for its 8-bit codes. mode='index' "
-                "searches exactly.",
+                f"Even with all lists the index reaches a recall of {index.recall:.3f}, below target_recall="
+                f"{target_recall}: the best images are too similar for its 8-bit codes. mode='index' searches exactly.",
                 stacklevel=3,  # the decorator is a frame
             )
 

@@ -62,7 +62,7 @@ def difference(made_by: ModelIdentity, opened_with: ModelIdentity) -> str | None
         return f"vectors of {made_by.embedding_dim} numbers there are {opened_with.embedding_dim} here"
     if not (old and new):
         same = made_by.fingerprint == opened_with.fingerprint
-        older = ", one of which is by the rule of format 2" if old or new else ""
+        older = ", and one of them is of format 2" if old or new else ""
         return None if same else f"their fingerprints differ{older} (weights, part_weight or the image processor)"
     rounded = _rounding(old, new)
     if rounded is None:

@@ -70,7 +70,7 @@ def _with_metadata(filter: Filter, texts: pa.Array, among: np.ndarray) -> np.nda
     positions = np.flatnonzero(chosen)
     for position, text in zip(positions.tolist(), texts.take(pa.array(positions)).to_pylist(), strict=True):
         metadata = parsed(text)
-        chosen[position] = all(condition.fits(metadata) for condition in filter.conditions)
+        chosen[position] = all(condition.is_met_by(metadata) for condition in filter.conditions)
     return chosen
 
 
