@@ -83,8 +83,8 @@ def exact(folder: Path, source: Path, rows: int, count: int) -> dict[str, Any]:
         "numpy": lambda query: by_numpy(vectors, query),
         "exact": lambda query: found_by(store, query, SearchRequest(K)),
         "int8, 100 candidates": lambda query: found_by(store, query, SearchRequest(K, "int8", 100)),
-        "prefix, 100 candidates": lambda query: found_by(store, query, SearchRequest(K, "global", 100)),
-        "prefix, 1000 candidates": lambda query: found_by(store, query, SearchRequest(K, "global", 1000)),
+        "global, 100 candidates": lambda query: found_by(store, query, SearchRequest(K, "global", 100)),
+        "global, 1000 candidates": lambda query: found_by(store, query, SearchRequest(K, "global", 1000)),
     }
     result = take_turns(sides, queries)
     for dtype in ("float16", "int8"):
