@@ -45,7 +45,9 @@ def option_names(command: argparse.ArgumentParser) -> set[str]:
     return long | {action.dest for action in shown if not action.option_strings}
 
 
-@pytest.mark.parametrize(("command", "call", "left_out"), CALLS, ids=lambda one: getattr(one, "__qualname__", str(one)))
+@pytest.mark.parametrize(
+    ("command", "call", "left_out"), CALLS, ids=[f"{command}-{call.__qualname__}" for command, call, _ in CALLS]
+)
 def test_every_parameter_is_an_option_of_its_name(command: str, call: Callable[..., Any], left_out: set[str]) -> None:
     parameters = set(inspect.signature(call).parameters) - {"self"}
     assert left_out <= parameters, "no longer parameters"
