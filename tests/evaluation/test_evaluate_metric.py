@@ -1,4 +1,4 @@
-"""The `evaluate` metric: loads without a network and gives the package's own numbers."""
+"""The `evaluate` metric loads offline and equals the package's own metrics."""
 
 import socket
 import sys

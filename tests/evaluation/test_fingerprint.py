@@ -1,4 +1,4 @@
-"""Another model, or the same one: what decides vectors is told apart by name, what does not is let in."""
+"""Models whose vectors differ are told apart and the difference is named; other changes are accepted."""
 
 import base64
 import copy

@@ -18,7 +18,7 @@ def metrics_of(scores, query_person_ids, gallery_person_ids, ranks=(1, 5, 10)):
 
 
 def slow_metrics(scores, query_person_ids, gallery_person_ids, ranks=(1, 5, 10)):
-    """The definition, one query and one image at a time: sort by score, other people first among equals."""
+    """The definition in a slow loop: sort by score, and put other people first among equals."""
     first, average_precision, inverse_penalty = [], [], []
     for row, person in zip(scores, query_person_ids, strict=True):
         order = sorted(range(len(row)), key=lambda g: (-row[g], gallery_person_ids[g] == person))
@@ -32,7 +32,7 @@ def slow_metrics(scores, query_person_ids, gallery_person_ids, ranks=(1, 5, 10))
 
 @st.composite
 def retrieval_problems(draw):
-    """Few score values, so that ties abound; every query's person is in the gallery."""
+    """Draw scores with many ties; every query has a match in the gallery."""
     gallery_person_ids = draw(st.lists(st.integers(0, 4), min_size=1, max_size=14))
     query_person_ids = draw(st.lists(st.sampled_from(gallery_person_ids), min_size=1, max_size=6))
     levels = draw(st.sampled_from([1, 2, 4, 1000]))
@@ -107,7 +107,7 @@ def test_a_gallery_of_one_person_is_perfect():
 
 
 def embedding_problem(num_queries=23, num_images=17, dim=6):
-    """Integer embeddings: products are exact, so that chunking cannot change a rank by rounding."""
+    """Integer embeddings, whose products are exact, so chunking cannot change a rank by rounding."""
     generator = torch.Generator().manual_seed(0)
     query_embeds = torch.randint(-3, 4, (num_queries, dim), generator=generator).float()
     gallery_embeds = torch.randint(-3, 4, (num_images, dim), generator=generator).float()
@@ -174,7 +174,7 @@ def test_large_scores_that_differ_by_little_are_no_ties(dtype):
 @pytest.mark.parametrize("images", [5, 17, 1003])
 @pytest.mark.parametrize("width", [48, 500, 1024])
 def test_equal_embeddings_are_ties_however_many_are_asked_for(queries, images, width):
-    """A model that makes one vector of all images gets the worst ranks."""
+    """A model that gives all images one vector gets the worst ranks."""
     torch.manual_seed(queries + images + width)
     asked, same = torch.randn(queries, width), torch.randn(1, width)
     ids = torch.arange(images)

@@ -132,7 +132,7 @@ def evaluation(folder: Path) -> dict[str, Any]:
 
 
 def alone_metrics(model: TBPSModel, processor: TBPSProcessor, rows: Any, size: int) -> dict[str, float]:
-    """What `evaluate_retrieval` gives where there is one process."""
+    """The result of `evaluate_retrieval` with one process."""
     initialised, dist.is_initialized = dist.is_initialized, lambda: False
     try:
         return evaluate_retrieval(model, processor, rows, batch_size=size, progress=False)

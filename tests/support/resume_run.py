@@ -32,7 +32,7 @@ class Killed(TrainerCallback):
 
 
 def make_trainer(output: Path, images: Path, **fields: Any) -> TBPSTrainer:
-    """24 pairs in batches of 8, whole checkpoints every second step; dropout and augmentation draw random numbers."""
+    """24 pairs in batches of 8, a checkpoint every second step; dropout and augmentation draw random numbers."""
     torch.manual_seed(0)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     settings = {
@@ -70,7 +70,7 @@ SAVES = 4  # of torch a checkpoint: arguments, optimizer, scheduler, random stat
 
 
 def kill_while_saving(folder: Path) -> None:
-    """Killed in each file of the training state, before the second checkpoint is marked whole, and between steps."""
+    """Killed in each file of the training state, before the second checkpoint is marked complete, and between steps."""
     points = [("save", SAVES + turn) for turn in range(1, SAVES)] + [("replace", 1), ("step", 5)]
     for kind, turn in points:
         child = os.fork()

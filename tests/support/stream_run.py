@@ -25,7 +25,7 @@ def make_processor() -> TBPSProcessor:
 
 
 def make_trainer(output: Path, corpus: Path, **fields: Any) -> TBPSTrainer:
-    """Ten steps of 8 pairs, whole checkpoints every third; dropout and augmentation draw random numbers."""
+    """Ten steps of 8 pairs, with a checkpoint every third; dropout and augmentation draw random numbers."""
     torch.manual_seed(0)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     settings = {
@@ -49,7 +49,7 @@ def equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 def main(mode: str, folder: Path, corpus: Path) -> None:
-    """ "cut": killed before the eighth step. "resume": goes on; then the run without an accident."""
+    """Mode "cut" is killed before the eighth step; "resume" resumes it, and then trains without interruption."""
     torch.set_num_threads(1)
     if mode == "cut":
         make_trainer(folder / "cut", corpus, callbacks=[Killed(before=7, rank=1)]).train()

@@ -1,5 +1,5 @@
-"""What a configuration states wins over what a checkpoint brings, field by field, or is refused by name; and the
-numbers of a model are of one type, whatever its towers were stored in."""
+"""Fields of a configuration override those of a checkpoint or are refused by name, and a model has one dtype, whatever
+its towers were stored in."""
 
 import math
 import shutil

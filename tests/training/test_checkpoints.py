@@ -1,4 +1,4 @@
-"""Training after accidents ends with the weights of the run that had none, to the last bit."""
+"""A resumed training ends with the weights of an uninterrupted one, to the last bit."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The run without an accident, and all of its checkpoints."""
+    """An uninterrupted run with all of its checkpoints."""
     folder = tmp_path_factory.mktemp("whole")
     trainer = make_trainer(folder / "run", folder / "images")
     trainer.train()

@@ -1,4 +1,4 @@
-"""Two processes on gloo compute what one computes: every loss and its gradient, the epoch's pairs, the evaluation."""
+"""Two processes (gloo) compute the same as one: every loss and gradient, the pairs of an epoch, the evaluation."""
 
 import json
 from typing import Any

@@ -43,7 +43,7 @@ def test_a_config_is_what_its_launch_line_says(path: Path, tmp_path: Path, monke
 
 
 def test_half_precision_is_asked_of_the_program_too() -> None:
-    """A recipe's `bf16: true` wins over accelerate's config: the line for float16 must undo it."""
+    """A recipe's `bf16: true` overrides accelerate's config, so the command for float16 must undo it."""
     line = (ROOT / "recipes/accelerate/one_gpu_fp16.yaml").read_text().splitlines()[0]
     assert line.endswith("--bf16 false --fp16 true")
     assert (

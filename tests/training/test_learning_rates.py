@@ -1,4 +1,4 @@
-"""Learning-rate groups follow what started from a checkpoint, whatever the model and its wrappers."""
+"""Learning-rate groups follow the parameters of the checkpoint, with any model and wrapper."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def weights_of(model: TBPSModel) -> dict[str, torch.Tensor]:
 
 
 def drawn(build: Callable[[], TBPSModel]) -> set[str]:
-    """What depends on the random state, found by building twice; constants (norms, biases) are in neither set."""
+    """Parameters that depend on the random state, found by building twice; constants (norms, biases) do not."""
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)

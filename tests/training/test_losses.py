@@ -1,4 +1,4 @@
-"""A training whose loss is no number any more stops within a step or two and says where; no such weights are kept."""
+"""A training whose loss is not finite stops within two steps with a clear error, and saves no broken weights."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ BREAK_AT = 2  # step, from 1
 
 
 class Break(TrainerCallback):
-    """Makes one number of the model not finite before or after a step: in its weights, or in its gradient alone."""
+    """Makes one weight, or only its gradient, not finite before or after a step."""
 
     def __init__(self, what: str, value: float) -> None:
         self.what, self.value = what, value

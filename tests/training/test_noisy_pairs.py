@@ -28,7 +28,7 @@ def test_loss_of_a_pair_by_hand() -> None:
 
 
 class Epoch:
-    """What a callback is told."""
+    """The state that a callback gets."""
 
     def __init__(self, epoch: float) -> None:
         self.epoch, self.stateful_callbacks, self.num_train_epochs = epoch, {}, 3

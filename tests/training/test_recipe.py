@@ -1,4 +1,4 @@
-"""Recipes: parsed, overridden, checked; every recipe that we ship is valid."""
+"""Recipes are parsed, overridden and checked, and all shipped recipes are valid."""
 
 from pathlib import Path
 

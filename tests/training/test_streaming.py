@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> dict[int, Any]:
-    """Of no and of two loader workers: the run without an accident, and all of its checkpoints."""
+    """Uninterrupted runs with all of their checkpoints, by the number of loader workers (0 and 2)."""
     found = {}
     for workers in (0, 2):
         output = tmp_path_factory.mktemp("whole")

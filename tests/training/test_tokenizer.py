@@ -1,4 +1,4 @@
-"""The tokenizer of from-scratch runs: the same in every process, words whole, ends marked."""
+"""The tokenizer of from-scratch runs is the same in every process, keeps words, and marks the ends."""
 
 import os
 import subprocess

@@ -156,7 +156,7 @@ def benchmark_like(folder: Path, data: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["CUHK-PEDES", "ICFG-PEDES", "RSTPReid"])
 def test_benchmark_recipes_run_on_files_of_their_benchmark(tmp_path: Path, data: Path, name: str) -> None:
-    """As they are, but for the size of the model, the epochs and the device."""
+    """Run them unchanged except for model size, epochs and device."""
     benchmark_like(tmp_path / "data", data, name)
     make_clip(tmp_path / "clip", data)
     shipped = yaml.safe_load((RECIPES / f"{name.lower().replace('-', '_')}.yaml").read_text())

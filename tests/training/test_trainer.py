@@ -50,7 +50,7 @@ def test_plain_trainer_trains_and_evaluates(
 def test_accumulation_does_not_change_the_loss_scale(
     tmp_path: Path, model_factory: Factory, rows: datasets.Dataset, tiny_processor: TBPSProcessor
 ) -> None:
-    """The gradient of one batch fed four times with accumulation 4 equals that of the batch itself."""
+    """With accumulation 4, a batch given four times has the gradient of the batch."""
     norms = []
     for accumulation in (1, 4):
         trainer = TBPSTrainer(
@@ -141,7 +141,7 @@ def test_the_shared_model_has_no_identity_head(tmp_path: Path, model_factory: Fa
 def test_processes_that_would_train_alone_are_refused(
     tmp_path: Path, model_factory: Factory, tiny_processor: TBPSProcessor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `accelerate launch` for GPUs leaves them on a machine without any."""
+    """The state after `accelerate launch` for GPUs on a machine without one."""
     args = arguments(tmp_path)
     assert args.world_size == 1
     monkeypatch.setenv("WORLD_SIZE", "4")

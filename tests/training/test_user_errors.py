@@ -1,5 +1,4 @@
-"""What a user can get wrong in a recipe is said in one line that names it, before anything is trained: exit 2, no
-traceback."""
+"""An error in a recipe ends the program before training, with exit status 2 and one line that names it."""
 
 import os
 from pathlib import Path
@@ -15,7 +14,7 @@ from tbps.training.program import ERROR, run
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], main: Any = train_hf.main) -> str:
-    """The line that a program ends with."""
+    """Run a program that fails, and return its last line."""
     capsys.readouterr()
     assert run("train_hf.py", main, arguments) == ERROR
     lines = capsys.readouterr().err.strip().splitlines()
