@@ -8,8 +8,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def torchrun(script: str, *arguments: object, code: int = 0) -> str:
-    """Run a script of this folder under torchrun in two processes and return its output. Fails if it does not exit with
-    `code`."""
+    """
+    Run a script of this folder under torchrun in two processes.
+
+    Args:
+        script: its file name. arguments: its arguments. code: the exit status to expect.
+
+    Returns:
+        Its output.
+    """
     path = Path(__file__).with_name(script)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(path)]
     run = subprocess.run([*launch, *map(str, arguments)], cwd=path.parent, capture_output=True, text=True, check=False)

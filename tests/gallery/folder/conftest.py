@@ -1,5 +1,7 @@
 """Fixtures for the tests of galleries in folders."""
 
+import os
+
 import pytest
 from damaged_gallery import make
 
@@ -11,3 +13,9 @@ def folder(tmp_path):
     with store.writing():
         store.remove(["03", "04", "21", "39"])
     return tmp_path / "people"
+
+
+@pytest.fixture
+def no_fsync(monkeypatch):
+    """Do not wait for the disk, which takes half of the time of tests with many commits."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

@@ -14,6 +14,7 @@ from kill_at import kill_at
 from tbps.gallery import GalleryError
 from tbps.gallery.folder.store import FolderStore
 
+pytestmark = pytest.mark.usefixtures("no_fsync")
 STEPS = ("fsync", "replace", "unlink")
 BEFORE = list(range(16))
 
@@ -43,12 +44,6 @@ CHANGES = {
     compacting: [BEFORE, [n for n in BEFORE if n != 1]],
     indexing: [BEFORE],
 }
-
-
-@pytest.fixture(autouse=True)
-def no_power_fails(monkeypatch):
-    """Count calls of `fsync` without waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="module")

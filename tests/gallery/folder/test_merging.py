@@ -34,16 +34,11 @@ from tbps.gallery.folder.merging import (
 from tbps.gallery.folder.store import FolderStore
 from tbps.gallery.store import ROWS_PER_FILE
 
+pytestmark = pytest.mark.usefixtures("no_fsync")
 Usage = namedtuple("Usage", "total used free")
 COMMITS = st.lists(
     st.one_of(st.integers(1, 9), st.integers(1, 5000), st.integers(30000, 200000)), min_size=1, max_size=60
 )
-
-
-@pytest.fixture(autouse=True)
-def no_power_fails(monkeypatch):
-    """Do not wait for the disk, which takes half of the time of these tests."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def assert_few(sizes):
