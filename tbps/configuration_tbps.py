@@ -1,7 +1,7 @@
 """Configuration of a text-based person search model: two towers, a shared part decoder and the training losses."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -12,11 +12,13 @@ from .files_tbps import VERSION, drop_removed, report_damage, version_hint, warn
 from .matching_losses_tbps import MATCHING
 from .ranking_loss_tbps import NEGATIVES, POSITIVES
 
-if TYPE_CHECKING:
-    # Transformers reads this text, though Python never runs it. It tells apart the code of two folders of one name by
-    # the files that a module imports, and finds the model's class through the configuration's. So name all files here.
-    from .modeling_tbps import TBPSModel  # noqa: F401
-    from .processing_tbps import TBPSProcessor  # noqa: F401
+# Transformers reads this text for imports, and Python does not: the configuration imports nothing above it.
+# Transformers tells apart the code of two folders of one name by the files that a module imports, and finds the
+# model's class through the configuration's. So all files must follow from the names here.
+CODE_OF_A_CHECKPOINT = """
+from .modeling_tbps import TBPSModel
+from .processing_tbps import TBPSProcessor
+"""
 
 POOLINGS = ("tower", "max", "mean")
 PART_ATTENTIONS = ("tokens", "parts", "both")

@@ -32,8 +32,10 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def push(options: argparse.Namespace) -> None:
     """Run `tbps push`."""
+    from tbps import register
     from tbps.sharing.push import push_run
 
+    register()  # otherwise Transformers treats the processor of a checkpoint that carries its code as remote code
     address = push_run(
         options.run_dir, options.repo, private=options.private, revision=options.revision, license=options.license
     )

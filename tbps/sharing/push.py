@@ -9,7 +9,6 @@ from huggingface_hub import CommitInfo, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from tbps import register
 from tbps.configuration_tbps import TBPSConfig
 from tbps.evaluation.fingerprint import identify
 from tbps.files_tbps import check_checkpoint
@@ -139,7 +138,6 @@ def load_run(folder: Path) -> tuple[TBPSModel, TBPSProcessor]:
         check_checkpoint(folder, TBPSConfig.model_type)
     except ValueError as error:
         raise SharingError(str(error)) from None
-    register()  # otherwise Transformers treats the processor of a checkpoint that carries its code as remote code
     model = TBPSModel.from_pretrained(folder)
     try:
         return model, TBPSProcessor.from_pretrained(folder)
