@@ -64,6 +64,6 @@ def test_weights_that_are_not_finite_make_no_checkpoint(
         model_factory(), arguments(tmp_path, save_strategy="steps", save_steps=1), train_dataset=rows,
         processing_class=tiny_processor, callbacks=[Break("gradient", math.nan)],
     )  # fmt: skip
-    with pytest.raises(ValueError, match=rf"model after step {BREAK_AT} holds NaN .*use an earlier checkpoint"):
+    with pytest.raises(ValueError, match=rf"model after step {BREAK_AT} has NaN .*Use an earlier checkpoint"):
         trainer.train()
     assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
