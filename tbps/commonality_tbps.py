@@ -147,9 +147,10 @@ def mean_similarity(rows: AnchorRows) -> torch.Tensor:
 def all_views(rows: AnchorRows) -> torch.Tensor:
     """Fraction of other people who resemble the anchor's person in that part.
 
-    Each vote is the mean of four comparisons: text with text, image with image, and each person's text with the
-    other's image. A comparison gives sigmoid((cosine - theta_k) / temperature). Across modalities theta_k is the mean
-    cosine of true pairs. Within a modality equal things are more alike, so theta_k is moved two thirds of the way to 1.
+    Each other person adds a value from 0 to 1, the mean of four comparisons: text with text, image with image, and each
+    person's text with the other's image. A comparison gives sigmoid((cosine - theta_k) / temperature). Across
+    modalities theta_k is the mean cosine of true pairs. Within a modality equal things are more alike, so theta_k is
+    moved two thirds of the way to 1.
     """
     theta = rows.batch_positive_mean[:, None, None]
     thresholds = (theta, theta, *[(2 + theta) / 3] * 2)

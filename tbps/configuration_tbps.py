@@ -246,8 +246,8 @@ class TBPSConfig(PreTrainedConfig):
             )
         if not 0 <= self.striped_parts <= self.num_parts:
             raise ValueError(
-                f"part_stripes={self.part_stripes}: expected 0 to num_parts={self.num_parts} (a stripe has one part), "
-                "or None."
+                f"part_stripes={self.part_stripes}: expected 0 to num_parts={self.num_parts}, as each "
+                "stripe takes one part, or None."
             )
 
     def validate_towers(self) -> None:

@@ -160,7 +160,7 @@ def array_image(array: np.ndarray, channels_last: bool, unit: bool) -> Image.Ima
         unit: whether floats are in [0, 1] rather than in 0 to 255.
 
     Raises:
-        ValueError: the values are not pixels, or are in the other range.
+        ValueError: the values are not pixels, or do not fit the range that `unit` states.
     """
     pixels = _bytes_of(array, unit)
     if pixels.ndim == 3 and not channels_last:

@@ -205,12 +205,12 @@ def part_matching(
 
 
 def part_independence(text_parts: torch.Tensor, image_parts: torch.Tensor, person_ids: torch.Tensor) -> torch.Tensor:
-    """Mean squared correlation of the cosines of two parts over all pairs of different people: it makes parts differ.
+    """Mean squared correlation of the cosines of two parts over all pairs of different people.
 
-    Under a ranking or matching loss alone, every part may read the full person. Shoes say little about a hat. So parts
-    that look at different things have uncorrelated cosines, and parts that look at the same thing have correlated ones
-    (the idea of Barlow Twins, Zbontar et al., ICML 2021, on similarities). Pairs of one person do not count, so a
-    caption on the wrong image does no harm.
+    Under a ranking or matching loss alone, every part can end up reading the full person. Minimising this makes parts
+    differ: shoes say little about a hat, so parts that look at different things have uncorrelated cosines, and parts
+    that look at the same thing have correlated ones (the idea of Barlow Twins, Zbontar et al., ICML 2021, on
+    similarities). Pairs of one person do not count, so a caption on the wrong image does no harm.
 
     Args:
         text_parts, image_parts: (B, K, d), unit norm.

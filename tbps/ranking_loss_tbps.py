@@ -54,7 +54,7 @@ def semi_hard(hinge: torch.Tensor, margin: torch.Tensor) -> Reduced:
 
 
 def hardest(hinge: torch.Tensor, margin: torch.Tensor) -> Reduced:
-    """Count the negative with the highest score, if it is within the margin. It often does look the same."""
+    """Count the negative with the highest score, if it is within the margin. It often looks the same in this part."""
     return sum_masked(hinge, (hinge > 0) & (hinge == hinge.amax(dim=2, keepdim=True)))
 
 

@@ -185,8 +185,8 @@ def merge_settings(
     check_tower_fields(settings, own)
     if isinstance(given, dict) and given.get("dtype") is not None:
         raise ValueError(
-            f"dtype={given['dtype']!r:.80} of a tower: a model has one dtype. Give dtype= for the model; a recipe has "
-            "bf16 and fp16."
+            f"dtype={given['dtype']!r:.80} cannot be set for one tower. Set dtype= for the model, or "
+            "bf16 or fp16 in a recipe."
         )
     if settings.get("model_type", own.model_type) != own.model_type:
         raise ValueError(f"model_type={settings['model_type']!r}, but the tower is a {own.model_type}: leave it out.")

@@ -49,7 +49,7 @@ def _index_facts(index: "IndexInfo | None") -> dict[str, Any]:
         return {"index": None}
     remark = "" if index.is_used else "; mode index searches exactly, which is faster or safer here"
     return {
-        "index": f"{index.images} images in {index.nlist} lists, of which a search reads {index.nprobe}{remark}",
+        "index": f"{index.images} images in {index.nlist} lists; a search reads {index.nprobe} of them{remark}",
         "index recall@10": round(index.recall, 4),
         "index target": index.target_recall,
         "index measured with": f"{index.queries} altered vectors of the gallery's images; text queries may find fewer",

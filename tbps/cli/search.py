@@ -104,7 +104,7 @@ def search_arguments(options: argparse.Namespace, gallery: "Gallery") -> dict[st
 
 
 def show_hits(options: argparse.Namespace, query: str | None, hits: list["Hit"], gallery: "Gallery") -> None:
-    """Print the hits of a query at once; if the run has several queries, with the query."""
+    """Print a query's hits without waiting for the next query, headed by the query if there are several."""
     several = has_several_queries(options)
     if options.json:
         answer = [{name: getattr(hit, name) for name in _JSON_FIELDS} for hit in hits]
@@ -156,7 +156,7 @@ def mode(argument: str) -> str:
 
 def add_search(commands: Commands) -> None:
     """Add `tbps search`."""
-    command = add_command(commands, "search", "find the images of a person from a sentence",
+    command = add_command(commands, "search", "find the images of a person from a description",
                           'tbps search model people "a woman in a red coat" --roots crops --html hits.html\n'
                           "tbps search model people --image crops/000_0.png --k 3 --json\n"
                           'tbps search model small "a man" --camera c1 --since 2026-05-01 --group-by source',

@@ -62,7 +62,7 @@ def build_dataclass(kind: type[T], value: Any, where: str = "it") -> T:
         where: The name of the value in messages.
 
     Raises:
-        ValueError: A field is missing, unknown or of the wrong type, or the dataclass refuses it.
+        ValueError: A field is missing, unknown or of the wrong type, or the dataclass rejects it.
     """
     if not isinstance(value, dict):
         raise _unexpected(where, value, f"an object of {', '.join(field.name for field in fields(kind))}")  # type: ignore[arg-type]

@@ -11,12 +11,17 @@ import xxhash
 from accelerate.utils.modeling import get_state_dict_offloaded_model
 
 from tbps.configuration_tbps import TBPSConfig
-from tbps.evaluation.probes import SENTENCES, probe, vectors_of
+from tbps.evaluation.probes import TEXTS, probe, vectors_of
 from tbps.files_tbps import REMOVED_FIELDS
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSProcessor
 
-SETTINGS = ("tokenizer", "model", "sentences", "pictures")  # traits that are JSON objects of settings
+SETTINGS = (
+    "tokenizer",
+    "model",
+    "sentences",
+    "pictures",
+)  # traits that are JSON objects of settings; galleries store these names
 ROUNDED = {torch.float16: "weights in float16", torch.bfloat16: "weights in bfloat16"}
 _LONGEST = 60  # characters; longer values are replaced by their hash
 _MOST = 1_000_000  # characters of settings that are read from a file
@@ -156,7 +161,7 @@ def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         own = {name: value for name, value in vars(tokenizer).items() if name.startswith("do_")}
-        ids = tokenizer(list(SENTENCES), verbose=False)["input_ids"]
+        ids = tokenizer(list(TEXTS), verbose=False)["input_ids"]
         return {**own, "class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab(), "ids": ids}
     described = json.loads(backend.to_str())
     words = {f"model.{name}": value for name, value in described.pop("model").items()}

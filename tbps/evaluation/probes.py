@@ -17,7 +17,7 @@ from tbps.processing_tbps import TBPSProcessor
 NUMBERS = 16  # kept of each vector
 _SIZES = ((257, 771), (37, 29))  # width, height: odd, large and small, upright and lying
 # capitals, composed and combining accents, hyphens, digits, marks, other scripts, wide letters, spaces; too long texts
-SENTENCES = (
+TEXTS = (
     "a bag",
     "A Woman in a RED coat, with a black back-pack and light-blue jeans.",
     "Ein Mann trägt eine grüne Jacke; façade, naïve café, ŁÓDŹ, nai\u0308ve cafe\u0301, Straße, İstanbul",
@@ -38,10 +38,10 @@ def probe(model: TBPSModel, processor: TBPSProcessor) -> str:
     """
     with _no_warning_of_cuts(processor):
         try:
-            sentences = encode_texts(model, processor, SENTENCES, progress=False)
+            texts = encode_texts(model, processor, TEXTS, progress=False)
         except Exception:  # a tokenizer may refuse unknown words by any exception; its settings are compared anyway
             return ""
-    vectors = torch.cat([encode_images(model, processor, _images(), progress=False), sentences])
+    vectors = torch.cat([encode_images(model, processor, _images(), progress=False), texts])
     return base64.b64encode((vectors.numpy() @ _signs(vectors.shape[1])).astype("<f4").tobytes()).decode()
 
 

@@ -97,7 +97,8 @@ class Calibration:
         if fingerprint is not None and found.fingerprint != fingerprint:
             raise ValueError(
                 f"{path} was measured with another model (fingerprint {found.fingerprint[:12]}, here "
-                f"{fingerprint[:12]}): scores of two models cannot be compared; calibrate this one."
+                f"{fingerprint[:12]}): scores of two models cannot be compared. Run "
+                "`tbps gallery calibrate` with this model."
             )
         return found
 

@@ -95,7 +95,7 @@ def _bounds(what: str, asked: Mapping[Any, Any]) -> tuple[tuple[str, int | float
     if not bounds:
         raise ValueError(f"{what} has no bounds; {_RANGE}.")
     if len({isinstance(bound, str) for _, bound in bounds}) > 1:
-        raise TypeError(f"{what}={shown(dict(asked))} has a number and a text as bounds: expected two of a kind.")
+        raise TypeError(f"{what}={shown(dict(asked))} mixes a number and a text: both bounds must have the same type.")
     least, most = (_those(bounds, side) for side in "><")
     if least and most and max(least) > min(most):
         raise ValueError(f"{what}={shown(dict(asked))} ends before it begins: no image could meet it.")
@@ -123,10 +123,10 @@ class Filter:
         source: one source (a file, a video, a track) or several.
         since, until: timestamps at or after `since` and before `until`: `datetime`, `date`, ISO 8601 text, or seconds
             since 1970. Without a time zone they are UTC.
-        metadata: for each name, a value (text, number or boolean), a list of values of which the image has one, or a
-            range, as {"floor": {">=": 2, "<": 5}}.
+        metadata: for each name, a value (text, number or boolean), a list of values, one of which the image must
+            have, or a range, such as {"floor": {">=": 2, "<": 5}}.
         path: the path of a file, or of a folder that the file lies below; or several.
-        all_of, any_of, none_of: filters of which the image meets all, at least one, or none.
+        all_of, any_of, none_of: filters; the image must meet all of them, at least one, or none.
 
     No image meets an empty list of cameras, values or `any_of`.
 
@@ -243,7 +243,7 @@ def filter_of(described: Any, depth: int = _MAX_DEPTH) -> Filter:
     """
     names = [one.name for one in fields(Filter)]
     if not isinstance(described, Mapping):
-        raise TypeError(f'{shown(described)} is not a filter: expected a JSON object, as {{"camera": "c1"}}.')
+        raise TypeError(f'{shown(described)} is not a filter: expected a JSON object such as {{"camera": "c1"}}.')
     unknown = [name for name in described if name not in names]
     if unknown:
         raise ValueError(f"A filter has no {shown(unknown[0])}: expected {', '.join(names)}.")
@@ -261,7 +261,7 @@ def _filters(name: str, given: Any) -> tuple[Filter, ...] | None:
     if given is None and name == "any_of":
         return None
     if not isinstance(given, list | tuple) or not all(isinstance(one, Filter) for one in given):
-        raise TypeError(f"{name}={shown(given)}: expected a list of filters, as [Filter(camera='c1')].")
+        raise TypeError(f"{name}={shown(given)}: expected a list of filters such as [Filter(camera='c1')].")
     return tuple(given)
 
 

@@ -59,7 +59,7 @@ class Maintenance:
         even all lists miss the target, a warning gives the recall that they reach.
 
         Args:
-            nlist: the number of lists to sort the images into, of which a search reads some; None is one for every
+            nlist: the number of lists to sort the images into; a search reads some of them; None is one for every
                 thousand images.
             progress: show a progress bar.
             target_recall: the recall@10 to reach, above 0 and up to 1.

@@ -74,7 +74,7 @@ def _as_json(where: str, value: Any, depth: int) -> Any:
     value = value.item() if isinstance(value, np.datetime64) and value.dtype == "datetime64[D]" else value
     value = value.astype("datetime64[us]").item() if isinstance(value, np.datetime64) else plain(value)
     if isinstance(value, Mapping | list | tuple) and not depth:
-        raise ValueError(f"{where} holds lists or dicts more than {_MAX_DEPTH} deep in each other: make it flatter.")
+        raise ValueError(f"{where} holds lists or dicts nested more than {_MAX_DEPTH} deep: flatten it.")
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
@@ -143,7 +143,9 @@ def changed_row(row: Row, path: str | None, changes: Mapping[str, Any]) -> Row:
     try:
         changed = make_row(row.id, path or row.path, kept)
     except (TypeError, ValueError) as error:
-        raise GalleryError(f"The metadata of the image {shown(row.id)}: {error} Change that too.") from error
+        raise GalleryError(
+            f"The stored metadata of the image {shown(row.id)} is not valid: {error} Include it in this update."
+        ) from error
     return replace(changed, thumbnail=row.thumbnail)
 
 

@@ -108,7 +108,7 @@ def check_dtype(dtype: Dtype | None) -> None:
 
 
 def check_stored_dtype(store: VectorStore, dtype: Dtype | None) -> None:
-    """Refuse an existing gallery of another dtype than the one asked for."""
+    """Refuse an existing gallery whose dtype differs from the one given."""
     if dtype not in (None, store.layout.dtype):
         raise GalleryError(
             f"The gallery {store.where} stores {store.layout.dtype} and was opened with dtype={dtype!r}: leave it out, "

@@ -170,7 +170,7 @@ class Records:
         Args:
             ids: the ids of images.
             where: all images that meet this filter; `count(where)` gives their number beforehand. An image without a
-                timestamp meets no `until`.
+                timestamp never matches `until`.
 
         Returns:
             The number of images removed.

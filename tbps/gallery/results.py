@@ -36,12 +36,12 @@ class AddResult:
     Args:
         added: the ids of new images, in order.
         updated: the ids of images whose path, metadata or thumbnail changed (with `update=True`).
-        unchanged: the number of images that were in the gallery already, or came twice.
+        unchanged: the number of images that were in the gallery already, or were given twice.
         skipped: images that could not be added (with `skip_bad=True`), and files of a folder in image formats that
             cannot be opened.
         not_crops: names of added images that are not shaped like the crop of a person.
-        moved: the ids of images whose stored path leads to no file any more, while the content is at the path given
-            now. `update=True` takes over the new path.
+        moved: the ids of images whose stored path no longer exists, but whose content was found at a path given now.
+            `update=True` stores that path.
     """
 
     added: list[str] = field(default_factory=list)

@@ -218,7 +218,7 @@ class FileStore(VectorStore, Protocol):
     """A store that manages its own files: a folder. A server manages its files itself."""
 
     def info(self) -> FileInfo:
-        """Describe the files."""
+        """Return how many files there are, and their size."""
 
     def check(self, progress: bool = True) -> None:
         """Read every file.

@@ -138,7 +138,7 @@ def real_roots(roots: Sequence[str | Path]) -> tuple[Path, ...]:
         TypeError: one folder instead of a list.
     """
     if isinstance(roots, str | Path):  # as a sequence, every letter of the text would be a root, "/" among them
-        raise TypeError(f"roots={str(roots)!r}: expected a list of folders, as roots=[{str(roots)!r}].")
+        raise TypeError(f"roots={str(roots)!r}: expected a list of folders, such as roots=[{str(roots)!r}].")
     folders = list(map(local_path, roots))
     for folder in folders:
         if not folder.is_dir():

@@ -66,7 +66,9 @@ def _parsed(name: str, text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{name}={shown(text)} is not a time: expected ISO 8601, as 2026-05-01T14:30:00.") from error
+        raise ValueError(
+            f"{name}={shown(text)} is not a time: expected ISO 8601, such as 2026-05-01T14:30:00."
+        ) from error
 
 
 def _since_1970(name: str, given: Any, timestamp: datetime) -> float:

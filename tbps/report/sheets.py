@@ -25,7 +25,7 @@ _MARKS = {True: ("#1a7f37", "✓"), False: ("#cf222e", "✗"), None: ("#d1d9e0",
 
 @dataclass(frozen=True)
 class _Fonts:
-    sentence: ImageFont.FreeTypeFont
+    query: ImageFont.FreeTypeFont
     caption: ImageFont.FreeTypeFont
 
     @classmethod
@@ -72,7 +72,7 @@ def write_search_sheet(
 
 
 def _draw_result(result: QueryResult, width: int, columns: int, fonts: _Fonts) -> Image.Image:
-    lines = [(line, _INK, fonts.sentence) for line in wrap(result.query, fonts.sentence, width - 2 * _MARGIN)]
+    lines = [(line, _INK, fonts.query) for line in wrap(result.query, fonts.query, width - 2 * _MARGIN)]
     lines += [(line, _FAINT, fonts.caption) for line in wrap(result.note or "", fonts.caption, width - 2 * _MARGIN)]
     lines += [] if result.hits else [("no images", _FAINT, fonts.caption)]
     head = _MARGIN + len(lines) * _LINE_HEIGHT + _GAP

@@ -157,7 +157,7 @@ def is_trained_on_benchmark(results: Mapping[str, Any]) -> bool:
 
 
 def training_data(results: Mapping[str, Any]) -> str:
-    """The training data, to follow "Trained"; empty if they are unknown."""
+    """Phrase for the training data, placed after "Trained"; empty if unknown."""
     if results.get("corpus"):
         return f" on the corpus {results['corpus']}"
     if "benchmark" not in results:

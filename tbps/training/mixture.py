@@ -36,7 +36,7 @@ def lower_of_two(values: np.ndarray) -> np.ndarray:
 
 
 def fit(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit means, variances and weights, (2,) each, to (N,) values of mean 0 and deviation 1."""
+    """Fit means, variances and weights, (2,) each, to (N,) values standardised to mean 0 and standard deviation 1."""
     means, variances, weights = np.quantile(values, [0.1, 0.9]), np.ones(2), np.full(2, 0.5)
     before = -np.inf
     for _ in range(ROUNDS):

@@ -20,7 +20,7 @@ class OneLineErrors:
         """Reject the command line.
 
         Raises:
-            ValueError: with the message of argparse.
+            ValueError: always, with argparse's message.
         """
         raise ValueError(f"{message}; `--help` lists the options.")
 

@@ -187,7 +187,9 @@ def check_data(data: DataArguments, training: TBPSTrainingArguments, given: Coll
     if "held_out_share" in given and "val" in find_benchmark(data.benchmark).splits:
         raise RecipeError(f"held_out_share={data.held_out_share}: {data.benchmark} has a val split. Leave it out.")
     if "shuffle_buffer" in given and data.corpus is None:
-        raise RecipeError(f"shuffle_buffer={training.shuffle_buffer} needs a corpus. Set corpus, or leave it out.")
+        raise RecipeError(
+            f"shuffle_buffer={training.shuffle_buffer} needs a corpus. Set corpus, or remove shuffle_buffer."
+        )
     metric = str(training.metric_for_best_model).removeprefix("eval_")
     if training.load_best_model_at_end and metric not in METRICS:
         raise RecipeError(f"metric_for_best_model={metric!r}: expected one of {', '.join(METRICS)}.")

@@ -44,7 +44,7 @@ class TBPSTrainer(Trainer):
             text-to-image retrieval on `eval_dataset`: eval_rank_1, eval_rank_5, eval_rank_10, eval_mAP, eval_mINP.
 
     Raises:
-        ValueError: the instance-loss head has another number of classes than there are people.
+        ValueError: the number of classes of the instance-loss head differs from the number of people.
         LaunchError: several devices in one process, or one of several processes that would train alone.
     """
 

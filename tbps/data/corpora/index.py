@@ -35,7 +35,7 @@ class Shard:
         if not _SHARD.fullmatch(self.file):  # never open a file outside the folder
             raise ValueError(f"{self.file!r:.80} is not the name of a shard")
         if self.rows < 0 or self.bytes < 0:
-            raise ValueError(f"{self.file} has {self.rows} rows and {self.bytes} bytes")
+            raise ValueError(f"{self.file} has {self.rows} rows and {self.bytes} bytes: expected no negative number")
 
     def exists_in(self, folder: Path) -> bool:
         """Whether the folder has a file of this name and size."""

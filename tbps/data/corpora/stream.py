@@ -74,8 +74,8 @@ def endless_rows(
             window, given, shards = window + 1, 0, own.state_dict()
         if empty:
             raise CorpusError(
-                f"Reader {reader} of {readers} found no row in epoch {epoch}. Is this another corpus than that of the "
-                "checkpoint, or have its shards changed? Run `tbps data verify`."
+                f"Reader {reader} of {readers} found no row in epoch {epoch}. Does the checkpoint belong to another "
+                "corpus, or have its shards changed? Run `tbps data verify`."
             )
         window, shards = 0, None
 

@@ -2,8 +2,8 @@
 
 How many lists hold the ten best rows depends on the vectors. So the recall is measured with altered vectors of the
 gallery as queries, of two kinds. The sum of two image vectors stands for an image of another person, and the sum of an
-image vector and noise of the same length stands for a sentence, whose vector lies apart from those of images. The lower
-recall of the two counts. Real sentences were not measured; their recall may be lower or higher.
+image vector and noise of the same length stands for a text query, whose vector lies apart from those of images. The
+lower recall of the two counts. Real text queries were not measured; their recall may be lower or higher.
 """
 
 from collections.abc import Sequence

@@ -74,7 +74,7 @@ class Manifest:
         if self.index is not None:
             numbers.append(file_number(self.index.file, "index"))
             if self.index.rows not in accumulate(shard.rows for shard in self.shards):
-                raise ValueError(f"the {self.index.rows} rows of the index must be those of the first shards")
+                raise ValueError(f"the index has {self.index.rows} rows: expected all rows of the first shards")
         if len(set(numbers)) < len(numbers) or max(numbers, default=-1) >= self.next_file:
             raise ValueError(f"the numbers of the files must differ and be below next_file={self.next_file}")
 
@@ -106,7 +106,7 @@ class Manifest:
         return replace(self, shards=left)
 
     def next_name(self, kind: Kind = "shard") -> str:
-        """The name of the next file. A file of this name that a killed writer left is replaced."""
+        """The name of the next file. If a killed writer left a file of this name, it is overwritten."""
         return file_name(self.next_file, kind)
 
     def with_shard(self, shard: ShardEntry) -> "Manifest":

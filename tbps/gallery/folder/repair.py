@@ -37,7 +37,7 @@ from tbps.gallery.folder.salvage import (
 from tbps.gallery.store import Layout
 
 _MISSING = "it is missing"
-_NO_INDEX = "the index: rebuild it by `tbps gallery build-index`"
+_NO_INDEX = "the index: rebuild it with `tbps gallery build-index`"
 FROM_SHARDS = "the shards"
 
 

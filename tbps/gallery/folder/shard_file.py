@@ -135,7 +135,7 @@ def open_batch(file: CheckedFile, rows: int, origin: Origin) -> pa.RecordBatch:
     try:
         batch = _read(file, schema(origin.layout))
         if _origin(batch.schema).layout != origin.layout:
-            raise ValueError("its vectors have another layout than gallery.json states")
+            raise ValueError("the layout of its vectors differs from the one in gallery.json")
         if batch.schema.metadata.get(_NAME) != file.path.name.encode():
             raise ValueError("it was written under another name")
         if len(batch) != rows:
@@ -190,7 +190,7 @@ def _read(file: CheckedFile, expected: pa.Schema) -> pa.RecordBatch:
     if _is_compressed(message.metadata):
         raise ValueError("it is compressed")  # a few bytes could expand to all memory
     if stream.tell() + _END != len(file.bytes):
-        raise ValueError("it does not end after one batch of rows")
+        raise ValueError("it has data after its one batch of rows")
     return pa.ipc.read_record_batch(message, found)
 
 

@@ -101,7 +101,7 @@ class Snapshot:
         """
         index = self.index if request.mode == "index" else None
         if request.mode == "index" and index is None:
-            raise GalleryError(f"The gallery {self.where} has no index. Build one by `tbps gallery build-index`.")
+            raise GalleryError(f"The gallery {self.where} has no index. Build one with `tbps gallery build-index`.")
         index = index if index is not None and index.is_usable(request.nprobe, self.manifest.live_indexed) else None
         excluded = pa.array(sorted(request.excluded), pa.string())
         allowed = [_allowed(shard, request.filter, excluded) for shard in self.shards]
@@ -138,7 +138,7 @@ class Snapshot:
         return joined.take(pc.index_in(wanted, value_set=joined["id"]))
 
     def info(self) -> FileInfo:
-        """Describe the files."""
+        """Return how many files there are, and their size."""
         manifest = self.manifest
         entries = [entry for entry in (*manifest.shards, manifest.index) if entry is not None]
         return FileInfo(

@@ -231,7 +231,7 @@ class FolderStore:
         state.catch_up()
 
     def info(self) -> FileInfo:
-        """Describe the files."""
+        """Return how many files there are, and their size."""
         return self.snapshot().info()
 
     def set_aside(self) -> str:

@@ -22,7 +22,7 @@ _MAX_TAGS = 4096  # the limit of Milvus for an array
 
 
 def fields_for(columns: Sequence[str]) -> list[str]:
-    """Return the entity fields that contain some fields of rows."""
+    """Return the Milvus fields that hold the given columns."""
     made = {"camera": "metadata", "source": "metadata", "timestamp": "metadata"}
     return sorted({"id", "number", *(made.get(name, name) for name in columns)})
 

@@ -251,7 +251,7 @@ def test_the_command_says_what_was_measured(store, tmp_path, capsys):
     assert f"index recall@10         {entry.recall:.4f}".rstrip("0") in capsys.readouterr().out
     assert main(["gallery", "info", folder, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["index"].startswith(f"2000 images in 20 lists, of which a search reads {entry.probes}; ")
+    assert facts["index"].startswith(f"2000 images in 20 lists; a search reads {entry.probes} of them; ")
     assert (facts["index recall@10"], facts["index target"]) == (round(entry.recall, 4), 0.9)
     assert facts["index measured with"].startswith("256 altered vectors")
     assert main(["gallery", "build-index", folder, "--nlist", "2001"]) == 2
