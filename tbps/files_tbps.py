@@ -20,7 +20,7 @@ from unicodedata import category
 if TYPE_CHECKING:
     import torch
 
-VERSION = "0.1.0"  # of tbps; code that is copied to the Hub carries the version that it was copied from
+VERSION = "0.2.0.dev0"  # of tbps; code that is copied to the Hub carries the version that it was copied from
 CONFIG_NAME = "config.json"
 MAX_TEXT_BYTES = 2**29  # bytes of a text file that is read at once: a line for each of millions of images
 
