@@ -240,8 +240,13 @@ def id_vector(ids: Tensor | Sequence[int], name: str) -> Tensor:
     return found.long()
 
 
-def _check_embeddings(query_embeds: Tensor, gallery_embeds: Tensor, query_ids: Tensor, gallery_ids: Tensor) -> None:
-    for name, embeds, ids in (("query", query_embeds, query_ids), ("gallery", gallery_embeds, gallery_ids)):
+def _check_embeddings(
+    query_embeds: Tensor, gallery_embeds: Tensor, query_person_ids: Tensor, gallery_person_ids: Tensor
+) -> None:
+    for name, embeds, ids in (
+        ("query", query_embeds, query_person_ids),
+        ("gallery", gallery_embeds, gallery_person_ids),
+    ):
         if embeds.ndim != 2 or ids.ndim != 1 or len(embeds) != len(ids):
             raise ValueError(
                 f"{name}_embeds has shape {tuple(embeds.shape)} and {name}_person_ids {tuple(ids.shape)}: "

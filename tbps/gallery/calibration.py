@@ -154,14 +154,14 @@ def calibrate(
     )
 
 
-def _best(queries: np.ndarray, gallery: np.ndarray, query_ids: np.ndarray,
-          gallery_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def _best(queries: np.ndarray, gallery: np.ndarray, query_person_ids: np.ndarray,
+          gallery_person_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return each query's best score among the images of other people, and among those of its own person, (Q,) each."""
     wrong, right = np.empty(len(queries)), np.empty(len(queries))
     for start in range(0, len(queries), 256):
         part = slice(start, start + 256)
         scores = queries[part] @ gallery.T
-        own = query_ids[part, None] == gallery_ids
+        own = query_person_ids[part, None] == gallery_person_ids
         wrong[part] = np.where(own, -np.inf, scores).max(axis=1)
         right[part] = np.where(own, scores, -np.inf).max(axis=1)
     return wrong, right

@@ -121,7 +121,8 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
     try:
         *sections, unknown = parser.parse_args_into_dataclasses(rest, return_remaining_strings=True)
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
-        raise RecipeError(f"The recipe has an invalid value: {error}") from error
+        remedy = " Without such a GPU: --bf16 false --use_cpu true." if "support bf16" in str(error) else ""
+        raise RecipeError(f"The recipe has an invalid value: {error}{remedy}") from error
     # names only, as the value of a misspelled option may be a token
     names = [word.lstrip("-").split("=")[0] for word in unknown if word.startswith("-")]
     check_keys("The command line", names or unknown, KEYS)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from repository import ROOT
 
 from tbps.training.recipe import RecipeError, parse_recipe
@@ -65,3 +66,9 @@ def test_a_renamed_key_on_the_command_line_is_named() -> None:
 def test_missing_recipe_is_named() -> None:
     with pytest.raises(RecipeError, match=r"nowhere\.yaml is not a file"):
         parse_recipe(["nowhere.yaml"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_recipe_for_a_gpu_says_how_to_run_without_one(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"--bf16 false --use_cpu true"):
+        parse_recipe([str(ROOT / "recipes" / "cuhk_pedes.yaml"), "--output_dir", str(tmp_path)])
