@@ -15,5 +15,6 @@ def all_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tu
 
 
 def example_lines(parser: argparse.ArgumentParser) -> list[str]:
+    """The commands that the help of a command shows as examples."""
     epilog = parser.epilog or ""
     return [line.strip() for line in epilog.splitlines() if line.startswith("  tbps ")]
