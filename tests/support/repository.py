@@ -1,5 +1,6 @@
 """The root folder of this repository, and a launcher for the scripts of its tests."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ def torchrun(script: str, *arguments: object, code: int = 0) -> str:
     """
     path = Path(__file__).with_name(script)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(path)]
-    run = subprocess.run([*launch, *map(str, arguments)], cwd=path.parent, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # scripts also import benchmarks
+    run = subprocess.run([*launch, *map(str, arguments)], cwd=path.parent, env=environment,
+                         capture_output=True, text=True, check=False)  # fmt: skip
     assert run.returncode == code, run.stderr[-3000:]
     return run.stdout
