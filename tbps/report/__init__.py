@@ -6,7 +6,7 @@ try:
     from tbps.report.sheets import write_search_sheet
 except ModuleNotFoundError as error:
     missing = (error.name or "").partition(".")[0]
-    if missing not in ("jinja2", "matplotlib"):
+    if missing != "matplotlib":
         raise
     raise ImportError(f"Result pages and images need {missing}: pip install 'tbps[report]'.") from error
 

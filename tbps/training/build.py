@@ -14,7 +14,7 @@ from tbps.data.benchmarks import find_benchmark
 from tbps.data.corpora.corpus import Corpus
 from tbps.data.loading import load_benchmark
 from tbps.data.splits import captions_of, hold_out_identities, person_ids_of, select_split
-from tbps.files_tbps import check_checkpoint
+from tbps.files_tbps import REMOVED_FIELDS, check_checkpoint
 from tbps.modeling_tbps import TBPSModel
 from tbps.processing_tbps import TBPSImageProcessor, TBPSProcessor, cap_length
 from tbps.tower_weights_tbps import check_tower_fields
@@ -53,6 +53,8 @@ def build_model(arguments: ModelArguments, train: Rows) -> tuple[TBPSModel, TBPS
     """
     people = 0 if isinstance(train, Corpus) else len(np.unique(person_ids_of(train)))
     fields: dict[str, Any] = {"num_identities": people, **(arguments.model_config or {})}
+    if removed := sorted(REMOVED_FIELDS.keys() & fields):
+        raise RecipeError(f"model_config has {', '.join(removed)}: TBPSConfig no longer has such a field. Remove it.")
     check_keys("model_config", fields, [entry.name for entry in dataclasses.fields(TBPSConfig)])
     for tower in TOWERS:
         if not isinstance(fields.get(tower), dict | None):

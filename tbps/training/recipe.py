@@ -125,7 +125,7 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
         raise RecipeError(f"The recipe has an invalid value: {error}{remedy}") from error
     # names only, as the value of a misspelled option may be a token
     names = [word.lstrip("-").split("=")[0] for word in unknown if word.startswith("-")]
-    check_keys("The command line", names or unknown, KEYS)
+    check_keys("The command line", [name.replace("-", "_") for name in names] or unknown, KEYS)
     model, data, training = sections
     given = {*values, *(word.lstrip("-").split("=")[0].replace("-", "_") for word in rest if word.startswith("--"))}
     check_start(model, given)

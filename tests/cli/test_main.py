@@ -45,7 +45,7 @@ def test_toy_data_then_check_then_evaluate(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", "MODEL", "TMP/nowhere", "a man"], "is not a gallery: it holds no gallery.json"),
+        (["search", "MODEL", "TMP/nowhere", "a man"], "nowhere is not a gallery: it does not exist"),
         (["search", "MODEL", "TMP/nowhere/none.db", "a man"], "is not a gallery"),
         (["search", "MODEL", "TMP/gallery", " "], "' '"),
         (["search", "MODEL", "TMP/gallery", "a \udcff man"], "not Unicode text"),

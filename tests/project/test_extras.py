@@ -15,7 +15,7 @@ from tbps.cli.main import main
 from tbps.gallery.folder.faiss_index import import_faiss
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"faiss", "evaluate", "ijson", "jinja2", "matplotlib", "milvus_lite", "peft", "pymilvus", "scipy", "sklearn"}
+EXTRAS = {"faiss", "evaluate", "ijson", "matplotlib", "milvus_lite", "peft", "pymilvus", "scipy", "sklearn"}
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu", "milvus_lite": "milvus-lite"}
 UNDECLARED = {"grpc", "markupsafe", "torchvision"}  # of pymilvus, of jinja2; torchvision is used where it is there
 
@@ -56,10 +56,10 @@ for found in pkgutil.walk_packages(tbps.__path__, "tbps.", onerror=lambda name: 
         print(found.name, error)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert run.stdout == "tbps.report Result pages and images need jinja2: pip install 'tbps[report]'.\n"
+    assert run.stdout == "tbps.report Result pages and images need matplotlib: pip install 'tbps[report]'.\n"
 
 
-@pytest.fixture(params=["jinja2", "matplotlib"])
+@pytest.fixture(params=["matplotlib"])
 def without_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """One package of the extra `report` is missing."""
     for name in [name for name in sys.modules if name.split(".")[:2] == ["tbps", "report"]]:

@@ -72,3 +72,9 @@ def test_missing_recipe_is_named() -> None:
 def test_a_recipe_for_a_gpu_says_how_to_run_without_one(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"--bf16 false --use_cpu true"):
         parse_recipe([str(ROOT / "recipes" / "cuhk_pedes.yaml"), "--output_dir", str(tmp_path)])
+
+
+def test_a_renamed_key_is_named_in_either_spelling() -> None:
+    for option in ("--clean_epochs", "--clean-epochs"):
+        with pytest.raises(RecipeError, match=r"clean_epochs is now augmentation_warmup_epochs"):
+            parse_recipe(["--output_dir", "x", "--clip_checkpoint", "y", *CPU, option, "3"])

@@ -194,6 +194,8 @@ def test_what_does_not_fit_is_named_before_training(tmp_path: Path, data: Path) 
         train_hf.main([recipe(tmp_path, data, per_device_train_batch_size=500)])
     with pytest.raises(RecipeError, match=r"model_config has unknown keys: num_prats\. Did you mean num_parts"):
         train_hf.main([recipe(tmp_path, data, model_config={"num_prats": 3})])
+    with pytest.raises(RecipeError, match=r"model_config has decoder_dropout: TBPSConfig no longer has such a field"):
+        train_hf.main([recipe(tmp_path, data, model_config={"decoder_dropout": 0.1})])
     train_hf.main([recipe(tmp_path, data, do_train=False, do_predict=False)])
     other = recipe(tmp_path, data, model_name_or_path=str(tmp_path / "run"), model_config={"num_parts": 4})
     with pytest.raises(ValueError, match=r"part_decoder\.place_bias of size \(3, 8\).* asks for \(4, 8\)"):

@@ -66,7 +66,12 @@ class FolderStore:
         Raises:
             GalleryError: the store does not exist or is damaged.
         """
-        if directory.exists() and not directory.is_dir():
+        if not directory.exists():
+            raise GalleryError(
+                f"{directory} is not a gallery: it does not exist. `tbps index` creates a gallery, and so does "
+                "Gallery.open with a model and its processor."
+            )
+        if not directory.is_dir():
             raise GalleryError(f"{directory} is a file. Give the gallery's folder.")
         if not Folder(directory).has(MANIFEST_NAME):
             raise GalleryError(
