@@ -23,7 +23,7 @@ from tbps.cli.main import main
         ('{"file": "FIRST", "height": NaN}', "lines.jsonl, line 1 cannot be stored as JSON (Out of range"),
         ('{"file": "FIRST", "a": {"b": 1, "b": 2}}', "lines.jsonl, line 1 is not valid JSON ('b' occurs twice)"),
         ('{"file": "FIRST", "timestamp": 1777645800000}', "line 1: timestamp=1777645800000: expected a time"),
-        ('{"file": "FIRST", "x": ' + "[" * 40 + "]" * 40 + "}", "line 1 holds lists or dicts more than 32 deep"),
+        ('{"file": "FIRST", "x": ' + "[" * 40 + "]" * 40 + "}", "line 1 holds lists or dicts nested more than 32 deep"),
         ('{"file": "FIRST"}\n\n{"file": "./FIRST"}', "lines.jsonl, line 3: line 1 already describes CROPS/FIRST"),
     ],
 )

@@ -107,16 +107,16 @@ def test_other_columns_are_refused(tmp_path, batch, other):
 
 def test_its_layout_must_match_the_manifest(tmp_path, batch):
     other = Origin(ORIGIN.model, Layout("float32", 12, 1, 4), "0.1.0", 3)
-    with pytest.raises(GalleryError, match="another layout"):
+    with pytest.raises(GalleryError, match="the layout of its vectors differs from the one in gallery"):
         opened(tmp_path, stream(batch), origin=other)
 
 
 def test_other_streams_are_refused(tmp_path, batch):
     good = stream(batch)
     streams = {
-        "end after one batch": stream(batch, batch),
+        "data after its one batch": stream(batch, batch),
         "is compressed": stream(batch, compression="zstd"),
-        "after one batch of rows": good + bytes(8),
+        "after its one batch of rows": good + bytes(8),
         "must begin a schema, got": good[good.index(b"\xff\xff\xff\xff", 8) :],
         "byte 0 must begin a schema": b"ARROW1" + good,
         "must begin a record batch": good[: good.index(b"\xff\xff\xff\xff", 8) + 6] + b"\xff\xff" + good[-8:],

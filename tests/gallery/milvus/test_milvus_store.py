@@ -205,7 +205,10 @@ def test_metadata_that_an_earlier_version_accepted_are_read_as_far_as_possible(s
     assert row == Row("a", None, kept, "3", None, None)
     for filter, count in ((Filter(camera=3), 1), (Filter(since=0), 0), (Filter(metadata={"floor": {">": 1}}), 1)):
         assert store.count(filter) == count
-    with pytest.raises(GalleryError, match="The metadata of the image 'a': timestamp=1777645800000: expected a time"):
+    with pytest.raises(
+        GalleryError,
+        match="The stored metadata of the image 'a' is not valid: timestamp=1777645800000: expected a time",
+    ):
         changed_row(row, None, {"floor": 3, "source": "x"})
     assert changed_row(row, None, {"timestamp": 1777645800, "source": None}).timestamp == 1777645800
 
