@@ -198,9 +198,7 @@ def check_checkpoint(source: Any, model_type: str | None = None, subfolder: str 
 
 def _model_type(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise ValueError("it is too large")
-        found = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+        found = json.loads(read_regular(path, _LARGEST_CONFIG).decode("utf-8"))["model_type"]
     except KeyError:
         raise ValueError(f"{path} has no model_type, so it does not configure a model: {EXPECTED}.") from None
     except (ValueError, TypeError, RecursionError) as error:

@@ -124,10 +124,10 @@ def parse_recipe(arguments: Sequence[str]) -> Recipe:
         remedy = " Without such a GPU: --bf16 false --use_cpu true." if "support bf16" in str(error) else ""
         raise RecipeError(f"The recipe has an invalid value: {error}{remedy}") from error
     # names only, as the value of a misspelled option may be a token
-    names = [word.lstrip("-").split("=")[0] for word in unknown if word.startswith("-")]
-    check_keys("The command line", [name.replace("-", "_") for name in names] or unknown, KEYS)
+    names = [key_of(word) for word in unknown if word.startswith("-")]
+    check_keys("The command line", names or unknown, KEYS)
     model, data, training = sections
-    given = {*values, *(word.lstrip("-").split("=")[0].replace("-", "_") for word in rest if word.startswith("--"))}
+    given = {*values, *(key_of(word) for word in rest if word.startswith("--"))}
     check_start(model, given)
     check_data(data, training, given)
     check_places(model, data, training)
@@ -219,6 +219,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise RecipeError(f"Recipe {path} holds a {type(values).__name__}: expected a mapping of `key: value` lines.")
     check_keys(f"Recipe {path}", values, KEYS)
     return values
+
+
+def key_of(option: str) -> str:
+    """The key that a command-line option such as `--learning-rate=1e-4` sets."""
+    return option.lstrip("-").split("=")[0].replace("-", "_")
 
 
 def check_keys(where: str, names: Iterable[object], known: Sequence[str]) -> None:

@@ -1,18 +1,16 @@
 """The commands on the pages: as a clone types them, with options that exist, working after `make demo`, and their
 outputs as they stand."""
 
-import importlib.util
 import re
 import runpy
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import datasets
 import pytest
-from repository import ROOT
+from repository import ROOT, load_script
 from tiny import make_rows
 
 from tbps import TBPSModel, TBPSProcessor
@@ -24,18 +22,7 @@ PAGES = {
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
 PROGRAM = re.compile(r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/\w+|make) ")
-
-
-def load_writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rewrite_outputs", ROOT / "docs" / "rewrite_outputs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-writer = load_writer()
+writer = load_script(ROOT / "docs" / "rewrite_outputs.py")
 
 
 def command_lines(page: str) -> Iterator[str]:

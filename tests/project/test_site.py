@@ -3,18 +3,17 @@
 `make check` builds it strictly, which checks links, anchors and the reference.
 """
 
-import importlib.util
 import inspect
 import pydoc
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from repository import ROOT
+from repository import ROOT, load_script
 
 from tbps import Gallery, TBPSConfig
 
@@ -25,18 +24,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 FILE = re.compile(r"(?<![\w/.])(?:tests|benchmarks|examples|conformance|recipes|metrics)/[\w./-]*\w")
 NAME = re.compile(r"\btbps(?:\.[A-Za-z_]+)+\b(?!/)")
 COMMAND = re.compile(r"^[ │]+([a-z][a-z-]+)(?: {2,}|$)", re.MULTILINE)
-
-
-def load_hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "site_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hooks = load_hooks()
+hooks = load_script(DOCS / "site_hooks.py")
 
 
 def pages_of(nav: list[dict[str, Any]]) -> Iterator[str]:
